@@ -1,0 +1,99 @@
+"""The small things that every part of sdkit passes around: a batch, the taps of a pass, the clock, a knob."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One mini-batch, already augmented and on the device."""
+
+    x: Tensor  # [B, 3, H, W] normalised images
+    y: Tensor  # [B] int64 labels
+    index: Tensor  # [B] int64, each image's place in the training set
+    pair: Tensor | None = None  # [B, 3, H, W] a partner per image, when the method asks for one
+
+
+class Taps(NamedTuple):
+    """What one forward pass leaves behind for a method or an analysis to look at."""
+
+    logits: Tensor  # [B, K]
+    embedding: Tensor  # [B, D] the vector that the classifier reads
+    stages: tuple[Tensor, ...]  # S feature maps, [B, C_s, H_s, W_s], shallow to deep
+
+
+class Clock(NamedTuple):
+    """Where training stands."""
+
+    epoch: int  # 0-based
+    step: int  # 0-based, over the whole run
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def progress(self) -> float:
+        """The fraction of training done, in [0, 1)."""
+        return self.step / (self.epochs * self.steps_per_epoch)
+
+
+class Knob(NamedTuple):
+    """A hyperparameter as a reader meets it: its symbol in the paper, the range worth exploring, what both ends mean."""
+
+    symbol: str
+    low: float  # of a slider
+    high: float
+    at_low: str = ""  # what the method becomes at the low end
+    at_high: str = ""
+    least: float = 0.0  # of any value that makes sense at all
+    most: float = math.inf
+
+    def check(self, name: str, value: float) -> float:
+        """`value` as a float. ValueError outside [least, most], TypeError where it is no number."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} ({self.symbol}) is a number in [{self.least:g}, {self.most:g}], got {value!r}")
+        if not self.least <= value <= self.most:
+            raise ValueError(
+                f"{name} ({self.symbol}) must lie in [{self.least:g}, {self.most:g}], got {value:g}: "
+                f"values worth trying are {self.low:g} to {self.high:g}"
+            )
+        return float(value)
+
+
+def temperature(symbol: str = "T", high: float = 10.0) -> Knob:
+    """The knob of a softmax temperature."""
+    return Knob(symbol, 1, high, "the outputs as they are", "nearly uniform: only the order of the classes is left", least=0.05)
+
+
+def pick(name: str, known: Iterable[str], what: str) -> str:
+    """`name` if it is known; otherwise a KeyError that suggests the nearest ones."""
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(str(name).lower(), known, n=2, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise KeyError(Sentence(f"no {what} is called {name!r}: {hint}known are {', '.join(known)}"))
+
+
+class Sentence(str):
+    """A message that a KeyError prints as it is, without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def home() -> Path:
+    """The folder that holds `data/`, `runs/` and `figures/`: $SDKIT_HOME, else the checkout above here, else here."""
+    if os.environ.get("SDKIT_HOME"):
+        return Path(os.environ["SDKIT_HOME"]).expanduser()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").exists() and (folder / "sdkit").is_dir():
+            return folder
+    return here

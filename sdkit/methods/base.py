@@ -1,0 +1,160 @@
+"""What a training method is."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Clock, Knob, Taps
+
+
+class Method(nn.Module):
+    """A way to train a network: the scaffolding that goes up around it and comes down afterwards.
+
+    A method is an `nn.Module` that holds all that training needs beyond the network and deployment does not:
+    its auxiliary heads and peers are submodules (so the optimiser finds them), its teacher is `Frozen` (so the
+    optimiser does not), and what it carries from step to step is in `memory` (so a checkpoint saves it).
+
+    Subclasses write `terms`, and whichever of the others they need.
+    """
+
+    pair: ClassVar[Literal[None, "same image", "same class"]] = None
+    """The partner that each image of a batch comes with, in `batch.pair`."""
+
+    knobs: ClassVar[dict[str, Knob]] = {}
+    """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: dict[str, Tensor] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A knob is checked whenever it is set: in the constructor and while training."""
+        if name in self.knobs:
+            value = self.knobs[name].check(name, value)
+        super().__setattr__(name, value)
+
+    def terms(self, model: nn.Module, out: Taps, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+        """The loss as its named terms, weighted: their sum is what is minimised.
+
+        The term against the labels is always called "task". `out` is the pass over `batch.x`; any further
+        pass is a call to `model.tap` in here. Reads `memory` and never writes it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what it minimises: write terms()")
+
+    def remember(self, out: Taps, batch: Batch, clock: Clock) -> None:
+        """Writes to `memory` what the next steps will want. Called after the optimiser, without gradients."""
+
+    def exits(self, out: Taps, x: Tensor) -> dict[str, Tensor]:
+        """Every prediction that can be read from a pass over x, by name. Logits [B, K]. The deployed one is "final"."""
+        return {"final": out.logits}
+
+    def features(self, out: Taps) -> dict[str, Tensor]:
+        """The pooled features that each exit classifies, by the exit's name. [B, D]."""
+        return {"final": out.embedding}
+
+    def settings(self) -> dict[str, float]:
+        """Every knob's present value."""
+        return {name: getattr(self, name) for name in self.knobs}
+
+    def memory_to(self, device: torch.device | str) -> None:
+        """Moves the memory, of its parts too: a checkpoint may have been read on another device."""
+        for m in self.modules():
+            if isinstance(m, Method):
+                m.memory = {k: t.to(device) for k, t in m.memory.items()}
+
+    # memory is saved, restored and moved between devices with the rest of the module
+
+    def get_extra_state(self) -> Any:
+        return self.memory
+
+    def set_extra_state(self, state: Any) -> None:
+        self.memory = state
+
+    def _apply(self, fn, recurse: bool = True):
+        self.memory = {k: fn(t) for k, t in self.memory.items()}
+        return super()._apply(fn, recurse)
+
+
+class Frozen(nn.Module):
+    """A teacher: asked, never taught. No gradient, always in eval mode, in no optimiser and no checkpoint."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "net", net.eval().requires_grad_(False))  # deliberately not a submodule
+
+    def _apply(self, fn, recurse: bool = True):  # .to(device) still reaches it
+        self.net._apply(fn)
+        return super()._apply(fn)
+
+    @torch.no_grad()
+    def tap(self, x: Tensor) -> Taps:
+        """[B, 3, H, W] -> the teacher's logits, embedding and stages."""
+        return self.net.tap(x)
+
+
+class Exit(nn.Module):
+    """One exit of a trained network as a network of its own: images in, logits out. What analyses and Grad-CAM take."""
+
+    def __init__(self, model: nn.Module, method: Method, name: str = "final") -> None:
+        super().__init__()
+        self.model, self.method, self.name = model, method, name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> logits [B, K] of this exit."""
+        exits = self.method.exits(self.model.tap(x), x)
+        if self.name not in exits:
+            raise KeyError(f"this run has no exit {self.name!r}: it has {', '.join(exits)}")
+        return exits[self.name]
+
+
+class Together(Method):
+    """Several methods on one pass: the union of their terms. `Together(DRG(model), DSR(model))` is paper 004's Eq. 13.
+
+    Of two terms with one name the later one's is kept, so that the task is counted once.
+    A knob is "method.knob": `{"drg.alpha": 0.2, "dsr.beta": 1.0}`.
+    """
+
+    def __init__(self, *methods: Method) -> None:
+        super().__init__()
+        self.methods = nn.ModuleList(methods)
+        asked = {m.pair for m in methods} - {None}
+        if len(asked) > 1:
+            raise ValueError(f"these methods ask for different partners ({', '.join(sorted(asked))}) and cannot share a batch")
+        self.pair = asked.pop() if asked else None
+        names = [type(m).__name__.lower() for m in methods]
+        self._parts = dict(zip(names, methods, strict=True))
+        self.knobs = {f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        part, dot, knob = name.partition(".")
+        if dot:
+            setattr(self._parts[part], knob, value)
+        else:
+            super().__setattr__(name, value)
+
+    def settings(self) -> dict[str, float]:
+        return {f"{name}.{k}": v for name, m in self._parts.items() for k, v in m.settings().items()}
+
+    def terms(self, model, out, batch, clock):
+        return {k: t for m in self.methods for k, t in m.terms(model, out, batch, clock).items()}
+
+    def remember(self, out, batch, clock):
+        for m in self.methods:
+            m.remember(out, batch, clock)
+
+    def exits(self, out, x):
+        return {k: t for m in self.methods for k, t in m.exits(out, x).items()}
+
+    def features(self, out):
+        return {k: t for m in self.methods for k, t in m.features(out).items()}
+
+
+class Vanilla(Method):
+    """Cross entropy against the hard label: the baseline of every table."""
+
+    def terms(self, model, out, batch, clock):
+        return {"task": F.cross_entropy(out.logits, batch.y)}

@@ -1,0 +1,89 @@
+"""Be Your Own Teacher (Zhang et al., ICCV 2019), and deeply supervised nets, which it grew from."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..core import Knob, temperature
+from ..losses import hint, hint_norm, kl
+from ..models import Head
+from .base import Method
+
+
+class BYOT(Method):
+    """The deepest classifier teaches one auxiliary classifier per shallower stage (the loss slide).
+
+    alpha: weight of the soft target, in [0, 1]. 0 is deep supervision by labels alone; 1 learns from the deepest alone.
+    lam: weight of the squared L2 hint between pooled features, summed over features and averaged over the batch.
+    temperature: of both sides of the KL.
+    head: "bottleneck" (the public port of the paper), "separable" (the journal's code) or "linear".
+    t_squared: multiply the KL by T^2. deepest_alpha: take (1 - alpha) of the deepest classifier's CE too, as the port does.
+    hint: "squared", or "norm", the journal code's un-squared norm, which goes with lam=0.03.
+    """
+
+    knobs = {
+        "alpha": Knob("α", 0, 1, "labels alone: a deeply supervised net", "the deepest classifier alone", most=1),
+        "lam": Knob("λ", 0, 1e-3, "no feature hint", "shallow features must copy the deepest"),
+        "temperature": temperature(),
+    }
+
+    def __init__(
+        self,
+        model,
+        *,
+        alpha: float = 0.3,
+        lam: float = 1e-4,
+        temperature: float = 3.0,
+        head: str = "bottleneck",
+        t_squared: bool = False,
+        deepest_alpha: bool = False,
+        hint: str = "squared",
+    ) -> None:
+        super().__init__()
+        if hint not in ("squared", "norm"):
+            raise ValueError(f"the hint is 'squared' or 'norm', got {hint!r}")
+        self.alpha, self.lam, self.temperature = alpha, lam, temperature
+        self.t_squared, self.deepest_alpha, self.hint = t_squared, deepest_alpha, hint
+        self.heads = nn.ModuleList(Head(model, s, head) for s in range(len(model.channels) - 1))
+        if head == "linear" and len({*model.channels}) > 1 and lam > 0:
+            raise ValueError(
+                "a linear head has no features of the last stage's width for the hint: use head='bottleneck' or lam=0"
+            )
+
+    def terms(self, model, out, batch, clock):
+        heads = [head(f) for head, f in zip(self.heads, out.stages, strict=False)]
+        distance = hint if self.hint == "squared" else hint_norm
+        soft = sum(kl(z, out.logits, self.temperature) for z, _ in heads)
+        deepest = 1 - self.alpha if self.deepest_alpha else 1.0
+        return {
+            "task": deepest * F.cross_entropy(out.logits, batch.y),
+            "head ce": (1 - self.alpha) * sum(F.cross_entropy(z, batch.y) for z, _ in heads),  # loss source 1
+            "kd": self.alpha * (self.temperature**2 if self.t_squared else 1.0) * soft,  # loss source 2
+            "hint": self.lam * sum(distance(f, out.embedding) for _, f in heads) if self.lam else out.logits.new_zeros(()),
+        }  # loss source 3
+
+    def exits(self, out, x):
+        n = len(out.stages)
+        logits = {f"{s + 1}/{n}": head(f)[0] for s, (head, f) in enumerate(zip(self.heads, out.stages, strict=False))}
+        logits[f"{n}/{n}"] = out.logits
+        return {"final": out.logits, **logits, "ensemble": torch.stack([*logits.values()]).mean(0)}
+
+    def features(self, out):
+        n = len(out.stages)
+        pooled = {f"{s + 1}/{n}": head(f)[1] for s, (head, f) in enumerate(zip(self.heads, out.stages, strict=False))}
+        return {"final": out.embedding, **pooled, f"{n}/{n}": out.embedding}
+
+
+class DSN(BYOT):
+    """Deeply supervised nets (Lee et al. 2015): every head learns from the label alone. BYOT's Table 4 compares with it."""
+
+    knobs = {}
+
+    def __init__(self, model, *, head: str = "bottleneck") -> None:
+        super().__init__(model, alpha=0.0, lam=0.0, head=head)
+
+    def terms(self, model, out, batch, clock):
+        terms = super().terms(model, out, batch, clock)
+        return {"task": terms["task"], "head ce": terms["head ce"]}

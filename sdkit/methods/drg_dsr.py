@@ -1,0 +1,106 @@
+"""Reverse guidance and shape-wise regularisation (Wang, Han & Guo, 2023): paper 004."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import nn
+
+from ..core import Knob, temperature
+from ..losses import kd, ranked
+from ..models import Head
+from .base import Method
+
+
+class DRG(Method):
+    """A shallow classifier, a deliberately poor teacher, guides the whole network (Alg. 1, Eq. 10).
+
+    stages: which stages carry an auxiliary classifier, counted from 1 as in Table IV. The paper settles on (2,).
+    alpha: weight of the guidance. 0 is two classifiers that ignore each other. The paper uses 0.2.
+    temperature: of the guidance. The paper finds 1 best (Fig. 6); its released code has 4.
+    head: the auxiliary classifier: "bottleneck", "separable" (the released code) or "linear". Our reading: "bottleneck",
+    because the paper does not describe it and one kind for BYOT and DRG lets their costs be compared.
+    """
+
+    knobs = {
+        "alpha": Knob("α", 0.01, 1, "the shallow classifier hardly guides", "its guidance weighs as much as the labels"),
+        "temperature": temperature("τ"),
+    }
+
+    def __init__(
+        self,
+        model,
+        *,
+        alpha: float = 0.2,
+        temperature: float = 1.0,
+        stages: Sequence[int] = (2,),
+        head: str = "bottleneck",
+        per_class_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        depth = len(model.channels)
+        if not stages or len({*stages}) != len(stages) or not all(1 <= s < depth for s in stages):
+            raise ValueError(f"DRG's stages are a choice from 1 to {depth - 1} without repeats, got {tuple(stages)}")
+        self.alpha, self.temperature, self.stages = alpha, temperature, tuple(stages)
+        self.scale = 1 / model.num_classes if per_class_mean else 1.0
+        self.heads = nn.ModuleList(Head(model, s - 1, head) for s in self.stages)
+
+    def terms(self, model, out, batch, clock):
+        shallow = [head(out.stages[s - 1])[0] for head, s in zip(self.heads, self.stages, strict=True)]
+        return {
+            "task": self.scale * F.cross_entropy(out.logits, batch.y),  # Eq. 8
+            "shallow ce": self.scale * sum(F.cross_entropy(z, batch.y) for z in shallow),  # Eq. 8
+            "rg": self.scale * self.alpha * sum(kd(out.logits, z, self.temperature) for z in shallow),  # Eq. 9
+        }
+
+    def exits(self, out, x):
+        return {"final": out.logits} | {
+            f"shallow {s}": head(out.stages[s - 1])[0] for head, s in zip(self.heads, self.stages, strict=True)
+        }
+
+    def features(self, out):
+        return {"final": out.embedding} | {
+            f"shallow {s}": head(out.stages[s - 1])[1] for head, s in zip(self.heads, self.stages, strict=True)
+        }
+
+
+class DSR(Method):
+    """Ranked outputs keep the shape they had one iteration ago (Alg. 2, Eq. 12).
+
+    beta: weight of the regulariser. 0 is vanilla training. The paper uses 1.
+    temperature: of the regulariser. The paper finds 4 best (Fig. 6).
+    first: "skip" gives the very first step no target; "uniform" is Alg. 2 to the letter, with logits of 0 before it.
+    reset_each_epoch: the released code, which forgets at every epoch's start.
+    """
+
+    knobs = {"beta": Knob("β", 0.1, 3, "the shape is nearly free", "one shape for all images"), "temperature": temperature("τ")}
+
+    def __init__(
+        self,
+        model,
+        *,
+        beta: float = 1.0,
+        temperature: float = 4.0,
+        first: str = "skip",
+        reset_each_epoch: bool = False,
+        per_class_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        if first not in ("skip", "uniform"):
+            raise ValueError(f"the first step's target is 'skip' or 'uniform', got {first!r}")
+        self.beta, self.temperature, self.first, self.reset_each_epoch = beta, temperature, first, reset_each_epoch
+        self.scale = 1 / model.num_classes if per_class_mean else 1.0
+
+    def terms(self, model, out, batch, clock):
+        z, before = ranked(out.logits), self.memory.get("ranked")
+        if self.reset_each_epoch and clock.step % clock.steps_per_epoch == 0:
+            before = None
+        if before is None and self.first == "uniform":
+            before = z.detach() * 0
+        n = 0 if before is None else min(len(z), len(before))
+        sr = kd(z[:n], before[:n], self.temperature) if n else z.new_zeros(())  # Eq. 11
+        return {"task": self.scale * F.cross_entropy(out.logits, batch.y), "sr": self.scale * self.beta * sr}
+
+    def remember(self, out, batch, clock):
+        self.memory["ranked"] = ranked(out.logits)

@@ -1,0 +1,51 @@
+"""Distillation from a trained teacher (Hinton et al. 2015), and label smoothing (Szegedy et al. 2016)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import nn
+
+from ..core import Knob, temperature
+from ..losses import kd
+from .base import Frozen, Method
+
+
+class KD(Method):
+    """A trained teacher's softened outputs beside the labels (Hinton et al. 2015, Sec. 2).
+
+    alpha: weight of the teacher, in [0, 1]. 0 is vanilla training; 1 never looks at a label. Default: 0.9, T = 4, the
+    common practice of public distillation collections.
+    """
+
+    knobs = {"alpha": Knob("α", 0, 1, "labels alone", "the teacher alone", most=1), "temperature": temperature()}
+
+    def __init__(self, model, *, teacher: nn.Module, alpha: float = 0.9, temperature: float = 4.0) -> None:
+        super().__init__()
+        if teacher.num_classes != model.num_classes:
+            raise ValueError(
+                f"the teacher knows {teacher.num_classes} classes and the student {model.num_classes}: train both on one set"
+            )
+        self.alpha, self.temperature, self.teacher = alpha, temperature, Frozen(teacher)
+
+    def terms(self, model, out, batch, clock):
+        soft = self.teacher.tap(batch.x).logits
+        return {
+            "task": (1 - self.alpha) * F.cross_entropy(out.logits, batch.y),
+            "kd": self.alpha * kd(out.logits, soft, self.temperature),
+        }
+
+
+class LSR(Method):
+    """Label smoothing (Szegedy et al. 2016, Sec. 7): epsilon / K of the label goes to every class.
+
+    epsilon: in [0, 1]. 0 is vanilla training; 1 teaches that every class is as likely.
+    """
+
+    knobs = {"epsilon": Knob("ε", 0, 0.5, "hard labels", "half of the label is spread over all classes", most=1)}
+
+    def __init__(self, model, *, epsilon: float = 0.1) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def terms(self, model, out, batch, clock):
+        return {"task": F.cross_entropy(out.logits, batch.y, label_smoothing=self.epsilon)}

@@ -1,0 +1,147 @@
+"""Stem, stages, neck, classifier: the one shape that every network of the zoo has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Taps
+
+
+class Backbone(nn.Module):
+    """A classifier whose features may be tapped.
+
+    `model(x)` is logits, as everywhere; `model.tap(x)` is the same pass with its features kept.
+
+    channels: width of each stage's output; strides: how many input pixels one of its cells stands for, per side.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[nn.Module],
+        neck: nn.Module,
+        classifier: nn.Linear,
+        channels: Sequence[int],
+        strides: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.stem, self.stages, self.neck, self.classifier = stem, nn.ModuleList(stages), neck, classifier
+        self.channels, self.strides = tuple(channels), tuple(strides)
+        self.num_classes = classifier.out_features
+
+    def tap(self, x: Tensor) -> Taps:
+        """[B, 3, H, W] -> logits, embedding and every stage's map."""
+        x, stages = self.stem(x), []
+        for stage in self.stages:
+            x = stage(x)
+            stages.append(x)
+        embedding = self.neck(x)
+        return Taps(self.classifier(embedding), embedding, tuple(stages))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> logits [B, K]."""
+        return self.tap(x).logits
+
+
+def pooled() -> nn.Sequential:
+    """[B, C, H, W] -> [B, C]: global average pooling."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Head(nn.Module):
+    """An auxiliary classifier on a stage: down to the last stage's width, then pool and classify.
+
+    kind: "bottleneck" is the public port of BYOT: 1x1 conv to a quarter of the last stage's width, a k x k conv with
+    stride k, 1x1 conv to the last stage's width. "separable" is the released code of BYOT's journal version and of DRG:
+    a gate, then depthwise-separable convs, each halving the map. "linear" is global pooling and one linear layer.
+    """
+
+    def __init__(self, model: Backbone, stage: int, kind: str = "bottleneck") -> None:
+        super().__init__()
+        if not 0 <= stage < len(model.channels) - 1:
+            raise ValueError(
+                f"an auxiliary classifier sits on a stage before the last, 0 to {len(model.channels) - 2} here, got {stage}"
+            )
+        c, last = model.channels[stage], model.channels[-1]
+        k = max(model.strides[-1] // model.strides[stage], 1)
+        if kind == "bottleneck":
+            layers = [*unit(c, last // 4, 1), *unit(last // 4, last // 4, k, stride=k), *unit(last // 4, last, 1)]
+        elif kind == "separable":
+            layers = [Gate(c)]
+            for _ in range(max(k.bit_length() - 1, 1)):
+                layers += separable(c, c * 2 if c * 2 <= last else last)
+                c = min(c * 2, last)
+            if c != last:
+                layers += unit(c, last, 1)
+        elif kind == "linear":
+            layers, last = [], c
+        else:
+            raise ValueError(f"an auxiliary classifier is 'bottleneck', 'separable' or 'linear', got {kind!r}")
+        self.stage, self.kind = stage, kind
+        self.features, self.pool = nn.Sequential(*layers), pooled()
+        self.classifier = nn.Linear(last, model.num_classes)
+
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C_s, H_s, W_s] -> logits [B, K], pooled features [B, C_S]."""
+        f = self.pool(self.features(feature))
+        return self.classifier(f), f
+
+
+def unit(c_in: int, c_out: int, k: int, stride: int = 1) -> list[nn.Module]:
+    """Convolution, batch normalisation, ReLU; k > 1 with stride 1 is padded to keep the size."""
+    pad = k // 2 if stride == 1 else 0
+    return [nn.Conv2d(c_in, c_out, k, stride, pad, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
+
+
+def separable(c_in: int, c_out: int) -> list[nn.Module]:
+    """Two depthwise-separable convolutions, the first of them halving the map (BYOT's journal code, DRG's adapter)."""
+
+    def half(a: int, b: int, stride: int) -> list[nn.Module]:
+        return [
+            nn.Conv2d(a, a, 3, stride, 1, groups=a, bias=False),
+            nn.Conv2d(a, b, 1, bias=False),
+            nn.BatchNorm2d(b),
+            nn.ReLU(),
+        ]
+
+    return half(c_in, c_in, 2) + half(c_in, c_out, 1)
+
+
+class Gate(nn.Module):
+    """Spatial attention of a separable head: the map times a mask in (0, 1) computed at half its size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mask = nn.Sequential(
+            *separable(channels, channels), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = self.mask(x)
+        if mask.shape[2:] != x.shape[2:]:  # odd or tiny maps
+            mask = nn.functional.interpolate(mask, size=x.shape[2:], mode="nearest")
+        return x * mask
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of trainable numbers."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    """Every convolution by name, shallow to deep."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
+
+
+@torch.no_grad()
+def initialise(model: nn.Module) -> None:
+    """He normal (fan out) for convolutions, 1 and 0 for batch norms; linear layers keep PyTorch's own."""
+    for m in model.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(m, nn.BatchNorm2d):
+            nn.init.ones_(m.weight)
+            nn.init.zeros_(m.bias)

@@ -1,0 +1,97 @@
+"""The papers' equations in slow plain NumPy, float64, written from the page: what the fast code is held against."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def softmax(z, tau=1.0):
+    """DRG Eq. 1; BYOT's first equation."""
+    out = np.zeros_like(z)
+    for i in range(z.shape[0]):
+        total = sum(math.exp(z[i, k] / tau) for k in range(z.shape[1]))
+        for k in range(z.shape[1]):
+            out[i, k] = math.exp(z[i, k] / tau) / total
+    return out
+
+
+def cross_entropy(z, y):
+    """DRG Eq. 2 with the minus sign that the page lost, and without its 1/K; mean over the batch."""
+    p, total = softmax(z), 0.0
+    for i in range(len(y)):
+        for k in range(z.shape[1]):
+            total -= (1.0 if y[i] == k else 0.0) * math.log(p[i, k])
+    return total / len(y)
+
+
+def kl(target, student, tau):
+    """DRG Eq. 4, KL(q, p) = sum q log(q / p), q the target; mean over the batch, without 1/K."""
+    q, p, total = softmax(target, tau), softmax(student, tau), 0.0
+    for i in range(len(q)):
+        for k in range(q.shape[1]):
+            total += q[i, k] * math.log(q[i, k] / p[i, k])
+    return total / len(q)
+
+
+def smoothed_cross_entropy(z, y, epsilon):
+    """Szegedy et al. 2016, Sec. 7: (1 - eps) on the label, and eps / K on every class."""
+    p, total, classes = softmax(z), 0.0, z.shape[1]
+    for i in range(len(y)):
+        for k in range(classes):
+            label = (1 - epsilon) * (1.0 if y[i] == k else 0.0) + epsilon / classes
+            total -= label * math.log(p[i, k])
+    return total / len(y)
+
+
+def kd(z, teacher, y, alpha, tau):
+    """Hinton et al. 2015, Sec. 2: alpha T^2 KL + (1 - alpha) CE."""
+    return {"task": (1 - alpha) * cross_entropy(z, y), "kd": alpha * tau**2 * kl(teacher, z, tau)}
+
+
+def byot(exits, features, y, alpha, lam, tau, t_squared=False, deepest_alpha=False):
+    """The loss slide. exits: logits of every classifier, shallow to deep; features likewise."""
+    deepest, last = exits[-1], features[-1]
+    terms = {"task": cross_entropy(deepest, y) * ((1 - alpha) if deepest_alpha else 1), "head ce": 0.0, "kd": 0.0, "hint": 0.0}
+    for z, f in zip(exits[:-1], features[:-1], strict=True):
+        terms["head ce"] += (1 - alpha) * cross_entropy(z, y)
+        terms["kd"] += alpha * kl(deepest, z, tau) * (tau**2 if t_squared else 1)
+        squares = sum((f[i, d] - last[i, d]) ** 2 for i in range(f.shape[0]) for d in range(f.shape[1]))
+        terms["hint"] += lam * squares / f.shape[0]
+    return terms
+
+
+def drg(z, shallow, y, alpha, tau):
+    """Eq. 8 to 10. shallow: the auxiliary classifiers' logits."""
+    return {
+        "task": cross_entropy(z, y),
+        "shallow ce": sum(cross_entropy(s, y) for s in shallow),
+        "rg": alpha * sum(tau**2 * kl(s, z, tau) for s in shallow),
+    }
+
+
+def dsr(z, previous, y, beta, tau):
+    """Eq. 11 and 12: rows sorted ascending, paired by position with the batch before."""
+    n = min(len(z), len(previous))
+    ours = np.array([sorted(row) for row in z])[:n]
+    before = np.array([sorted(row) for row in previous])[:n]
+    return {"task": cross_entropy(z, y), "sr": beta * tau**2 * kl(before, ours, tau)}
+
+
+def dlb(z, y, again, said, before, alpha, tau):
+    """Shen et al. 2022, Eq. 4: CE over this batch and the last one's second view, KL from what was said of it then."""
+    n = len(y) + len(before)
+    task = (len(y) * cross_entropy(z, y) + len(before) * cross_entropy(again, before)) / n
+    return {"task": task, "lb": alpha * tau**2 * kl(said, again, tau)}
+
+
+def numeric_gradient(f, z, step=1e-6):
+    """Central differences of f at z, one entry at a time."""
+    out = np.zeros_like(z)
+    for place in np.ndindex(*z.shape):
+        up, down = z.copy(), z.copy()
+        up[place] += step
+        down[place] -= step
+        out[place] = (f(up) - f(down)) / (2 * step)
+    return out

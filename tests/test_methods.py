@@ -1,0 +1,425 @@
+"""One contract, every method; then each equation as printed."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import numpy as np
+import paper
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sdkit.core import Batch, Clock, Taps
+from sdkit.data import DATASETS
+from sdkit.methods import BYOT, DLB, DRG, DSN, DSR, KD, LSR, METHODS, Exit, Method, Together, Vanilla
+from sdkit.models import four_stage
+from sdkit.train import Recipe, Training, fit
+
+RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05)
+COMBINATIONS = ["drg+dsr", "byot+dsr", "drg+lsr"]
+
+
+def digits():
+    return DATASETS["digits"](train_size=100)
+
+
+def build(name: str, width: int = 8):
+    """A small network, the method and the data. Seeded."""
+    torch.manual_seed(0)
+    data = digits()
+    model, teacher = four_stage(10, width=width), four_stage(10, width=width)
+    methods = []
+    for part in name.split("+"):
+        wanted = inspect.signature(METHODS[part]).parameters
+        offer = {"teacher": teacher, "train_size": len(data.train.y)}
+        methods.append(
+            METHODS[part](*([model] if "model" in wanted else []), **{k: v for k, v in offer.items() if k in wanted})
+        )
+    return model, methods[0] if len(methods) == 1 else Together(*methods), data
+
+
+@pytest.fixture(params=[*METHODS, *COMBINATIONS])
+def name(request):
+    return request.param
+
+
+def second_step(model, method, data):
+    """Runs one step so that memories fill, then returns the second step's pieces."""
+    first, second, *_ = data.batches(32, pair=method.pair)
+    out = model.tap(first.x)
+    method.terms(model, out, first, Clock(0, 0, 2, 4))
+    with torch.no_grad():
+        method.remember(out, first, Clock(0, 0, 2, 4))
+    return model.tap(second.x), second, Clock(1, 5, 2, 4)
+
+
+def test_terms_are_finite_scalars_and_every_parameter_learns(name):
+    model, method, data = build(name)
+    model.train(), method.train()
+    out, batch, clock = second_step(model, method, data)
+    terms = method.terms(model, out, batch, clock)
+    assert "task" in terms
+    assert all(t.shape == () and torch.isfinite(t) for t in terms.values()), terms
+    sum(terms.values()).backward()
+    for key, p in [*model.named_parameters(), *method.named_parameters()]:
+        assert p.grad is not None and torch.isfinite(p.grad).all(), key
+        assert p.grad.abs().sum() > 0, f"{key} gets no gradient"
+
+
+def test_terms_only_read_memory(name):
+    model, method, data = build(name)
+    out, batch, clock = second_step(model, method, data)
+    before = copy.deepcopy([m.memory for m in method.modules() if isinstance(m, Method)])
+    a, b = method.terms(model, out, batch, clock), method.terms(model, out, batch, clock)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    after = [m.memory for m in method.modules() if isinstance(m, Method)]
+    for x, y in zip(before, after, strict=True):
+        assert x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+
+
+def test_training_from_a_checkpoint_is_the_straight_training(name):
+    straight = Training(*build(name), RECIPE, on="cpu")
+    for _ in straight.walk():
+        pass
+    stopped = Training(*build(name), RECIPE, on="cpu")
+    for event in stopped.walk():
+        if hasattr(event, "accuracy"):
+            break
+    state = copy.deepcopy(stopped.state_dict())
+    torch.manual_seed(99)
+    resumed = Training(*build(name), RECIPE, on="cpu")
+    resumed.load_state_dict(state)
+    for _ in resumed.walk():
+        pass
+    for part in ("model", "method"):
+        a, b = getattr(straight, part).state_dict(), getattr(resumed, part).state_dict()
+        assert all(torch.equal(a[k], b[k]) for k in a if isinstance(a[k], torch.Tensor)), part
+    momenta = [t.optimiser.state_dict()["state"] for t in (straight, resumed)]
+    assert all(torch.equal(momenta[0][k]["momentum_buffer"], momenta[1][k]["momentum_buffer"]) for k in momenta[0])
+
+
+def test_the_teacher_is_left_alone():
+    model, method, data = build("kd")
+    before = copy.deepcopy(method.teacher.net.state_dict())
+    list(fit(model, method, data, RECIPE, on="cpu"))
+    assert all(torch.equal(before[k], v) for k, v in method.teacher.net.state_dict().items())
+    assert not any(k.startswith("teacher") for k in method.state_dict())
+    assert not method.teacher.net.training and not [*method.parameters()]
+
+
+def test_knobs_are_constructor_arguments_whose_default_is_worth_exploring(name):
+    for part in name.split("+"):
+        kind = METHODS[part]
+        for knob, k in kind.knobs.items():
+            default = inspect.signature(kind).parameters[knob].default
+            assert k.low <= default <= k.high and k.least <= k.low < k.high <= k.most, (part, knob)
+            assert k.at_low and k.at_high, f"{part}.{knob} does not say what its ends mean"
+
+
+def test_a_knob_moves_the_loss_while_training(name):
+    model, method, data = build(name)
+    out, batch, clock = second_step(model, method, data)
+    for knob, value in method.settings().items():
+        before = sum(method.terms(model, out, batch, clock).values())
+        setattr(method, knob, value * 1.5 if value * 1.5 <= 1 or "alpha" not in knob else value / 2)
+        assert sum(method.terms(model, out, batch, clock).values()) != before, knob
+        setattr(method, knob, value)
+
+
+@pytest.mark.parametrize(
+    ("knob", "bad"), [("alpha", -0.1), ("alpha", 1.5), ("temperature", 0), ("temperature", float("nan")), ("lam", -1)]
+)
+def test_a_knob_out_of_range_is_refused_at_any_time(knob, bad):
+    model = four_stage(5, width=8)
+    with pytest.raises(ValueError, match=rf"{knob} .* must lie in \["):
+        BYOT(model, **{knob: bad})
+    method = BYOT(model)
+    with pytest.raises(ValueError, match="values worth trying"):
+        setattr(method, knob, bad)
+    with pytest.raises(TypeError, match="is a number"):
+        setattr(method, knob, "high")
+
+
+def test_features_are_what_the_exits_classify(name):
+    model, method, data = build(name)
+    model.eval(), method.eval()
+    x = data.normalised(data.test.x[:4])
+    out = model.tap(x)
+    exits, features = method.exits(out, x), method.features(out)
+    assert torch.equal(exits["final"], out.logits)
+    assert features.keys() <= exits.keys()
+    assert all(f.shape == (4, 64) for f in features.values())
+    for exit_name, z in exits.items():
+        assert torch.equal(Exit(model, method, exit_name)(x), z)
+    with pytest.raises(KeyError, match="this run has no exit 'deep': it has final"):
+        Exit(model, method, "deep")(x)
+
+
+def test_the_deployed_network_is_the_plain_one(name):
+    """What is kept after training has the plain network's weights by name, and nothing else."""
+    model, _, _ = build(name)
+    assert model.state_dict().keys() == four_stage(10, width=8).state_dict().keys()
+
+
+# equations
+
+
+def case(b=6, k=5, d=7, seed=0):
+    g = np.random.default_rng(seed)
+    return g.normal(size=(b, k)) * 2, g.integers(0, k, b), g.normal(size=(b, d))
+
+
+def terms_of(method, logits, embedding, y):
+    """The method's terms for given outputs of a network whose stages nobody looks at."""
+    out = Taps(logits, embedding, (None,) * 4)
+    return method.terms(None, out, Batch(None, torch.as_tensor(y), None), Clock(0, 0, 1, 1))
+
+
+class Given(torch.nn.Module):
+    """A head whose logits and features are given, whatever the stage."""
+
+    def __init__(self, logits, features):
+        super().__init__()
+        self.given = logits, features
+
+    def forward(self, stage):
+        return self.given
+
+
+def bare(kind, heads, **knobs):
+    """The method with its heads replaced by given numbers."""
+    method = kind(four_stage(5, width=8), **knobs)
+    method.heads = torch.nn.ModuleList(Given(*h) for h in heads)
+    return method
+
+
+def agree(terms, printed):
+    assert terms.keys() == printed.keys()
+    for name, value in printed.items():
+        assert terms[name].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
+
+
+def leaves(*arrays):
+    return [torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in arrays]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"alpha": 0.0}, {"alpha": 1.0, "lam": 0.01}, {"temperature": 1.0}, {"t_squared": True, "deepest_alpha": True}],
+)
+@pytest.mark.parametrize("shape", [(6, 5, 7), (1, 5, 7), (3, 2, 1)])
+def test_byot_is_the_loss_slide(options, shape):
+    b, k, d = shape
+    (z1, y, f1), (z2, _, f2), (z3, _, f3) = (case(b, k, d, seed) for seed in range(3))
+    tensors = leaves(z1, z2, z3, f1, f2, f3)
+    a1, a2, a3, g1, g2, g3 = tensors
+    heads = [(a1, g1), (a2, g2)]
+    terms = terms_of(bare(BYOT, heads, **options), a3, g3, y)
+    settings = {"alpha": 0.3, "lam": 1e-4, "tau": 3.0} | {"tau" if n == "temperature" else n: v for n, v in options.items()}
+    agree(terms, paper.byot([z1, z2, z3], [f1, f2, f3], y, **settings))
+
+    sum(terms.values()).backward()
+    printed = lambda z, f: sum(paper.byot([z, z2, z3], [f, f2, f3], y, **settings).values())  # noqa: E731
+    assert a1.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(v, f1), z1), abs=1e-7)
+    if options.get("lam", 1):
+        assert g1.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(z1, v), f1), abs=1e-7)
+    weight = 1 - settings["alpha"] if options.get("deepest_alpha") else 1
+    task = paper.numeric_gradient(lambda v: weight * paper.cross_entropy(v, y), z3)
+    assert a3.grad.numpy() == pytest.approx(task, abs=1e-7), "the deepest classifier learns from the labels alone"
+    assert g3.grad is None or not g3.grad.any(), "the hint does not pull the deepest features"
+
+
+def test_dsn_is_byot_without_soft_targets_and_hints():
+    (z1, y, f1), (z2, _, f2) = case(seed=0), case(seed=1)
+    a1, a2, g1, g2 = leaves(z1, z2, f1, f2)
+    terms = terms_of(bare(DSN, [(a1, g1)]), a2, g2, y)
+    agree(terms, {"task": paper.cross_entropy(z2, y), "head ce": paper.cross_entropy(z1, y)})
+
+
+@pytest.mark.parametrize("knobs", [{}, {"alpha": 1.0, "temperature": 4.0}])
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("b", [1, 6])
+def test_drg_is_eq_8_to_10(knobs, heads, b):
+    (z, y, f), *rest = (case(b, seed=s) for s in range(heads + 1))
+    a, *shallow = leaves(z, *(r[0] for r in rest))
+    pairs = [(s, s) for s in shallow]
+    method = bare(DRG, pairs, stages=tuple(range(1, heads + 1)), **knobs)
+    terms = terms_of(method, a, None, y)
+    alpha, tau = knobs.get("alpha", 0.2), knobs.get("temperature", 1.0)
+    agree(terms, paper.drg(z, [r[0] for r in rest], y, alpha, tau))
+
+    sum(terms.values()).backward()
+    printed = lambda v: sum(paper.drg(v, [r[0] for r in rest], y, alpha, tau).values())  # noqa: E731
+    assert a.grad.numpy() == pytest.approx(paper.numeric_gradient(printed, z), abs=1e-7)
+    own = paper.numeric_gradient(lambda v: paper.cross_entropy(v, y), rest[0][0])
+    assert shallow[0].grad.numpy() == pytest.approx(own, abs=1e-7), "the poor teacher learns from the labels alone"
+
+
+@pytest.mark.parametrize("knobs", [{}, {"beta": 3.0, "temperature": 1.0}])
+@pytest.mark.parametrize("sizes", [(6, 6), (6, 4), (3, 6), (1, 1)])
+def test_dsr_is_eq_11_and_12(knobs, sizes):
+    (before, *_), (z, y, _) = case(sizes[0], seed=0), case(sizes[1], seed=1)
+    method, batch = DSR(four_stage(5, width=8), **knobs), Batch(None, torch.as_tensor(y), None)
+    first = Taps(torch.tensor(before), None, ())
+    assert method.terms(None, first, Batch(None, torch.zeros(sizes[0], dtype=torch.long), None), Clock(0, 0, 1, 2))["sr"] == 0
+    method.remember(first, None, None)
+    (a,) = leaves(z)
+    terms = method.terms(None, Taps(a, None, ()), batch, Clock(0, 1, 1, 2))
+    beta, tau = knobs.get("beta", 1.0), knobs.get("temperature", 4.0)
+    agree(terms, paper.dsr(z, before, y, beta, tau))
+    sum(terms.values()).backward()
+    printed = lambda v: sum(paper.dsr(v, before, y, beta, tau).values())  # noqa: E731
+    assert a.grad.numpy() == pytest.approx(paper.numeric_gradient(printed, z), abs=1e-7)
+
+
+def test_dsr_is_blind_to_the_names_of_classes():
+    (before, *_), (z, y, _) = case(seed=0), case(seed=1)
+    values = []
+    for order in (np.arange(5), np.array([3, 1, 4, 0, 2])):
+        method = DSR(four_stage(5, width=8))
+        method.remember(Taps(torch.tensor(before[:, order]), None, ()), None, None)
+        values.append(
+            method.terms(None, Taps(torch.tensor(z), None, ()), Batch(None, torch.as_tensor(y), None), Clock(0, 1, 1, 2))["sr"]
+        )
+    assert values[0] == values[1] != 0
+
+
+def test_dsr_offers_algorithm_2_to_the_letter_and_the_released_code():
+    z, y, _ = case(seed=1)
+    batch = Batch(None, torch.as_tensor(y), None)
+    out = Taps(torch.tensor(z), None, ())
+    model = four_stage(5, width=8)
+    uniform = DSR(model, first="uniform").terms(None, out, batch, Clock(0, 0, 1, 2))["sr"]
+    assert uniform.item() == pytest.approx(paper.dsr(z, np.zeros_like(z), y, 1.0, 4.0)["sr"])
+    released = DSR(model, reset_each_epoch=True)
+    released.remember(Taps(torch.tensor(case(seed=3)[0]), None, ()), None, None)
+    assert released.terms(None, out, batch, Clock(1, 2, 2, 2))["sr"] == 0
+    assert released.terms(None, out, batch, Clock(1, 3, 2, 2))["sr"] > 0
+    with pytest.raises(ValueError, match="'skip' or 'uniform', got 'zero'"):
+        DSR(model, first="zero")
+
+
+def test_the_printed_1_over_k_scales_every_term_alike():
+    z, y, _ = case()
+    (s, _, _), a = case(seed=1), torch.tensor(z)
+    heads = [(torch.tensor(s), torch.tensor(s))]
+    plain = terms_of(bare(DRG, heads), a, None, y)
+    printed = terms_of(bare(DRG, heads, per_class_mean=True), a, None, y)
+    assert all(printed[k].item() == pytest.approx(plain[k].item() / 5) for k in plain)
+
+
+def test_drg_refuses_stages_that_are_not_there():
+    model = four_stage(5, width=8)
+    for stages in ((), (0,), (4,), (2, 2)):
+        with pytest.raises(ValueError, match="a choice from 1 to 3 without repeats"):
+            DRG(model, stages=stages)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.9, 1.0])
+def test_kd_is_hinton_2015(alpha):
+    (z, y, _), (t, _, _) = case(seed=0), case(seed=1)
+
+    class Teacher(torch.nn.Module):
+        num_classes = 5
+
+        def tap(self, x):
+            return Taps(torch.tensor(t), None, ())
+
+    (a,) = leaves(z)
+    method = KD(four_stage(5, width=8), teacher=Teacher(), alpha=alpha)
+    terms = method.terms(None, Taps(a, None, ()), Batch(None, torch.as_tensor(y), None), Clock(0, 0, 1, 1))
+    agree(terms, paper.kd(z, t, y, alpha, 4.0))
+    sum(terms.values()).backward()
+    printed = lambda v: sum(paper.kd(v, t, y, alpha, 4.0).values())  # noqa: E731
+    assert a.grad.numpy() == pytest.approx(paper.numeric_gradient(printed, z), abs=1e-7)
+    with pytest.raises(ValueError, match="the teacher knows 5 classes and the student 7"):
+        KD(four_stage(7, width=8), teacher=Teacher())
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
+def test_lsr_and_vanilla_are_their_cross_entropies(epsilon):
+    z, y, _ = case()
+    (a,) = leaves(z)
+    out, batch, clock = Taps(a, None, ()), Batch(None, torch.as_tensor(y), None), Clock(0, 0, 1, 1)
+    terms = LSR(None, epsilon=epsilon).terms(None, out, batch, clock)
+    agree(terms, {"task": paper.smoothed_cross_entropy(z, y, epsilon)})
+    terms["task"].backward()
+    printed = paper.numeric_gradient(lambda v: paper.smoothed_cross_entropy(v, y, epsilon), z)
+    assert a.grad.numpy() == pytest.approx(printed, abs=1e-7)
+    agree(Vanilla().terms(None, out, batch, clock), {"task": paper.cross_entropy(z, y)})
+
+
+@pytest.mark.parametrize("sizes", [(6, 6), (4, 6), (1, 1)])
+@pytest.mark.parametrize("knobs", [{}, {"alpha": 0.5, "temperature": 1.0}])
+def test_dlb_is_eq_4(sizes, knobs):
+    (z, y, _), (said, before, _), (again, _, _) = case(sizes[0]), case(sizes[1], seed=1), case(sizes[1], seed=2)
+    a, b = leaves(z, again)
+
+    class Network(torch.nn.Module):
+        def tap(self, x):
+            assert x == "the second view"
+            return Taps(b, None, ())
+
+    method = DLB(None, **knobs)
+    first = method.terms(None, Taps(torch.tensor(said), None, ()), Batch(None, torch.as_tensor(before), None), None)
+    agree(first, {"task": paper.cross_entropy(said, before), "lb": 0.0})
+    method.remember(Taps(torch.tensor(said), None, ()), Batch(None, torch.as_tensor(before), None, "the second view"), None)
+    terms = method.terms(Network(), Taps(a, None, ()), Batch(None, torch.as_tensor(y), None), None)
+    alpha, tau = knobs.get("alpha", 1.0), knobs.get("temperature", 3.0)
+    agree(terms, paper.dlb(z, y, again, said, before, alpha, tau))
+    sum(terms.values()).backward()
+    printed = lambda v, w: sum(paper.dlb(v, y, w, said, before, alpha, tau).values())  # noqa: E731
+    assert a.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(v, again), z), abs=1e-7)
+    assert b.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(z, v), again), abs=1e-7)
+
+
+# composition
+
+
+def test_together_is_eq_13():
+    model, both, data = build("drg+dsr")
+    drg, dsr = both.methods
+    out, batch, clock = second_step(model, both, data)
+    terms = both.terms(model, out, batch, clock)
+    assert set(terms) == {"task", "shallow ce", "rg", "sr"}
+    separate = drg.terms(model, out, batch, clock) | dsr.terms(model, out, batch, clock)
+    assert all(torch.equal(terms[k], separate[k]) for k in separate)
+    assert both.settings() == {"drg.alpha": 0.2, "drg.temperature": 1.0, "dsr.beta": 1.0, "dsr.temperature": 4.0}
+
+
+def test_methods_that_want_different_partners_do_not_mix():
+    class Views(Vanilla):
+        pair = "same image"
+
+    class Classmates(Vanilla):
+        pair = "same class"
+
+    with pytest.raises(ValueError, match="same class, same image"):
+        Together(Views(), Classmates())
+
+
+def test_your_own_method_needs_no_registration():
+    class Confidence(Method):
+        def terms(self, model, out, batch, clock):
+            p = out.logits.softmax(1)
+            return {"task": F.cross_entropy(out.logits, batch.y), "entropy": 0.1 * (p * p.log()).sum(1).mean()}
+
+    torch.manual_seed(0)
+    data = DATASETS["digits"](train_size=400)
+    *_, last = fit(
+        four_stage(10, width=8), Confidence(), data, Recipe(epochs=6, batch_size=32, lr=0.05, schedule="one cycle"), on="cpu"
+    )
+    assert last.accuracy["final"] > 0.8 and last.terms.keys() == {"task", "entropy"}
+
+
+def test_every_method_learns(name):
+    data, recipe = DATASETS["digits"](train_size=300), Recipe(epochs=5, batch_size=32, lr=0.05, schedule="one cycle")
+    model, method, _ = build(name)
+    if name == "kd":
+        teacher = four_stage(10, width=8)
+        list(fit(teacher, Vanilla(), data, recipe, on="cpu"))
+        method = KD(model, teacher=teacher)
+    *_, last = fit(model, method, data, recipe, on="cpu")
+    assert last.accuracy["final"] > 0.5, "five epochs on 300 digits are enough for five times chance"
