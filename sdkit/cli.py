@@ -1,0 +1,294 @@
+"""`sdkit …`: the notebooks' work without a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from . import core, runs
+
+Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+
+
+def train(
+    method: str = "vanilla",
+    model: str = "four-stage",
+    data: str = "shapes",
+    recipe: str = "quick",
+    knob: Names = (),
+    network: Names = (),
+    dataset: Names = (),
+    teacher: str | None = None,
+    seed: int = 0,
+    download: bool = False,
+) -> None:
+    """Train one network and record the run; a run that was interrupted continues, a finished one is found again.
+
+    Args:
+        method: a name of `sdkit list`, or several joined by "+".
+        model: the network.
+        data: the data set.
+        recipe: smoke, quick, lab or paper.
+        knob: a setting of the method, name=value; may be given several times.
+        network: an option of the network, name=value.
+        dataset: an option of the data set, name=value, such as train_size=5000.
+        teacher: the network of the teacher, for methods that need one: it is trained first, with the same recipe.
+        seed: of the first weights and of the order of images.
+        download: fetch the data set first where it is missing.
+    """
+    from .data import DATASETS
+    from .experiment import Experiment
+
+    if download:
+        DATASETS[core.pick(data, DATASETS, "data set")](download=True)
+    common: dict[str, Any] = {"data": data, "recipe": recipe, "dataset": values(dataset)}
+    experiment = Experiment(
+        method=method,
+        model=model,
+        knobs=values(knob),
+        network=values(network),
+        seed=seed,
+        teacher=Experiment(model=teacher, **common) if teacher else None,
+        **common,
+    )
+    print(experiment)
+    found = experiment.record.status == "done"
+    trained = experiment.run()
+    print(f"{'found' if found else 'trained'}: run {trained.run.key} in {trained.run.folder}")
+    summary(trained.run)
+
+
+def show(run: str) -> None:
+    """Print a recorded run: what was asked, and what each epoch left.
+
+    Args:
+        run: the first digits of the run's key.
+    """
+    summary(runs.find(run), whole=True)
+
+
+def listing() -> None:
+    """List methods, networks, data sets, recipes and analyses with a line each, and the recorded runs."""
+    from . import analysis, data, methods, models, train
+
+    groups: dict[str, dict[str, str]] = {
+        "methods": {name: first_line(kind) for name, kind in methods.METHODS.items()},
+        "networks": {name: models.ABOUT[name] for name in models.MODELS},
+        "data sets": {name: data.ABOUT[name] for name in data.DATASETS},
+        "recipes": train.RECIPES_ABOUT,
+        "analyses": {name: first_line(function) for name, function in analysis.ANALYSES.items()},
+    }
+    for title, rows in groups.items():
+        print(f"\n{title}")
+        for name, line in rows.items():
+            print(f"  {name:<26} {line}")
+    recorded = runs.all_runs()
+    print(f"\nruns in {runs.root()}: {len(recorded)}")
+    for run in recorded[-20:]:
+        print(f"  {run.key:<26} {describe(run)}")
+
+
+def doctor() -> None:
+    """Say what of this machine is right for sdkit, and the mend for what is not."""
+    from .doctor import diagnose, report
+
+    checks = diagnose()
+    print(report(checks))
+    if any(c.ok == "fail" for c in checks):
+        raise SystemExit(1)
+
+
+def figures(
+    notebooks: tyro.conf.Positional[tuple[str, ...]] = (),
+    data: str = "shapes",
+    model: str = "four-stage",
+    recipe: str = "quick",
+    train_size: int | None = None,
+    seed: int = 0,
+    again: bool = False,
+) -> None:
+    """Run the notebooks, write every figure as PNG and PDF, and an index.html that shows them beside the papers' claims.
+
+    Args:
+        notebooks: which, such as 04_drg_dsr; all where none is named.
+        data: the data set of the main runs; sweeps stay on digits.
+        model: their network.
+        recipe: their recipe.
+        train_size: of how many training images; all where it is not said.
+        seed: of their first weights.
+        again: draw again although nothing changed.
+    """
+    from .experiment import lab
+    from .figures import index
+
+    folder = (
+        core.home()
+        / "figures"
+        / (
+            ""
+            if (data, model, recipe, train_size) == ("shapes", "four-stage", "quick", None)
+            else "-".join(map(str, filter(None, (data, model, recipe, train_size))))
+        )
+    )
+    settings = {"SDKIT_DATA": data, "SDKIT_MODEL": model, "SDKIT_RECIPE": recipe, "SDKIT_SEED": str(seed)}
+    settings |= {"SDKIT_TRAIN_SIZE": str(train_size)} if train_size else {}
+    os.environ.update(settings | {"SDKIT_FIGURES": str(folder), "SDKIT_HOME": str(core.home())})
+    lab()  # refuses a wrong name before a kernel starts
+    sources = sorted(notebook_folder().glob("[0-9]*.ipynb"))
+    chosen = [
+        next(p for p in sources if p.stem == core.pick(n, [p.stem for p in sources], "notebook")) for n in notebooks
+    ] or sources
+    began = time.perf_counter()
+    for path in chosen:
+        stamp = folder / "notebooks" / f"{path.stem}.stamp"
+        now = fingerprint(path, settings)
+        if not again and stamp.exists() and stamp.read_text() == now and all(map(Path.exists, drawn(folder, path.stem))):
+            print(f"{path.stem}: nothing changed since its figures were drawn")
+            continue
+        print(f"{path.stem}: running", flush=True)
+        execute(path, folder / "notebooks" / path.name)
+        stamp.write_text(now)
+    page = index(folder)
+    print(f"figures in {folder}, {time.perf_counter() - began:.0f} s\nopen {page}")
+
+
+# the parts
+
+
+def values(pairs: Iterable[str]) -> dict[str, Any]:
+    """["alpha=0.3", "stages=[1, 2]"] -> {"alpha": 0.3, "stages": [1, 2]}; what is no Python literal stays text."""
+    import ast
+
+    out = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"a setting is name=value, got {pair!r}")
+        try:
+            out[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            out[name] = text
+    return out
+
+
+def first_line(thing: Any) -> str:
+    """The first sentence of a docstring."""
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def describe(run: runs.Run) -> str:
+    """A recorded run in one line."""
+    asked, history = run.asked, run.history()
+    accuracy = f"{history[-1].accuracy['final']:.1%}" if history else "no epoch yet"
+    return f"{run.status:<9} {asked['method']} · {asked['model']} · {asked['data']} · seed {asked['seed']:g} · {accuracy}"
+
+
+def summary(run: runs.Run, whole: bool = False) -> None:
+    """Prints the last epoch, and with `whole` all of them and what was asked."""
+    history = run.history()
+    if whole:
+        print(f"run {run.key}, {run.status}, in {run.folder}")
+        for name, value in {**run.asked, **run.about}.items():
+            print(f"  {name:<10} {value}")
+        print(
+            "  epoch   lr      train   " + "   ".join(f"{n:>8}" for n in history[0].accuracy) + "    loss terms"
+            if history
+            else ""
+        )
+        for e in history:
+            terms = "  ".join(f"{k} {v:.3f}" for k, v in e.terms.items())
+            exits = "   ".join(f"{a:8.1%}" for a in e.accuracy.values())
+            print(f"  {e.epoch + 1:5d}   {e.lr:.4f}  {e.train_accuracy:.1%}   {exits}    {terms}")
+            for t in e.turned:
+                print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
+    if history:
+        last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
+        print(
+            f"test accuracy: {last.accuracy['final']:.2%} after the last epoch; "
+            f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), chosen on the test set; "
+            f"{sum(e.seconds for e in history):.0f} s of training"
+        )
+
+
+def notebook_folder() -> Path:
+    """The notebooks of this checkout."""
+    folder = core.home() / "notebooks"
+    if not folder.is_dir():
+        folder = Path(__file__).parents[1] / "notebooks"
+    if not folder.is_dir():
+        raise FileNotFoundError("no notebooks here: run this in a clone of sdkit, or set SDKIT_HOME to one")
+    return folder
+
+
+def fingerprint(notebook: Path, settings: dict[str, str]) -> str:
+    """Of all that a notebook's figures depend on: its cells, sdkit's code and the settings."""
+    import json
+
+    cells = [c["source"] for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+    code = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*.py"))]
+    return hashlib.sha256(repr((cells, settings)).encode() + b"".join(code)).hexdigest()
+
+
+def drawn(folder: Path, notebook: str) -> list[Path]:
+    """The executed copies of a notebook and the figures that it left."""
+    copy = folder / "notebooks" / f"{notebook}.ipynb"
+    return [copy, copy.with_suffix(".html"), folder / "index.html"]
+
+
+def execute(source: Path, target: Path) -> None:
+    """Runs a notebook in a kernel of its own, its progress bars shown here, and keeps the executed copy as .ipynb and .html."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from nbconvert import HTMLExporter
+
+    class Watched(NotebookClient):
+        def process_message(self, msg, cell, cell_index):
+            if msg["msg_type"] == "stream":
+                print(msg["content"]["text"], end="", file=sys.stderr, flush=True)
+            return super().process_message(msg, cell, cell_index)
+
+    notebook = nbformat.read(source, as_version=4)
+    client = Watched(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(core.home())}},
+        store_widget_state=True,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise RuntimeError(
+            f"a cell of {source.name} failed: {str(error).strip().splitlines()[-1]} (the run so far is in {target})"
+        ) from error
+    finally:
+        nbformat.write(notebook, target)
+    target.with_suffix(".html").write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"train": train, "figures": figures, "list": listing, "show": show, "doctor": doctor}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The `sdkit` command. A mistake of the user's is one sentence, not a traceback."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="sdkit", description="See self-distillation work.", args=arguments)
+    except (ValueError, KeyError, TypeError, FileNotFoundError, RuntimeError, ArithmeticError) as error:
+        if os.environ.get("SDKIT_TRACEBACK"):
+            raise
+        raise SystemExit(f"sdkit: {error.args[0] if isinstance(error, KeyError) else error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("sdkit: stopped; what was recorded is kept, and the same command continues it") from None
+
+
+if __name__ == "__main__":
+    main()

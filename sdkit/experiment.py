@@ -1,0 +1,354 @@
+"""The assembly room: names and numbers become a network, a method and data, and a run that is recorded."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import runs
+from .core import Clock, home, pick
+from .data import DATASETS, Data
+from .methods import METHODS, Exit, Method, Together
+from .models import MODELS, Backbone
+from .runs import Run
+from .train import RECIPES, Epoch, Recipe, Training, device, recipe_name
+
+FORMAT = 1
+"""Raised when the same names and numbers would no longer give the same run."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training run, said in names and numbers. Two that say the same are the same run.
+
+    method: a name of METHODS, or several joined by "+", such as "drg+dsr".
+    knobs: the method's arguments; of several methods, `{"drg.alpha": 0.2}` or, where only one has it, `{"alpha": 0.2}`.
+    network, dataset: options of the network and the data set, such as `{"width": 8}` and `{"train_size": 5000}`.
+    recipe: "smoke", "quick", "lab", "paper" or a Recipe of your own.
+    teacher: for methods that learn from a trained network, the experiment that trains it.
+    """
+
+    method: str = "vanilla"
+    model: str = "four-stage"
+    data: str = "shapes"
+    recipe: str | Recipe = "quick"
+    knobs: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    teacher: Experiment | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            pick(part, METHODS, "method")
+        pick(self.model, MODELS, "network")
+        pick(self.data, DATASETS, "data set")
+        if isinstance(self.recipe, str):
+            object.__setattr__(self, "recipe", RECIPES[pick(self.recipe, RECIPES, "recipe")])
+        for name in self.network:
+            pick(name, _options(MODELS[self.model]), f"option of the network {self.model}")
+        for name in self.dataset:
+            pick(name, _options(DATASETS[self.data], hide=()), f"option of the data set {self.data}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"the seed is a whole number from 0, got {self.seed!r}")
+        object.__setattr__(self, "knobs", self._spelled_out())
+        needs = [p for p in self.parts if "teacher" in inspect.signature(METHODS[p]).parameters]
+        if needs and self.teacher is None:
+            raise ValueError(f"{needs[0]} learns from a trained network: say which, teacher=Experiment(model=...)")
+        if self.teacher is not None and not needs:
+            raise ValueError(f"{self.method} learns from no teacher: leave teacher out, or choose a method such as kd")
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the methods that train together."""
+        return self.method.split("+")
+
+    def _spelled_out(self) -> dict[str, Any]:
+        """Every argument of the method, defaults included; of several methods each as "method.argument"."""
+        known = {f"{p}.{k}" if len(self.parts) > 1 else k: v for p in self.parts for k, v in _options(METHODS[p]).items()}
+        given = {}
+        for name, value in self.knobs.items():
+            fits = [k for k in known if k == name or k.partition(".")[2] == name]
+            if len(fits) > 1:
+                raise KeyError(f"{name} is a knob of several of {self.method}: say {' or '.join(fits)}")
+            full = fits[0] if fits else pick(name, known, f"knob of {self.method}")
+            part, _, knob = full.rpartition(".")
+            kind = METHODS[part or self.method]
+            given[full] = kind.knobs[knob].check(knob, value) if knob in kind.knobs else value
+        return known | given
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        """Itself as plain JSON values, every default filled in: what the run's key is made of."""
+        plain = {
+            "format": FORMAT,
+            "method": self.method,
+            "model": self.model,
+            "data": self.data,
+            "seed": self.seed,
+            "recipe": asdict(self.recipe),
+            "knobs": self.knobs,
+            "network": _options(MODELS[self.model]) | self.network,
+            "dataset": _options(DATASETS[self.data], PLACES) | {k: v for k, v in self.dataset.items() if k not in PLACES},
+            "teacher": self.teacher.asked if self.teacher else None,
+        }
+        return _plain(plain)
+
+    @cached_property
+    def key(self) -> str:
+        """Twelve hex digits of its content."""
+        return runs.key_of(self.asked)
+
+    @property
+    def record(self) -> Run:
+        """Its run on disk, whether or not it exists yet."""
+        return Run(runs.root() / self.key)
+
+    def __str__(self) -> str:
+        """The line of code that makes it, defaults left out."""
+        defaults = {k: v for p in self.parts for k, v in _options(METHODS[p]).items()}
+        knobs = {k: v for k, v in self.knobs.items() if defaults.get(k.rpartition(".")[2]) != v}
+        name = recipe_name(self.recipe)
+        said = {
+            "method": self.method,
+            "model": self.model,
+            "data": self.data,
+            "recipe": self.recipe if name == "own" else name,
+            "knobs": knobs,
+            "network": self.network,
+            "dataset": self.dataset,
+            "teacher": self.teacher,
+            "seed": self.seed,
+        }
+        blank = {"recipe": "quick", "knobs": {}, "network": {}, "dataset": {}, "teacher": None, "seed": 0}
+        spoken = [f"{k}={v!s}" if k == "teacher" else f"{k}={v!r}" for k, v in said.items() if v != blank.get(k)]
+        return f"Experiment({', '.join(spoken)})"
+
+    def load_data(self) -> Data:
+        """The data set with this experiment's options."""
+        return DATASETS[self.data](**self.dataset)
+
+    def build(self) -> tuple[Backbone, Method, Data]:
+        """The untrained network, the method around it, the data. The same seed gives the same first weights."""
+        teacher = self.teacher.run().model if self.teacher else None
+        data = self.load_data()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = MODELS[self.model](num_classes=data.num_classes, **self.network)
+            methods = [self._method(p, model, {"teacher": teacher, "train_size": len(data.train.y)}) for p in self.parts]
+        return model, methods[0] if len(methods) == 1 else Together(*methods), data
+
+    def _method(self, part: str, model: Backbone, offer: dict[str, Any]) -> Method:
+        kind, several = METHODS[part], len(self.parts) > 1
+        wanted = inspect.signature(kind).parameters
+        knobs = {k.removeprefix(f"{part}."): v for k, v in self.knobs.items() if not several or k.startswith(f"{part}.")}
+        before = [model] if "model" in wanted else []
+        return kind(*before, **{k: v for k, v in offer.items() if k in wanted}, **knobs)
+
+    def training(self) -> Training:
+        """Everything assembled on the device, before its first step."""
+        model, method, data = self.build()
+        torch.manual_seed(self.seed)
+        return Training(model, method, data, self.recipe, seed=self.seed)
+
+    def walk(self) -> Iterator[Clock | Epoch]:
+        """Trains and records, yielding a Clock after every step and an Epoch after every epoch; nothing where it is done."""
+        return self.record.follow(self.asked, self.training)
+
+    def run(self, progress: bool = True) -> Trained:
+        """The recorded run: trained now, continued after a crash, or found again."""
+        if self.record.status != "done":
+            for _ in _watched(self, self.walk()) if progress else self.walk():
+                pass
+        return Trained(self)
+
+
+def lab(data: str = "shapes", model: str = "four-stage", recipe: str = "quick", **options: Any) -> Experiment:
+    """The vanilla run that a notebook's other runs vary: `replace(base, method="drg")`. Options: an Experiment's.
+
+    $SDKIT_DATA, $SDKIT_MODEL, $SDKIT_RECIPE, $SDKIT_TRAIN_SIZE and $SDKIT_SEED win over what is said here, so that the same
+    notebook runs unattended on other data.
+    """
+    size = os.environ.get("SDKIT_TRAIN_SIZE")
+    said = Experiment(
+        data=os.environ.get("SDKIT_DATA", data),
+        model=os.environ.get("SDKIT_MODEL", model),
+        recipe=os.environ.get("SDKIT_RECIPE", recipe),
+        **options,
+    )
+    dataset = said.dataset | ({"train_size": int(size)} if size else {})
+    return replace(said, dataset=dataset, seed=int(os.environ.get("SDKIT_SEED", said.seed)))
+
+
+class Trained:
+    """A finished run with its network. What figures and analyses start from."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment, self.run = experiment, experiment.record
+        self.history = self.run.history()
+
+    @cached_property
+    def _built(self) -> tuple[Backbone, Method, Data]:
+        model, method, data = self.experiment.build()
+        weights = self.run.weights()
+        model.load_state_dict(weights["model"])
+        method.load_state_dict(weights["method"], strict=False)  # memory is scaffolding: it is not kept
+        where = {"device": device(), "memory_format": torch.channels_last}
+        return model.to(**where).eval(), method.to(**where).eval(), data
+
+    @property
+    def model(self) -> Backbone:
+        """The trained network, in eval mode."""
+        return self._built[0]
+
+    @property
+    def method(self) -> Method:
+        """The scaffolding it was trained with: its heads hold the other exits."""
+        return self._built[1]
+
+    @property
+    def data(self) -> Data:
+        return self._built[2]
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy of the final exit after the last epoch, in [0, 1]: the headline."""
+        return self.history[-1].accuracy["final"]
+
+    @property
+    def best_accuracy(self) -> float:
+        """The best epoch's, chosen on the test set: always higher than an honest choice would give."""
+        return max(e.accuracy["final"] for e in self.history)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, evaluation left out."""
+        return sum(e.seconds for e in self.history)
+
+    def exit(self, name: str = "final") -> nn.Module:
+        """One exit as a network of its own, images [B, 3, H, W] to logits [B, K]."""
+        return Exit(self.model, self.method, name)
+
+    def exit_names(self) -> list[str]:
+        """Every exit that this run recorded."""
+        return [*self.history[-1].accuracy]
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W] -> the pooled features of every exit, [B, D]."""
+        return self.method.features(self.model.tap(x))
+
+    def images(self, split: str = "test", limit: int | None = None) -> tuple[Tensor, Tensor]:
+        """The first images of a split, normalised and on the device [N, 3, H, W], and their labels [N]."""
+        images = getattr(self.data, split)
+        x = self.data.normalised(images.x[:limit], device())
+        return x, images.y[:limit].to(device())
+
+    def __repr__(self) -> str:
+        return f"<{self.experiment}: {self.accuracy:.1%} test, run {self.run.key}>"
+
+
+HANDED_IN = ("model", "teacher", "train_size", "num_classes")
+"""Arguments of methods and networks that come from the experiment, not from its knobs."""
+
+PLACES = ("root", "download")
+"""Options of data sets that say where the images lie, and so do not change a run."""
+
+
+def _options(kind: Any, hide: Iterable[str] = HANDED_IN) -> dict[str, Any]:
+    """The options that a method, a network or a data set takes, with their defaults."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in hide and p.default is not p.empty}
+
+
+def _plain(value: Any) -> Any:
+    """The same as JSON would give it back, so that a key does not depend on tuples or on int 1 against float 1.0."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _watched(experiment: Experiment, walk: Iterable[Clock | Epoch]) -> Iterator[Clock | Epoch]:
+    """The same events beside a progress bar."""
+    from tqdm import tqdm
+
+    bar = None
+    for event in walk:
+        if isinstance(event, Clock):
+            if bar is None:
+                bar = tqdm(
+                    total=event.epochs * event.steps_per_epoch,
+                    initial=event.step,
+                    unit="step",
+                    file=sys.stderr,
+                    mininterval=0.5,
+                    desc=f"{experiment.method} on {experiment.data}",
+                    dynamic_ncols=True,
+                    leave=True,
+                )
+            bar.update(event.step + 1 - bar.n)
+        elif bar is not None:
+            bar.set_postfix_str(f"test {event.accuracy['final']:.1%}", refresh=False)
+        yield event
+    if bar is not None:
+        bar.close()
+
+
+def live_record(experiment: Experiment) -> Run:
+    """A fresh folder for a training whose knobs may be turned while it runs: it is never found as the plain experiment."""
+    n = 1
+    while (runs.root() / f"{experiment.key}-live-{n}").exists():
+        n += 1
+    return Run(runs.root() / f"{experiment.key}-live-{n}")
+
+
+def sweep(base: Experiment, seeds: Iterable[int] = (0,), **axes: Iterable[Any]) -> list[Experiment]:
+    """Every combination of the knobs' values, at every seed."""
+    return [
+        replace(base, knobs={**base.knobs, **dict(zip(axes, values, strict=True))}, seed=seed)
+        for values in product(*axes.values())
+        for seed in seeds
+    ]
+
+
+def run_all(experiments: Iterable[Experiment], jobs: int = 1, progress: bool = True) -> list[Trained]:
+    """Runs independent experiments, `jobs` at a time through joblib, each once. Finished ones are found again.
+
+    Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
+    """
+    experiments = list(experiments)
+    waiting = [e for e in dict.fromkeys(experiments) if e.record.status != "done"]
+    if jobs == 1 or len(waiting) < 2:
+        for e in waiting:
+            e.run(progress)
+    else:
+        from joblib import Parallel, delayed
+        from tqdm import tqdm
+
+        work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+            delayed(_train)(e, torch.get_num_threads() // jobs, str(home())) for e in waiting
+        )
+        for _ in tqdm(work, total=len(waiting), unit="run", file=sys.stderr, disable=not progress):
+            pass
+    return [Trained(e) for e in experiments]
+
+
+def _train(experiment: Experiment, threads: int, where: str) -> None:
+    os.environ["SDKIT_HOME"] = where  # a worker may be older than the caller's
+    torch.set_num_threads(max(threads, 1))
+    experiment.run(progress=False)

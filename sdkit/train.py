@@ -1,0 +1,301 @@
+"""The training loop: it knows no method, no network and no data set by name."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .core import Clock, pick
+
+OUTPUTS_KEPT = 2000
+"""Of how many test images an epoch's record keeps the logits."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the network is optimised: SGD with momentum under a schedule.
+
+    epochs: passes over the training set. batch_size: images per step. lr: the schedule's peak.
+    schedule: "step" multiplies by `gamma` at each of `milestones` (fractions of the epochs); "one cycle" climbs linearly for
+    the first quarter, then falls to 0 along a cosine, step by step; "cosine" only falls; "constant" stays.
+    """
+
+    epochs: int = 200
+    batch_size: int = 128
+    lr: float = 0.1
+    schedule: str = "step"
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
+    gamma: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"a recipe needs epochs >= 1 and batch_size >= 2, got {self.epochs} and {self.batch_size}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"a recipe's lr is a positive number, got {self.lr}")
+        pick(self.schedule, ("step", "one cycle", "cosine", "constant"), "schedule")
+        if any(not 0 < m < 1 for m in self.milestones):
+            raise ValueError(f"milestones are fractions of training in (0, 1), got {self.milestones}")
+
+    def rate(self, clock: Clock) -> float:
+        """The learning rate of one step."""
+        if self.schedule == "step":
+            passed = sum(clock.epoch >= round(m * self.epochs) for m in self.milestones)
+            return self.lr * self.gamma**passed
+        if self.schedule == "constant":
+            return self.lr
+        climb = 0.25 if self.schedule == "one cycle" else 0.0
+        if clock.progress < climb:
+            return self.lr * (0.05 + 0.95 * clock.progress / climb)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (clock.progress - climb) / (1 - climb)))
+
+
+RECIPES: dict[str, Recipe] = {
+    "smoke": Recipe(epochs=2, batch_size=64, lr=0.05, schedule="one cycle"),
+    "quick": Recipe(epochs=12, batch_size=64, lr=0.1, schedule="one cycle"),
+    "lab": Recipe(epochs=30, batch_size=128, lr=0.1, schedule="one cycle"),
+    "paper": Recipe(),
+}
+
+RECIPES_ABOUT: dict[str, str] = {
+    "smoke": "seconds: does it run at all",
+    "quick": "under a minute on two cores: a lab's first look",
+    "lab": "minutes on one GPU: 30 epochs, one cycle",
+    "paper": "the schedule of paper 004 on CIFAR-100: 200 epochs, x0.2 at 60, 120 and 160",
+}
+
+
+def recipe_name(recipe: Recipe) -> str:
+    """The recipe's name in RECIPES, or "own"."""
+    return next((name for name, known in RECIPES.items() if known == recipe), "own")
+
+
+@dataclass
+class Epoch:
+    """What one epoch left in the record."""
+
+    epoch: int  # 0-based
+    lr: float  # at its last step
+    seconds: float  # of training, without evaluation
+    terms: dict[str, float] = field(default_factory=dict)  # means over the epoch; their sum is the loss
+    train_accuracy: float = math.nan  # of the final exit on the augmented batches as they came, in [0, 1]
+    accuracy: dict[str, float] = field(default_factory=dict)  # of every exit, on the test set, in [0, 1]
+    loss: float = math.nan  # cross entropy of the final exit on the test set
+    turned: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
+    outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] float16 test logits, N <= OUTPUTS_KEPT
+
+    def record(self) -> dict[str, Any]:
+        """Itself without the tensors, for JSON. A number that is not finite becomes None."""
+        plain = asdict(Epoch(**{**self.__dict__, "outputs": None}))
+        plain.pop("outputs")
+        return tidy(plain)
+
+
+def tidy(value: Any) -> Any:
+    """JSON has no NaN: numbers that are not finite become None, at any depth."""
+    if isinstance(value, dict):
+        return {k: tidy(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [tidy(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Diverged(ArithmeticError):
+    """The loss stopped being a number. `epoch` is the record of the epoch in which it did."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        bad = ", ".join(f"{k} = {v:g}" for k, v in epoch.terms.items() if not math.isfinite(v))
+        super().__init__(
+            f"the loss is no longer a number in epoch {epoch.epoch + 1} ({bad}): "
+            "lower the learning rate or the weight of that term"
+        )
+        self.epoch = epoch
+
+
+def device() -> torch.device:
+    """Where to compute: $SDKIT_DEVICE, else a CUDA card, else the CPU."""
+    return torch.device(os.environ.get("SDKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+class Training:
+    """A network being trained: all that the next step depends on, in one place.
+
+    Iterating `walk()` trains: it yields a `Clock` after every step and an `Epoch` after every epoch. Between two of
+    them the caller may turn knobs, stop, or wait. `state_dict()` is taken between epochs; from it another process
+    continues to the same bits.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: nn.Module,
+        data: Any,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        on: torch.device | str | None = None,
+    ) -> None:
+        self.device = torch.device(on) if on is not None else device()
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.method = method.to(self.device, memory_format=torch.channels_last)
+        self.data, self.recipe, self.epochs_done = data, recipe, 0
+        self.settings = method.settings()  # as the last step read them
+        self.loader = data.batches(recipe.batch_size, pair=method.pair, device=self.device, seed=seed)
+        self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
+        self.optimiser = torch.optim.SGD(
+            self.params, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
+        )
+
+    def walk(self) -> Iterator[Clock | Epoch]:
+        """Trains to the recipe's end. Raises `Diverged` after the epoch in which the loss stopped being a number."""
+        while self.epochs_done < self.recipe.epochs:
+            yield from self._epoch(self.epochs_done)
+
+    def _epoch(self, epoch: int) -> Iterator[Clock | Epoch]:
+        self.model.train(), self.method.train()
+        seconds, sums, hits, seen = 0.0, {}, torch.zeros((), device=self.device), 0
+        turned, began = [], time.perf_counter()
+        for i, batch in enumerate(self.loader):
+            clock = Clock(epoch, epoch * len(self.loader) + i, self.recipe.epochs, len(self.loader))
+            before, self.settings = self.settings, self.method.settings()
+            turned += [
+                {"step": clock.step, "knob": k, "before": before[k], "after": v}
+                for k, v in self.settings.items()
+                if v != before[k]
+            ]
+            terms, out = self._step(batch, clock)
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0) + term.detach() * len(batch.y)
+            hits += (out.logits[: len(batch.y)].argmax(1) == batch.y).sum()
+            seen += len(batch.y)
+            seconds += time.perf_counter() - began
+            yield clock
+            began = time.perf_counter()
+        began = time.perf_counter()
+        means = {k: float(v) / seen for k, v in sums.items()}  # the epoch's one wait for the device
+        seconds += time.perf_counter() - began
+        record = Epoch(epoch, self.recipe.rate(clock), seconds, means, float(hits) / seen, turned=turned)
+        record.accuracy, record.loss, record.outputs = evaluate(self.model, self.method, self.data, self.device)
+        self.epochs_done = epoch + 1
+        if not all(map(math.isfinite, means.values())):
+            raise Diverged(record)
+        yield record
+
+    def _step(self, batch, clock: Clock):
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.rate(clock)
+        with autocast(self.device):
+            out = self.model.tap(batch.x)
+            terms = self.method.terms(self.model, out, batch, clock)
+            loss = sum(terms.values())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if clock.step == 0:  # fused SGD wants every momentum to begin at one step
+            for p in self.params:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        self.optimiser.step()
+        with torch.no_grad():
+            self.method.remember(out, batch, clock)
+        return terms, out
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next epoch depends on. Tensors, numbers and lists only, so that it loads without unpickling objects."""
+        kind, keys, *rest = np.random.get_state()
+        return {
+            "model": self.model.state_dict(),
+            "method": self.method.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "loader": self.loader.state_dict(),
+            "epochs done": self.epochs_done,
+            "settings": self.settings,
+            "rng": {
+                "torch": torch.get_rng_state(),
+                "python": list(random.getstate()[1]),
+                "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest],
+                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts everything back where `state_dict` found it."""
+        self.model.load_state_dict(state["model"])
+        self.method.load_state_dict(state["method"])
+        self.method.memory_to(self.device)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.loader.load_state_dict(state["loader"])
+        self.epochs_done = state["epochs done"]
+        for knob, value in state["settings"].items():
+            setattr(self.method, knob, value)
+        self.settings = self.method.settings()
+        rng = state["rng"]
+        torch.set_rng_state(rng["torch"])
+        random.setstate((3, tuple(rng["python"]), None))
+        kind, keys, *rest = rng["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+        if rng["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(rng["cuda"])
+
+
+def fit(
+    model: nn.Module, method: nn.Module, data: Any, recipe: Recipe, *, seed: int = 0, on: torch.device | str | None = None
+) -> Iterator[Epoch]:
+    """Trains, yielding after every epoch. No name needed: your own method, network or data go in as they are.
+
+    Nothing is written to disk; `Experiment(...).run()` is the same with a record that survives a crash.
+    """
+    return (event for event in Training(model, method, data, recipe, seed=seed, on=on).walk() if isinstance(event, Epoch))
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, method: nn.Module, data: Any, on: torch.device | str) -> tuple[dict[str, float], float, Tensor]:
+    """Top-1 accuracy of every exit in [0, 1], the final exit's cross entropy, and its first logits [N, K] in float16."""
+    model.eval(), method.eval()
+    hits, kept, loss, n, room = {}, [], 0.0, 0, OUTPUTS_KEPT
+    for batch in data.evaluation("test", device=on):
+        with autocast(on):
+            exits = method.exits(model.tap(batch.x), batch.x)
+        for name, z in exits.items():
+            hits[name] = hits.get(name, 0) + (z.argmax(1) == batch.y).sum()
+        final = exits["final"].float()
+        loss = loss + F.cross_entropy(final, batch.y, reduction="sum")
+        kept.append(final[:room].to(torch.float16))
+        room -= len(kept[-1])
+        n += len(batch.y)
+    return {name: float(h) / n for name, h in hits.items()}, float(loss) / n, torch.cat(kept).cpu()
+
+
+def autocast(on: torch.device | str) -> contextlib.AbstractContextManager:
+    """bfloat16 where the card has it. Never on a CPU: there it is about twice as slow as float32."""
+    if torch.device(on).type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def keep_freed_memory() -> None:
+    """Asks glibc to keep freed tensors in the heap: each step would otherwise give them back and fault them in again."""
+    if sys.platform != "linux" or os.environ.get("SDKIT_MALLOC") == "system":
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to gain
+        libc = ctypes.CDLL("libc.so.6")
+        if not libc.mallopt(-3, 1 << 30):  # M_MMAP_THRESHOLD; an older glibc refuses so much
+            libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

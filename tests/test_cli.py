@@ -1,0 +1,71 @@
+"""The command line: each verb does its work, each mistake is one sentence and no traceback."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sdkit import cli, runs
+
+SMALL = ["--model", "four-stage", "--network", "width=4", "--data", "digits", "--dataset", "train_size=64", "--recipe", "smoke"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_train_records_and_finds_again_and_show_prints_it(capsys):
+    cli.main(["train", "--method", "drg+dsr", "--knob", "alpha=0.5", *SMALL])
+    out = capsys.readouterr().out
+    assert "trained: run" in out and "'drg.alpha': 0.5" in out
+    assert re.search(
+        r"test accuracy: \d+\.\d\d% after the last epoch; \d+\.\d\d% at the best epoch \(\d\), chosen on the test set", out
+    )
+    cli.main(["train", "--method", "drg+dsr", "--knob", "alpha=0.5", *SMALL])
+    assert "found: run" in capsys.readouterr().out
+    (run,) = runs.all_runs()
+    cli.main(["show", run.key[:4]])
+    shown = capsys.readouterr().out
+    assert "epoch   lr" in shown and "shallow 2" in shown and "rg " in shown
+
+
+def test_train_with_a_teacher_trains_it_first(capsys):
+    cli.main(["train", "--method", "kd", "--teacher", "four-stage", "--knob", "alpha=0.5", *SMALL])
+    assert {r.asked["method"] for r in runs.all_runs()} == {"kd", "vanilla"}
+
+
+def test_list_names_everything_with_a_line_each(capsys):
+    from sdkit.analysis import ANALYSES
+    from sdkit.data import DATASETS
+    from sdkit.methods import METHODS
+    from sdkit.models import MODELS
+    from sdkit.train import RECIPES
+
+    cli.main(["list"])
+    lines = capsys.readouterr().out.splitlines()
+    for name in [*METHODS, *MODELS, *DATASETS, *RECIPES, *ANALYSES]:
+        assert any(re.match(rf"  {re.escape(name)} +\S.{{10,}}", line) for line in lines), f"{name} has no line"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "--method", "dgr"], "sdkit: no method is called 'dgr': did you mean"),
+        (["train", "--method", "drg", "--knob", "alpha"], "sdkit: a setting is name=value, got 'alpha'"),
+        (["train", "--data", "cifar100"], "sdkit: .*cifar100"),
+        (["show", "zzz"], "sdkit: no run begins with 'zzz'"),
+        (["figures", "04_drg"], "sdkit: no notebook is called '04_drg': did you mean '04_drg_dsr'"),
+        (["figures", "--model", "resnet21"], "sdkit: no network is called 'resnet21'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments, sentence, capsys):
+    with pytest.raises(SystemExit, match=sentence) as stop:
+        cli.main(arguments)
+    assert "\n" not in str(stop.value.code)
+
+
+def test_settings_are_python_values_or_text():
+    assert cli.values(["a=0.5", "b=[1, 2]", "c=linear", "d=True"]) == {"a": 0.5, "b": [1, 2], "c": "linear", "d": True}

@@ -1,0 +1,398 @@
+"""Runs are records: found again by content, continued after a kill, refused in a sentence when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sdkit import runs
+from sdkit.core import Clock
+from sdkit.experiment import Experiment, Trained, run_all, sweep
+from sdkit.methods import METHODS
+from sdkit.train import Diverged, Epoch, Recipe
+
+RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, schedule="one cycle")
+SMALL = {"model": "four-stage", "network": {"width": 8}, "data": "digits", "dataset": {"train_size": 100}, "recipe": RECIPE}
+TEACHER = Experiment(**SMALL, seed=7)
+ALL = [*METHODS, "drg+dsr"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    return tmp_path
+
+
+def experiment(method="vanilla", **over):
+    return Experiment(method=method, teacher=TEACHER if method == "kd" else None, **{**SMALL, **over})
+
+
+# the record
+
+
+def test_a_run_is_recorded_and_found_again(home):
+    first = experiment("drg").run(progress=False)
+    assert [e.epoch for e in first.history] == [0, 1, 2]
+    assert first.history[0].terms.keys() == {"task", "shallow ce", "rg"}
+    assert first.exit_names() == ["final", "shallow 2"]
+    written = (first.run.folder / "history.json").stat().st_mtime_ns
+    again = experiment("drg", knobs={"alpha": 0.2}).run(progress=False)
+    assert again.run.key == first.run.key, "saying a default aloud does not make another run"
+    assert (again.run.folder / "history.json").stat().st_mtime_ns == written
+    assert again.history == first.history
+    assert sorted(p.name for p in again.run.folder.iterdir()) == [
+        "experiment.json",
+        "history.json",
+        "lock",
+        "outputs",
+        "weights.safetensors",
+    ]
+
+
+def test_another_number_is_another_run():
+    base = experiment("drg+dsr")
+    others = [
+        replace(base, seed=1),
+        replace(base, knobs={"alpha": 0.3}),
+        replace(base, recipe=replace(RECIPE, lr=0.06)),
+        replace(base, network={"width": 4}),
+        replace(base, dataset={"train_size": 101}),
+        experiment("drg"),
+    ]
+    assert len({base.key, *(o.key for o in others)}) == 7
+    assert replace(base, knobs={"drg.alpha": 0.3}) == replace(base, knobs={"alpha": 0.3})
+
+
+def test_the_line_that_an_experiment_prints_makes_it_again():
+    from sdkit.train import Recipe  # noqa: F401  the line may name it
+
+    for e in (
+        experiment("drg+dsr", knobs={"alpha": 0.3}),
+        experiment("kd", seed=3),
+        Experiment("byot", "resnet20", "cifar100", "lab"),
+    ):
+        assert eval(str(e)) == e
+
+
+def test_what_was_recorded_is_what_the_network_says():
+    trained = experiment("byot").run(progress=False)
+    x, y = trained.images()
+    epochs, outputs = trained.run.outputs()
+    assert epochs.tolist() == [0, 1, 2] and outputs.shape == (3, 797, 10)
+    with torch.no_grad():
+        z = trained.exit("final")(x)
+        assert trained.accuracy == pytest.approx((z.argmax(1) == y).float().mean().item())
+        assert torch.allclose(outputs[-1], z.cpu(), atol=0.02)
+        shallow = (trained.exit("1/4")(x).argmax(1) == y).float().mean().item()
+    assert trained.history[-1].accuracy["1/4"] == pytest.approx(shallow)
+    assert trained.history[-1].loss == pytest.approx(torch.nn.functional.cross_entropy(z.cpu(), y.cpu()).item(), rel=1e-4)
+    assert trained.accuracy <= trained.best_accuracy
+
+
+def test_history_is_json_that_a_person_can_read():
+    trained = experiment().run(progress=False)
+    read = json.loads((trained.run.folder / "history.json").read_text())
+    assert read["status"] == "done" and len(read["epochs"]) == 3
+    about = json.loads((trained.run.folder / "experiment.json").read_text())
+    assert about["asked"]["recipe"]["epochs"] == 3 and about["about"]["torch"] == torch.__version__
+
+
+def test_the_global_random_state_of_the_caller_does_not_matter():
+    torch.manual_seed(1)
+    a = experiment("drg").run(progress=False)
+    torch.manual_seed(2)
+    np.random.seed(5)
+    (a.run.folder / "history.json").rename(a.run.folder / "old.json")
+    b = experiment("drg").run(progress=False)
+    assert [e.terms for e in a.history] == [e.terms for e in b.history]
+
+
+def test_a_teacher_is_trained_once_and_shared(home):
+    one = experiment("kd").run(progress=False)
+    written = (TEACHER.record.folder / "weights.safetensors").stat().st_mtime_ns
+    experiment("kd", knobs={"alpha": 0.5}).run(progress=False)
+    assert (TEACHER.record.folder / "weights.safetensors").stat().st_mtime_ns == written
+    assert not any("teacher" in k for k in one.run.weights()["method"])
+
+
+def test_a_sweep_is_a_list_of_experiments_and_jobs_change_nothing():
+    listed = sweep(experiment("dsr"), seeds=(0, 1), beta=[0.5, 1.0])
+    assert [(e.knobs["beta"], e.seed) for e in listed] == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = run_all(listed[:2], progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    kept = [t.history for t in alone]
+    for t in alone:
+        (t.run.folder / "history.json").unlink()
+    together = run_all(listed[:2], jobs=2, progress=False)
+    for a, b in zip(kept, together, strict=True):
+        assert len(a) == len(b.history)
+        assert all(x.terms == pytest.approx(y.terms, rel=1e-3) for x, y in zip(a, b.history, strict=True))
+
+
+# knobs turned while it runs
+
+
+def test_a_knob_turned_while_training_is_written_to_the_history():
+    training = experiment("drg").training()
+    records = []
+    for event in training.walk():
+        if isinstance(event, Clock) and event.step == 4:
+            training.method.alpha = 0.9
+        if isinstance(event, Epoch):
+            records.append(event)
+            if event.epoch == 1:
+                training.method.temperature = 4.0
+    turned = [t for e in records for t in e.turned]
+    assert turned == [
+        {"step": 5, "knob": "alpha", "before": 0.2, "after": 0.9},
+        {"step": 8, "knob": "temperature", "before": 1.0, "after": 4.0},
+    ]
+
+
+# kill and resume
+
+CHILD = """
+import os, signal, sys
+from tests_child import experiment
+from sdkit.core import Clock
+for event in experiment({method!r}).walk():
+    if isinstance(event, Clock) and event.step == 6:      # the middle of the second epoch
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill -9")
+@pytest.mark.parametrize("method", ["vanilla", "byot", "dsr", "drg+dsr", "kd"])
+def test_a_run_killed_in_mid_epoch_resumes_to_the_straight_run(method, tmp_path, monkeypatch):
+    """kill -9, then the same experiment again: history, weights and outputs equal the uninterrupted run's bit for bit."""
+    (tmp_path / "tests_child.py").write_text(
+        "from sdkit.experiment import Experiment\nfrom sdkit.train import Recipe\n"
+        f"def experiment(method): return eval({ {m: str(experiment(m)) for m in [method]}!r}[method])\n"
+    )
+    if method == "kd":
+        TEACHER.run(progress=False)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    child = subprocess.run([sys.executable, "-c", CHILD.format(method=method)], env=env, capture_output=True, text=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    killed = experiment(method).record
+    assert killed.status == "training" and len(killed.history()) == 1
+    resumed = experiment(method).run(progress=False)
+
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "straight"))
+    straight = experiment(method).run(progress=False)
+    for a, b in zip(straight.history, resumed.history, strict=True):
+        assert (a.terms, a.accuracy, a.loss, a.train_accuracy, a.lr) == (b.terms, b.accuracy, b.loss, b.train_accuracy, b.lr)
+    for part, tensors in straight.run.weights().items():
+        other = resumed.run.weights()[part]
+        assert tensors.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in tensors.items()), part
+    assert torch.equal(straight.run.outputs()[1], resumed.run.outputs()[1])
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_a_run_stopped_between_steps_resumes_to_the_straight_run(method, tmp_path, monkeypatch):
+    """Closing the generator is stopping: what it had not finished is done again, to the same bits."""
+    walk = experiment(method).walk()
+    for event in walk:
+        if isinstance(event, Clock) and event.step == 9:
+            break
+    walk.close()
+    resumed = experiment(method).run(progress=False)
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "straight"))
+    straight = experiment(method).run(progress=False)
+    assert [e.terms for e in straight.history] == [e.terms for e in resumed.history]
+    assert all(torch.equal(v, resumed.run.weights()["model"][k]) for k, v in straight.run.weights()["model"].items())
+
+
+def test_a_run_that_another_process_is_training_is_waited_for(tmp_path):
+    code = (
+        "import time, sys\nfrom sdkit.experiment import Experiment\nfrom sdkit.train import Recipe\n"
+        f"w = {experiment('dsr')}.walk()\nnext(w)\nprint('holding', flush=True)\ntime.sleep(2)\nfor _ in w: pass\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline().strip() == "holding"
+    began = time.time()
+    trained = experiment("dsr").run(progress=False)
+    assert time.time() - began > 1 and child.wait(30) == 0
+    assert len(trained.history) == 3
+
+
+def test_a_run_that_this_process_is_training_is_refused():
+    walk = experiment("dsr").walk()
+    next(walk)
+    with pytest.raises(RuntimeError, match="in this very process: stop that training first"):
+        experiment("dsr").run(progress=False)
+    walk.close()
+    experiment("dsr").run(progress=False)
+
+
+# bad input, each in one sentence
+
+
+def one_sentence(error) -> bool:
+    return "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"method": "dgr"}, r"no method is called 'dgr': did you mean .*'drg'.*\? known are vanilla,"),
+        ({"method": "drg+dsx"}, "no method is called 'dsx': did you mean 'dsr'"),
+        ({"model": "resnet23"}, r"no network is called 'resnet23': did you mean 'resnet\d\d' or 'resnet\d\d'\?"),
+        ({"data": "cifar"}, "no data set is called 'cifar': did you mean 'cifar10"),
+        ({"recipe": "quik"}, "no recipe is called 'quik': did you mean 'quick'"),
+        ({"method": "drg", "knobs": {"alpa": 0.1}}, "no knob of drg is called 'alpa': did you mean 'alpha'"),
+        ({"method": "drg+dsr", "knobs": {"temperature": 2}}, "several of drg.dsr: say drg.temperature or dsr.temperature"),
+        ({"network": {"widht": 8}}, "no option of the network four-stage is called 'widht': did you mean 'width'"),
+        ({"dataset": {"trainsize": 8}}, "no option of the data set shapes is called 'trainsize': did you mean 'train_size'"),
+        ({"method": "kd"}, "kd learns from a trained network: say which, teacher="),
+        ({"method": "drg", "teacher": TEACHER}, "drg learns from no teacher"),
+        ({"method": "drg", "knobs": {"alpha": -1}}, r"alpha \(α\) must lie in \[0, inf\], got -1"),
+        ({"method": "byot", "knobs": {"alpha": 2}}, r"alpha \(α\) must lie in \[0, 1\], got 2"),
+        ({"method": "dsr", "knobs": {"beta": "much"}}, r"beta \(β\) is a number .* got 'much'"),
+        ({"seed": -1}, "seed is a whole number from 0, got -1"),
+    ],
+)
+def test_a_wrong_name_or_number_is_refused_at_the_door(asked, sentence, home):
+    with pytest.raises((KeyError, ValueError, TypeError), match=sentence) as error:
+        Experiment(**asked)
+    assert one_sentence(error)
+    assert not (home / "runs").exists(), "no half-written run"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"epochs": 0}, "epochs >= 1"),
+        ({"lr": -1}, "lr is a positive"),
+        ({"schedule": "stpe"}, "did you mean 'step'"),
+        ({"milestones": (60,)}, "fractions"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(asked, sentence):
+    with pytest.raises((ValueError, KeyError), match=sentence):
+        Recipe(**asked)
+
+
+def test_missing_data_is_refused_before_anything_is_written(home):
+    with pytest.raises(FileNotFoundError, match="cifar100.*data") as error:
+        experiment(data="cifar100", dataset={}).run(progress=False)
+    assert one_sentence(error)
+    assert experiment(data="cifar100", dataset={}).record.status == "new"
+    assert runs.all_runs() == []
+
+
+def interrupted(method="dsr"):
+    """A run with one finished epoch and a checkpoint."""
+    walk = experiment(method).walk()
+    for event in walk:
+        if isinstance(event, Epoch):
+            next(walk)
+            break
+    walk.close()
+    return experiment(method).record
+
+
+def test_a_checkpoint_cut_in_half_is_named_and_nothing_is_lost():
+    run = interrupted()
+    path = run.folder / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(runs.Damaged, match="cannot be read .* delete it, and the run starts again") as error:
+        experiment("dsr").run(progress=False)
+    assert one_sentence(error)
+    assert len(run.history()) == 1, "what was recorded is still there"
+    path.unlink()
+    assert len(experiment("dsr").run(progress=False).history) == 3
+
+
+def test_a_checkpoint_of_another_experiment_is_refused():
+    run, other = interrupted("dsr"), interrupted("drg")
+    (run.folder / "checkpoint.pt").write_bytes((other.folder / "checkpoint.pt").read_bytes())
+    with pytest.raises(runs.Damaged, match=f"belongs to the experiment {other.key}, not to {run.key}") as error:
+        experiment("dsr").run(progress=False)
+    assert one_sentence(error)
+    assert len(run.history()) == 1
+
+
+def test_a_checkpoint_cannot_run_code():
+    run = interrupted()
+
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(run.folder / "pwned"),))
+
+    torch.save({"key": run.key, "training": Evil()}, run.folder / "checkpoint.pt")
+    with pytest.raises(runs.Damaged, match="cannot be read"):
+        experiment("dsr").run(progress=False)
+    assert not (run.folder / "pwned").exists()
+
+
+def test_damaged_records_and_weights_are_named():
+    trained = experiment().run(progress=False)
+    weights = trained.run.folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(runs.Damaged, match="weights.safetensors is damaged .* run the experiment again"):
+        _ = Trained(experiment()).model
+    (trained.run.folder / "history.json").write_text('{"status": "do')
+    with pytest.raises(runs.Damaged, match="history.json is not the JSON"):
+        experiment().run(progress=False)
+
+
+def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_what_was_there():
+    mad = experiment("byot", recipe=replace(RECIPE, lr=1e4, schedule="constant"), knobs={"lam": 1e6})
+    with pytest.raises(Diverged, match=r"no longer a number in epoch \d .*: lower the learning rate") as error:
+        mad.run(progress=False)
+    assert one_sentence(error)
+    assert mad.record.status == "diverged"
+    read = json.loads((mad.record.folder / "history.json").read_text())
+    assert any(v is None for v in read["epochs"][-1]["terms"].values())
+    assert not (mad.record.folder / "checkpoint.pt").exists()
+    assert not (mad.record.folder / "weights.safetensors").exists()
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    runs.write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        runs.write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1} and [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_runs_are_found_by_the_start_of_their_key():
+    trained = experiment().run(progress=False)
+    assert runs.find(trained.run.key[:5]).key == trained.run.key
+    with pytest.raises(FileNotFoundError, match=re.escape("no run begins with 'zzz'")):
+        runs.find("zzz")
+
+
+# schedules
+
+
+def rates(recipe, steps=10):
+    return [recipe.rate(Clock(e, e * steps + s, recipe.epochs, steps)) for e in range(recipe.epochs) for s in range(steps)]
+
+
+def test_the_papers_schedule_drops_to_a_fifth_at_60_120_and_160():
+    per_epoch = rates(Recipe(), steps=1)
+    expected = [0.1 * 0.2 ** sum(e >= m for m in (60, 120, 160)) for e in range(200)]
+    assert per_epoch == pytest.approx(expected)
+
+
+def test_one_cycle_climbs_then_falls_to_nothing():
+    r = rates(Recipe(epochs=8, schedule="one cycle"))
+    top = r.index(max(r))
+    assert top == 20 and r[top] == pytest.approx(0.1)
+    assert r[:top] == sorted(r[:top]) and r[top:] == sorted(r[top:], reverse=True) and r[-1] < 0.001
