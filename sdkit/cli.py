@@ -97,12 +97,9 @@ def listing() -> None:
 
 def doctor() -> None:
     """Say what of this machine is right for sdkit, and the mend for what is not."""
-    from .doctor import diagnose, report
+    from .doctor import main as examine
 
-    checks = diagnose()
-    print(report(checks))
-    if any(c.ok == "fail" for c in checks):
-        raise SystemExit(1)
+    raise SystemExit(examine())
 
 
 def figures(

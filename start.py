@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+"""Makes .venv, keeps it up to date, and runs a verb in it. Needs nothing but Python >= 3.11.
+
+    python3 start.py figures     train what the notebooks need and draw every figure into figures/
+    python3 start.py test        run the test suite (arguments go to pytest: start.py test -k vision)
+    python3 start.py lab         open JupyterLab on your own copies of the notebooks, in work/
+    python3 start.py doctor      say what of the installation is right, and the mend for what is not
+    python3 start.py setup       only make or update .venv
+    python3 start.py lint        run ruff
+    python3 start.py clean       remove .venv and caches; runs, figures, data and work stay
+    python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
+
+On Windows write `py start.py` for `python3 start.py`. The packages are those of requirements.txt; they are installed again only
+when that file, pyproject.toml or Python changed.
+"""
+
+from __future__ import annotations  # so that a Python that is too old still gets as far as being told so
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OLDEST = (3, 11)
+LOCK, STAMP = ".sdkit-lock", ".sdkit-stamp"  # both inside .venv
+
+
+class Problem(Exception):
+    """What stopped us and the mend, in one sentence."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one verb; returns its exit status."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0
+    verb, *rest = arguments
+    try:
+        check_python()
+        if verb == "clean":
+            return clean(ROOT)
+        python = set_up(ROOT)
+        if verb == "setup":
+            say(f"{ROOT / '.venv'} is ready")
+            return 0
+        if verb == "test":
+            return run([python, "-m", "pytest", *rest], cwd=ROOT)
+        if verb == "lint":
+            return run([python, "-m", "ruff", "check", *(rest or ["."])], cwd=ROOT)
+        if verb == "lab":
+            return lab(python, rest)
+        if verb == "doctor":  # of its own module: it must run where torch, and so the command line, cannot be imported
+            return run([python, "-m", "sdkit.doctor", *rest])
+        return run([python, "-m", "sdkit.cli", verb, *rest])
+    except Problem as problem:
+        print(f"sdkit: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nsdkit: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(f"sdkit: {text}", flush=True)
+
+
+def run(command: list, cwd: Path | None = None) -> int:
+    """Runs a command of the environment to its end; returns its exit status.
+
+    Where the system can, the command takes this process's place, so that every signal reaches it and only it.
+    """
+    command = [str(part) for part in command]
+    if os.name != "nt":
+        os.chdir(cwd or Path.cwd())
+        sys.stdout.flush()
+        os.execve(command[0], command, child_environment())
+    child = subprocess.Popen(command, cwd=cwd, env=child_environment())
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue  # the child was interrupted, too, and may have something to save
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of everything that runs in .venv."""
+    environment = dict(os.environ)
+    environment.setdefault("SDKIT_HOME", str(ROOT))
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads must not spin: runs share the cores
+    environment["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel "python3" is .venv's, whatever else is installed
+    environment.pop("PYTHONHOME", None)
+    return environment
+
+
+# ---------------------------------------------------------------------------------------------------------------- setting up
+
+
+def check_python(version: tuple = sys.version_info) -> None:
+    """Problem if this Python is too old to run sdkit."""
+    if tuple(version[:2]) < OLDEST:
+        raise Problem(
+            f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {version[0]}.{version[1]}: install a newer one and "
+            "start with it, for example `python3.12 start.py figures` or `make figures PYTHON=python3.12`"
+        )
+
+
+def venv_python(venv: Path) -> Path:
+    """The interpreter of a virtual environment, on this system."""
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
+
+
+def fingerprint(root: Path) -> str:
+    """Changes when what should be installed changes: the pins, the package's metadata, Python, the place of the checkout."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {sys.platform} {root}".encode())
+    for name in ("requirements.txt", "pyproject.toml"):
+        try:
+            digest.update((root / name).read_bytes())
+        except FileNotFoundError:
+            raise Problem(f"no {name} in {root}: start.py must lie in a whole checkout of sdkit, get it again") from None
+    return digest.hexdigest()
+
+
+def set_up(root: Path) -> Path:
+    """Makes or updates root/.venv where it is not as wanted; returns its Python.
+
+    The stamp is taken away first and written last, so that what was interrupted is done again. Of several calls at once one
+    works and the others wait for it.
+    """
+    venv, wanted = root / ".venv", fingerprint(root)
+    if is_ready(venv, wanted):
+        return venv_python(venv)
+    venv.mkdir(exist_ok=True)
+    with locked(venv / LOCK):
+        if is_ready(venv, wanted):  # another call did it while this one waited
+            return venv_python(venv)
+        began = time.monotonic()
+        (venv / STAMP).unlink(missing_ok=True)
+        if not has_our_python(venv):
+            make_venv(venv)
+        pip = [venv_python(venv), "-m", "pip", "--disable-pip-version-check", "install"]
+        say("installing the packages of requirements.txt (1 to 2 GB the first time: some minutes)")
+        install([*pip, "-r", root / "requirements.txt"], root)
+        say("installing sdkit itself")
+        install([*pip, "--quiet", "--no-deps", "-e", root], root)
+        (venv / STAMP).write_text(wanted)
+        say(f"set up in {time.monotonic() - began:.0f} s")
+    return venv_python(venv)
+
+
+def is_ready(venv: Path, wanted: str) -> bool:
+    """Whether the environment was finished for exactly this fingerprint."""
+    stamp = venv / STAMP
+    return stamp.exists() and stamp.read_text() == wanted and venv_python(venv).exists()
+
+
+def has_our_python(venv: Path) -> bool:
+    """Whether there is a working environment with pip and the running Python's version."""
+    code = "import sys, pip; print(*sys.version_info[:2])"
+    try:
+        found = subprocess.run([str(venv_python(venv)), "-c", code], capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return found.returncode == 0 and found.stdout.split() == [str(part) for part in sys.version_info[:2]]
+
+
+def make_venv(venv: Path) -> None:
+    """Makes the environment anew, keeping only the lock that this process holds."""
+    say(f"making {venv} with Python {sys.version_info[0]}.{sys.version_info[1]}")
+    if Path(sys.prefix).resolve() == venv.resolve():
+        raise Problem(f"{venv} must be made anew and cannot be by its own Python: `deactivate` it and start again")
+    for old in venv.iterdir():
+        if old.name != LOCK:
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    made = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True)
+    if made.returncode:
+        said = (made.stdout + made.stderr).strip()
+        if "ensurepip" in said or "No module named venv" in said:
+            raise Problem(
+                "this Python cannot make virtual environments, its ensurepip or venv module is missing: on Debian and Ubuntu "
+                "`sudo apt install python3-venv`, elsewhere install Python from python.org, then start again"
+            )
+        raise Problem(f"{venv} could not be made: {last_line(said)}")
+
+
+def install(command: list, root: Path) -> None:
+    """Runs pip. Problem with the likely mend if it fails."""
+    if subprocess.run([str(part) for part in command], cwd=root).returncode:
+        free = shutil.disk_usage(root).free / 1e9
+        if free < 3:
+            raise Problem(f"pip failed and only {free:.1f} GB are free at {root}: make room for 8 GB and start again")
+        raise Problem(
+            "pip failed, its own words are above: most often the network is missing (a proxy is set with HTTPS_PROXY) or a "
+            f"package of requirements.txt has no build for Python {sys.version_info[0]}.{sys.version_info[1]} on this system "
+            "(3.11 and 3.12 are the safe ones); mend it and start again, what is installed already is kept"
+        )
+
+
+def last_line(text: str) -> str:
+    return text.splitlines()[-1] if text else "no reason was given"
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Holds a file's lock; the system lets go of it if this process dies."""
+    with open(path, "a+b") as file:
+        if not try_lock(file):
+            say("another call is setting up: waiting for it")
+            while not try_lock(file):
+                time.sleep(0.5)
+        yield
+
+
+def try_lock(file) -> bool:
+    """Locks an open file unless another process has; says whether it did. The lock ends when the file is closed."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def clean(root: Path) -> int:
+    """Removes what can be made again without training."""
+    for folder in [root / ".venv", root / ".pytest_cache", root / ".ruff_cache", *root.glob("*.egg-info")]:
+        if folder.is_dir():
+            say(f"removing {folder}")
+            shutil.rmtree(folder)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------------------------------ lab
+
+
+def lab(python: Path, arguments: list[str]) -> int:
+    """Opens JupyterLab on the student's copies."""
+    for line in copy_notebooks(ROOT / "notebooks", ROOT / "work"):
+        say(line)
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    return run([python, "-m", "jupyterlab", *as_root, *arguments], cwd=ROOT / "work")
+
+
+def copy_notebooks(originals: Path, work: Path) -> list[str]:
+    """Brings work/ up to date with the notebooks, never touching a copy that was changed; returns what was done, in lines.
+
+    A copy that nobody changed follows its original. Where both changed, the new original is put beside the copy as
+    NAME.new.ipynb (NAME.new2.ipynb if that was changed, too). What we wrote is remembered in work/.copies.json.
+    """
+    work.mkdir(exist_ok=True)
+    ledger = work / ".copies.json"
+    try:
+        ours = json.loads(ledger.read_text())
+    except (OSError, ValueError):
+        ours = {}  # every copy that differs then counts as changed
+    done = []
+    for original in sorted(originals.glob("*.ipynb")):
+        now, copy = digest(original), work / original.name
+        found, offered = digest(copy) if copy.exists() else None, f"{original.name} offered"
+        if found == now:
+            ours[original.name] = now
+        elif found is None or found == ours.get(original.name):
+            shutil.copyfile(original, copy)
+            ours[original.name] = now
+            done.append(f"{'updated' if found else 'copied'} work/{copy.name}")
+        elif now not in (ours.get(original.name), ours.get(offered)):
+            beside, number = copy.with_suffix(".new.ipynb"), 1
+            while beside.exists() and digest(beside) not in (now, ours.get(beside.name)):
+                number += 1
+                beside = copy.with_suffix(f".new{number}.ipynb")
+            shutil.copyfile(original, beside)
+            ours[beside.name] = ours[offered] = now
+            done.append(f"work/{copy.name} has your changes and stays; its new version is work/{beside.name}")
+    ledger.write_text(json.dumps(ours, indent=1))
+    return done
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

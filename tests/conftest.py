@@ -1,0 +1,51 @@
+"""What every test may count on: a home of its own, and, where there is a browser, a JupyterLab to drive with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
+_HOME = Path(tempfile.mkdtemp(prefix="sdkit-tests-"))
+os.environ["SDKIT_HOME"] = str(_HOME)  # no test reads or writes the user's runs, in this process or in one that it starts
+
+import browser  # noqa: E402
+import pytest  # noqa: E402
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Lab]:
+    """A JupyterLab on copies of the notebooks, one for the whole session. Skips where it or a browser is missing."""
+    reason = browser.what_is_missing()
+    if reason:
+        pytest.skip(reason)
+    with browser.serve(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def page(lab: browser.Lab, tmp_path: Path) -> Iterator[browser.Page]:
+    """An empty page of a fresh browser. Its kernels are ended with it."""
+    with browser.open_page(tmp_path / "profile") as page:
+        yield page
+    lab.end_kernels()
+
+
+@pytest.fixture
+def open_and_run(lab: browser.Lab, page: browser.Page) -> Callable[[str], browser.Page]:
+    """open_and_run("04_drg_dsr.ipynb") starts all its cells and returns the page; `browser.wait_until_done(page)` waits."""
+
+    def go(name: str) -> browser.Page:
+        page.goto(f"{lab.url}/lab/tree/{name}?reset")
+        page.locator(".jp-Notebook").wait_for()
+        page.evaluate(browser.RUN_ALL_CELLS)
+        return page
+
+    return go
