@@ -1,0 +1,74 @@
+"""What every analysis keeps to: the network is looked at, and left as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Progress = Callable[[Iterable], Iterable]
+"""Wraps what a long analysis iterates over; `iter` shows nothing, `tqdm` shows a bar."""
+
+
+@contextmanager
+def untouched(*modules: nn.Module, train: bool = False, seed: int = 0) -> Iterator[None]:
+    """Modules in eval mode (or train mode) and torch's global generators at `seed`; afterwards everything as it was.
+
+    What comes back, also after an exception: mode of every submodule, buffers, `requires_grad` and `.grad` of every
+    parameter, the generators' states. Inside, no parameter has a `.grad`. Parameters' values are the caller's to restore.
+    """
+    modes = [(m, m.training) for top in modules for m in top.modules()]
+    parameters = [(p, p.requires_grad, p.grad) for top in modules for p in top.parameters()]
+    buffers = [(b, b.clone()) for top in modules for b in top.buffers()]
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed_all(seed)
+        try:
+            for top in modules:
+                top.train(train)
+            for p, _, _ in parameters:
+                p.grad = None
+            yield
+        finally:
+            for m, training in modes:
+                m.training = training  # not .train(): modes may differ from child to child
+            for p, requires_grad, grad in parameters:
+                p.requires_grad_(requires_grad)
+                p.grad = grad
+            with torch.no_grad():
+                for b, before in buffers:
+                    b.copy_(before)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's first parameter lies; the CPU if it has none."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def check_images(x: Tensor) -> None:
+    """ValueError unless x is a batch of normalised float images [N, 3, H, W] with N >= 1."""
+    if x.ndim != 4 or not len(x):
+        raise ValueError(f"images are [N, 3, H, W] with N >= 1, got {list(x.shape)}")
+    if not x.is_floating_point():
+        raise ValueError(f"images are normalised floats, got {x.dtype}: pass them through data.normalised(...) first")
+
+
+def check_logits(logits: Tensor, y: Tensor | None = None) -> None:
+    """ValueError unless logits are [N, K] with N >= 1, K >= 2 and y, if given, is N labels in 0..K-1."""
+    if logits.ndim != 2 or not len(logits) or logits.shape[1] < 2:
+        raise ValueError(f"logits are [N, K] with N >= 1 and K >= 2, got {list(logits.shape)}")
+    if y is not None:
+        check_labels(y, len(logits))
+        if int(y.min()) < 0 or int(y.max()) >= logits.shape[1]:
+            k = logits.shape[1]
+            raise ValueError(f"labels of {k} logits lie in 0..{k - 1}, got {int(y.min())} to {int(y.max())}")
+
+
+def check_labels(y: Tensor, n: int) -> None:
+    """ValueError unless y is [n] whole numbers."""
+    if y.shape != (n,) or y.is_floating_point():
+        raise ValueError(f"labels are [{n}] whole numbers, one for each image, got {list(y.shape)} of {y.dtype}")
