@@ -1,0 +1,496 @@
+"""The data room: what every set owes, what the loader draws, what the built-in sets are, and how a missing set is told."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sdkit.data import ABOUT, DATASETS, Data, Images, digits, shapes
+from sdkit.data.base import stratified
+from sdkit.data.shapes import SHAPES, TEXTURES, draw_scenes, generate, render
+
+BUILT_IN = ["digits", "shapes"]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def load(folder: Path) -> Callable[..., Data]:
+    return lambda name, **options: DATASETS[name](root=folder, **options)
+
+
+def toy(n: int = 23, classes: int = 4, size: int = 6, pad: int = 2, mirror: bool = True) -> Data:
+    """Random images with mean 0 and deviation 1 / 255, so that a normalised pixel is the uint8 one."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(1, 256, (n, 3, size, size), generator=g, dtype=torch.uint8)
+    images = Images(x, torch.arange(n) % classes)
+    nothing = Images(x[:0], images.y[:0])
+    return Data("toy", tuple("abcdefgh"[:classes]), images, nothing, images, (0, 0, 0), (1 / 255,) * 3, pad=pad, mirror=mirror)
+
+
+def same(a: Images, b: Images) -> bool:
+    return all((s is None and t is None) or torch.equal(s, t) for s, t in zip(a, b, strict=True))
+
+
+def rows(x: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in x}
+
+
+# -- every set -----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_set_has_one_line_about_it():
+    assert ABOUT.keys() == DATASETS.keys()
+
+
+def promises(data: Data) -> None:
+    assert 0 <= data.pad and len(set(data.classes)) == data.num_classes
+    for images in (data.train, data.val, data.test):
+        n, channels, height, width = images.x.shape
+        assert channels == 3 and images.x.dtype == torch.uint8 and images.x.is_contiguous()
+        assert images.y.shape == (n,) and images.y.dtype == torch.int64
+        assert torch.bincount(images.y, minlength=data.num_classes).min() > 0, "a split lacks a class"
+        assert images.y.max() < data.num_classes
+        if images.mask is not None:
+            assert images.mask.shape == (n, height, width) and images.mask.dtype == torch.bool
+            assert images.mask.flatten(1).any(1).all(), "an image has no object"
+    assert data.groups is None or len(data.groups) == data.num_classes
+    x = data.normalised(data.train.x[:5])
+    assert x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_set_keeps_the_contract(name, load):
+    promises(load(name, validation=100))
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_declared_statistics_are_those_of_the_training_images(name, load):
+    data = load(name)
+    x = data.train.x.numpy() / 255
+    assert np.allclose(x.mean((0, 2, 3)), data.mean, atol=5e-3) and np.allclose(x.std((0, 2, 3)), data.std, atol=5e-3)
+    x = data.normalised(data.train.x)
+    assert x.mean((0, 2, 3)).abs().max() < 0.02 and (x.std((0, 2, 3)) - 1).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_same_seed_is_the_same_set_and_another_is_another(name, load):
+    a, b, c = (load(name, validation=100, train_size=200, seed=s) for s in (0, 0, 1))
+    for split in ("train", "val", "test"):
+        assert same(getattr(a, split), getattr(b, split))
+        assert not torch.equal(getattr(a, split).x, getattr(c, split).x)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_splits_are_disjoint_and_nothing_is_lost(name, load):
+    whole, data = load(name), load(name, validation=100)
+    train, val, test = (rows(images.x) for images in (data.train, data.val, data.test))
+    assert len(data.val.y) == 100 and not (train & val or train & test or val & test)
+    assert train | val == rows(whole.train.x)
+    assert torch.equal(data.test.x, whole.test.x)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_smaller_training_set_is_part_of_a_larger_one_and_leaves_validation_alone(name, load):
+    small, large = (load(name, validation=100, train_size=n) for n in (60, 300))
+    assert len(small.train.y) == 60 and len(large.train.y) == 300
+    assert rows(small.train.x) < rows(large.train.x)
+    assert same(small.val, large.val)
+    share = torch.bincount(large.train.y) / 300 * large.num_classes
+    assert (share - 1).abs().max() < 0.2, "not in proportion"
+
+
+def test_a_rare_class_is_not_left_out():
+    y = torch.tensor([0] * 500 + [1] * 3 + [2] * 497)
+    chosen = stratified(y, 10, np.random.default_rng(0))
+    assert len(set(chosen.tolist())) == 10 and set(y[chosen].tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"train_size": 100_000}, "train_size takes"),
+        ({"train_size": 3}, "one image of every class"),
+        ({"validation": 3}, "validation is 0 or takes"),
+        ({"validation": 100_000}, "validation is 0 or takes"),
+        ({"validation": -1}, "validation is 0 or takes"),
+        ({"validation": 500, "train_size": 990_000}, "beside 500 for validation"),
+        ({"train_size": 0.5}, "whole number"),
+    ],
+)
+def test_an_impossible_split_is_refused_with_what_is_possible(name, options, word, load):
+    with pytest.raises(ValueError, match=word):
+        load(name, **options)
+
+
+# -- the loader ----------------------------------------------------------------------------------------------------------------
+
+
+def windows(image: np.ndarray, pad: int, mirror: bool) -> set[bytes]:
+    """Every crop of an image [3, H, W] padded with zeros, as it is and mirrored."""
+    _, h, w = image.shape
+    padded = np.zeros((3, h + 2 * pad, w + 2 * pad), np.float32)
+    padded[:, pad : pad + h, pad : pad + w] = image
+    found = set()
+    for dy in range(2 * pad + 1):
+        for dx in range(2 * pad + 1):
+            crop = padded[:, dy : dy + h, dx : dx + w]
+            found.add(crop.tobytes())
+            if mirror:
+                found.add(crop[:, :, ::-1].tobytes())
+    return found
+
+
+def pixels(x: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(x.round().numpy())
+
+
+@pytest.mark.parametrize(("pad", "mirror"), [(2, True), (1, False), (0, True)])
+def test_a_batch_holds_windows_of_the_padded_image_all_of_them_in_the_end(pad, mirror):
+    data = toy(n=4, pad=pad, mirror=mirror)
+    possible = [windows(image.numpy(), pad, mirror) for image in data.train.x]
+    seen = [set() for _ in possible]
+    loader = data.batches(4, seed=1)
+    for _ in range(400 if pad else 20):
+        for batch in loader:
+            assert batch.x.is_contiguous(memory_format=torch.channels_last) and batch.pair is None
+            for x, i in zip(pixels(batch.x), batch.index.tolist(), strict=True):
+                assert x.tobytes() in possible[i]
+                seen[i].add(x.tobytes())
+    assert seen == possible
+
+
+def test_an_epoch_is_every_image_once_in_a_new_order():
+    data = toy(n=23)
+    loader = data.batches(5)
+    first, second = (torch.cat([b.index for b in loader]) for _ in range(2))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(23)) and not torch.equal(first, second)
+    for b in loader:
+        assert torch.equal(b.y, data.train.y[b.index])
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "steps"), [(10, 5, [5, 5]), (12, 5, [5, 5, 2]), (11, 5, [5, 6]), (3, 5, [3]), (6, 5, [6])]
+)
+def test_a_last_batch_of_one_joins_the_one_before(n, size, steps):
+    loader = toy(n=n).batches(size)
+    assert [len(b.y) for b in loader] == steps and len(loader) == len(steps)
+
+
+def test_a_partner_of_the_same_image_is_its_own_second_view():
+    data = toy(n=20)
+    possible = [windows(image.numpy(), 2, True) for image in data.train.x]
+    equal = 0
+    for b in data.batches(10, pair="same image", seed=3):
+        for x, pair, i in zip(pixels(b.x), pixels(b.pair), b.index.tolist(), strict=True):
+            assert pair.tobytes() in possible[i]
+            equal += x.tobytes() == pair.tobytes()
+    assert equal < 5, "the two views are drawn independently"
+
+
+def test_a_partner_of_the_same_class_is_every_other_image_of_it_and_never_itself():
+    data = toy(n=18, pad=0, mirror=False)
+    name = {image.float().numpy().tobytes(): i for i, image in enumerate(data.train.x)}
+    partners: dict[int, list[int]] = {i: [] for i in range(18)}
+    loader = data.batches(6, pair="same class")
+    for _ in range(200):
+        for b in loader:
+            for pair, i in zip(pixels(b.pair), b.index.tolist(), strict=True):
+                partners[i].append(name[pair.tobytes()])
+    for i, met in partners.items():
+        others = {j for j in range(18) if data.train.y[j] == data.train.y[i]} - {i}
+        times = [met.count(j) for j in others]
+        assert set(met) == others and max(times) < 2.5 * min(times), "all others are equally likely"
+
+
+def test_a_class_of_one_image_is_its_own_partner():
+    data = toy(n=5, classes=4, pad=0, mirror=False)  # classes 1, 2, 3 have one image, class 0 has two
+    for b in data.batches(5, pair="same class"):
+        alone = b.y > 0
+        assert torch.equal(b.pair[alone], b.x[alone]) and not (b.pair[~alone] == b.x[~alone]).flatten(1).all(1).any()
+
+
+@pytest.mark.parametrize("pair", [None, "same image", "same class"])
+def test_a_loader_goes_on_where_its_state_was_taken(pair):
+    data = toy()
+    straight = data.batches(5, pair=pair, seed=7)
+    list(straight)
+    state = {k: v.clone() for k, v in straight.state_dict().items()}
+    other = data.batches(5, pair=pair, seed=8)
+    other.load_state_dict(state)
+    for a, b in zip([*straight, *straight], [*other, *other], strict=True):
+        assert all(torch.equal(s, t) for s, t in zip(a, b, strict=True) if s is not None)
+
+
+def test_a_state_that_is_no_loaders_is_refused():
+    loader = toy().batches(5)
+    for wrong in ({}, {"host": loader.state_dict()["host"], "device": torch.zeros(16, dtype=torch.uint8)}):
+        with pytest.raises(ValueError, match="not the state of a loader"):
+            loader.load_state_dict(wrong)
+
+
+def test_loading_and_iterating_leave_the_global_generators_alone(folder):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    data = digits(root=folder, validation=50, train_size=100)
+    list(data.batches(32, pair="same class"))
+    list(data.evaluation())
+    assert torch.equal(before, torch.random.get_rng_state()) and (numpy_before == np.random.get_state()[1]).all()
+
+
+def test_two_loaders_in_two_threads_do_not_disturb_each_other():
+    data = toy(n=40)
+
+    def epochs(seed: int) -> list[torch.Tensor]:
+        loader = data.batches(7, pair="same class", seed=seed)
+        return [t for _ in range(20) for b in loader for t in (b.x, b.index, b.pair)]
+
+    alone, together = [epochs(0), epochs(1)], {}
+    threads = [threading.Thread(target=lambda s=s: together.update({s: epochs(s)})) for s in (0, 1)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for seed in (0, 1):
+        assert all(torch.equal(a, b) for a, b in zip(alone[seed], together[seed], strict=True))
+
+
+def test_evaluation_is_the_clean_images_in_order_as_often_as_asked():
+    data = toy(n=23)
+    evaluation = data.evaluation("test", batch_size=10)
+    for _ in range(2):
+        got = list(evaluation)
+        assert len(got) == len(evaluation) == 3 and torch.equal(torch.cat([b.index for b in got]), torch.arange(23))
+        assert torch.allclose(torch.cat([b.x for b in got]), data.test.x.float(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ask", "word"),
+    [
+        (lambda d: d.batches(8, pair="same clas"), "'same image' or 'same class', got 'same clas'"),
+        (lambda d: d.batches(1), "at least 2 images"),
+        (lambda d: d.evaluation("dev"), "train, val, test, got 'dev'"),
+        (lambda d: d.evaluation("val"), "load it with validation="),
+    ],
+)
+def test_a_wrong_request_is_told_what_there_is(ask, word):
+    with pytest.raises(ValueError, match=word):
+        ask(toy())
+
+
+# -- shapes --------------------------------------------------------------------------------------------------------------------
+
+
+def scenes(per_class: int = 6, seed: int = 0):
+    """All 36 classes."""
+    y = np.tile(np.arange(36), per_class)
+    return y, draw_scenes(y // 6, y % 6, np.random.Generator(np.random.PCG64(seed)))
+
+
+def test_a_seed_draws_the_same_bytes_on_every_machine():
+    x, _, mask = generate(36, 0, "test", 1)
+    drawn = hashlib.sha256(x.tobytes() + mask.tobytes()).hexdigest()[:16]
+    assert drawn == "2c82c767991fd8fb", "where a pixel was changed on purpose: raise shapes.VERSION, note the new digest"
+
+
+def test_outside_its_mask_an_image_is_its_background_and_inside_it_is_not():
+    _, s = scenes()
+    image, mask, behind = render(s)
+    differs = (image != behind).any(1)
+    assert not differs[~mask].any()
+    assert differs[mask].mean() > 0.95
+    assert 0.08 < mask.mean() < 0.35
+
+
+def test_the_frame_cuts_off_no_more_than_a_tip():
+    _, s = scenes()
+    mask = render(s)[1]
+    frame = np.ones_like(mask)
+    frame[:, 1:-1, 1:-1] = False
+    assert (mask & frame).sum((1, 2)).max() < 16 and (mask & frame).any((1, 2)).mean() < 0.2
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_is_its_own_mirror_image(name):
+    x = np.linspace(-1.5, 1.5, 200, dtype=np.float32)
+    u, v = x[None, None, :], x[None, :, None]
+    u, v = np.broadcast_arrays(u, v)
+    assert (SHAPES[name](u, v) == SHAPES[name](-u, v)).mean() > 0.999
+
+
+@pytest.mark.parametrize("name", TEXTURES)
+def test_a_mirrored_texture_is_the_same_texture_turned_and_moved(name):
+    a = (np.random.default_rng(0).uniform(-2, 2, (2, 1, 20_000))).astype(np.float32)
+    a, b = a
+    best = max(np.isclose(TEXTURES[name](-a, b), TEXTURES[name](sa * a + da, b), atol=1e-5).mean()
+               for sa in (1, -1) for da in (0, 0.5))  # fmt: skip
+    assert best > 0.999
+
+
+def test_colour_does_not_give_the_class_away(load):
+    data = load("shapes")
+
+    def colours(images: Images) -> torch.Tensor:
+        """[N, 6] mean colour of the whole image and of the object alone."""
+        x, mask = images.x / 255, images.mask[:, None]
+        on_object = (x * mask).sum((2, 3)) / mask.sum((2, 3))
+        return torch.cat([x.mean((2, 3)), on_object], 1)
+
+    train, test = colours(data.train), colours(data.test)
+    centres = torch.stack([train[data.train.y == k].mean(0) for k in range(20)])
+    accuracy = (torch.cdist(test, centres).argmin(1) == data.test.y).float().mean()
+    assert accuracy < 2 / 20
+
+
+def test_a_class_is_a_shape_and_a_texture_and_its_group_the_shape(load):
+    for classes, n_shapes in ((20, 5), (36, 6)):
+        data = load("shapes", classes=classes)
+        assert data.num_classes == classes and len(set(data.groups)) == n_shapes
+        assert {name.split("-")[0] for name in data.classes} == set(list(SHAPES)[:n_shapes])
+        for name, group in zip(data.classes, data.groups, strict=True):
+            assert name.startswith(list(SHAPES)[group])
+    promises(load("shapes", classes=36, validation=200))
+
+
+def test_a_damaged_cache_is_drawn_again(tmp_path):
+    good = shapes(root=tmp_path)
+    (file,) = tmp_path.iterdir()
+    bytes_ = file.read_bytes()
+    flipped = bytearray(bytes_)
+    flipped[len(bytes_) // 2] ^= 255
+    for damage in (bytes_[: len(bytes_) // 2], b"", bytes(flipped)):
+        file.write_bytes(damage)
+        assert same(shapes(root=tmp_path).train, good.train)
+        assert [f.name for f in tmp_path.iterdir()] == [file.name], "no temporary file is left"
+    with np.load(file) as again:
+        assert (again["train_x"] == good.train.x.numpy()).all()
+
+
+def test_a_folder_that_cannot_hold_the_cache_does_not_stop_anyone(tmp_path):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    assert len(shapes(root=tmp_path / "data").classes) == 20
+
+
+@pytest.mark.parametrize("options", [{"classes": 25}, {"seed": -1}, {"seed": 1.5}])
+def test_shapes_that_do_not_exist_are_refused(options, tmp_path):
+    with pytest.raises(ValueError, match="20 or 36 classes|whole number from 0"):
+        shapes(root=tmp_path, **options)
+
+
+# -- digits --------------------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_scikit_learns_in_grey(load):
+    from sklearn.datasets import load_digits
+
+    data = load("digits")
+    assert len(data.train.y) == 1000 and len(data.test.y) == 797 and not data.mirror and data.pad == 1
+    x = torch.cat([data.train.x, data.test.x])
+    assert (x[:, :1] == x).all()
+    published = {np.round(image * 255 / 16).astype(np.uint8).tobytes() for image in load_digits().images}
+    assert {image[0].numpy().tobytes() for image in x} == published
+
+
+# -- CIFAR ---------------------------------------------------------------------------------------------------------------------
+
+
+def fake(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny set in the published layout, its md5s in place of torchvision's. Returns its folder."""
+    torchvision = pytest.importorskip("torchvision")
+    kind = getattr(torchvision.datasets, name.upper())
+    k, labels = (100, "fine_labels") if name == "cifar100" else (10, "labels")
+    rng = np.random.default_rng(0)
+    folder = root / kind.base_folder
+    folder.mkdir(parents=True)
+
+    def write(file: str, content: dict) -> list[str]:
+        data = pickle.dumps(content)
+        (folder / file).write_bytes(data)
+        return [file, hashlib.md5(data).hexdigest()]
+
+    def batch(file: str, n: int) -> list[str]:  # its name and md5
+        return write(file, {"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8), labels: [i % k for i in range(n)]})
+
+    monkeypatch.setattr(kind, "train_list", [batch(file, 2 * k) for file, _ in kind.train_list])
+    monkeypatch.setattr(kind, "test_list", [batch(file, k) for file, _ in kind.test_list])
+    meta = write(kind.meta["filename"], {kind.meta["key"]: [f"class {i}" for i in range(k)]})
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": meta[1]})
+    return folder
+
+
+@pytest.mark.parametrize(("name", "n"), [("cifar10", 100), ("cifar100", 200)])
+def test_cifar_is_read_through_torchvision_and_split(name, n, tmp_path, monkeypatch):
+    folder = fake(name, tmp_path, monkeypatch)
+    data = DATASETS[name](root=tmp_path)
+    assert len(data.train.y) == n and data.pad == 4 and data.mirror and data.classes[3] == "class 3"
+    batch = pickle.loads((folder / {"cifar10": "data_batch_1", "cifar100": "train"}[name]).read_bytes())
+    assert (data.train.x[0].numpy() == batch["data"][0].reshape(3, 32, 32)).all(), "published as red, green, blue planes"
+    k = data.num_classes
+    promises(DATASETS[name](root=tmp_path, validation=k, train_size=n - k))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_a_missing_set_names_the_folder_and_the_command(name, tmp_path):
+    pytest.importorskip("torchvision")
+    with pytest.raises(FileNotFoundError) as error:
+        DATASETS[name](root=tmp_path)
+    said = str(error.value)
+    assert str(tmp_path) in said and f"sdkit train --data {name} --download" in said and "-python.tar.gz (md5 " in said
+    assert "\n" not in said and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_named_with_both_md5s_and_never_unpickled(tmp_path, monkeypatch):
+    folder = fake("cifar100", tmp_path, monkeypatch)
+    monkeypatch.setattr(pickle, "load", lambda *a, **k: pytest.fail("unpickled before its md5 was known"))
+    whole = (folder / "train").read_bytes()
+    for damage in (whole[:1000], whole[:-1] + b"!"):
+        (folder / "train").write_bytes(damage)
+        with pytest.raises(ValueError) as error:
+            DATASETS["cifar100"](root=tmp_path)
+        for word in (str(folder / "train"), hashlib.md5(whole).hexdigest(), hashlib.md5(damage).hexdigest(), "delete it"):
+            assert word in str(error.value)
+    (folder / "train").unlink()
+    with pytest.raises(FileNotFoundError, match="train is missing"):
+        DATASETS["cifar100"](root=tmp_path)
+
+
+def test_a_download_without_a_network_says_what_to_do_by_hand(tmp_path, monkeypatch):
+    torchvision = pytest.importorskip("torchvision")
+    from urllib.error import URLError
+
+    def refused(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", refused)
+    with pytest.raises(ConnectionError, match="by hand and run the same command"):
+        DATASETS["cifar10"](root=tmp_path, download=True)
+
+
+def test_real_cifar100_is_what_was_published():
+    root = Path(__file__).parents[1] / "data"
+    if not (root / "cifar-100-python").is_dir():
+        pytest.skip(f"no CIFAR-100 in {root}")
+    data = DATASETS["cifar100"](root=root, validation=5000)
+    promises(data)
+    assert (len(data.train.y), len(data.val.y), len(data.test.y)) == (45_000, 5_000, 10_000)
+    assert torch.bincount(data.val.y).tolist() == [50] * 100
+    with open(root / "cifar-100-python" / "test", "rb") as file:
+        raw = pickle.load(file, encoding="latin1")  # its md5 was checked just now
+    assert [data.groups[k] for k in raw["fine_labels"]] == raw["coarse_labels"]
+    assert (data.test.x[7].numpy() == raw["data"][7].reshape(3, 32, 32)).all()
+    x = torch.cat([data.train.x, data.val.x])
+    for c in range(3):
+        channel = x[:, c].float() / 255
+        assert abs(channel.mean() - data.mean[c]) < 5e-3 and abs(channel.std() - data.std[c]) < 5e-3
