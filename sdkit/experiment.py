@@ -296,7 +296,7 @@ def _watched(experiment: Experiment, walk: Iterable[Clock | Epoch]) -> Iterator[
                     initial=event.step,
                     unit="step",
                     file=sys.stderr,
-                    mininterval=0.5,
+                    mininterval=1.0,
                     desc=f"{experiment.method} on {experiment.data}",
                     dynamic_ncols=True,
                     leave=True,

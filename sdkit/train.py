@@ -69,7 +69,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "smoke": Recipe(epochs=2, batch_size=64, lr=0.05, schedule="one cycle"),
-    "quick": Recipe(epochs=12, batch_size=64, lr=0.1, schedule="one cycle"),
+    "quick": Recipe(epochs=16, batch_size=64, lr=0.15, schedule="one cycle"),
     "lab": Recipe(epochs=30, batch_size=128, lr=0.1, schedule="one cycle"),
     "paper": Recipe(),
 }
@@ -204,7 +204,7 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.rate(clock)
         with autocast(self.device):
-            out = self.model.tap(batch.x)
+            out = self.model.tap(torch.cat([batch.x, batch.pair]) if self.method.both_views else batch.x)
             terms = self.method.terms(self.model, out, batch, clock)
             loss = sum(terms.values())
         self.optimiser.zero_grad(set_to_none=True)

@@ -95,3 +95,65 @@ def numeric_gradient(f, z, step=1e-6):
         down[place] -= step
         out[place] = (f(up) - f(down)) / (2 * step)
     return out
+
+
+def mmd(a, b):
+    """DDGSD Eq. 1: squared norm of the difference of the batch means."""
+    total = 0.0
+    for d in range(a.shape[1]):
+        total += (sum(a[i, d] for i in range(len(a))) / len(a) - sum(b[i, d] for i in range(len(b))) / len(b)) ** 2
+    return total
+
+
+def ddgsd(za, zb, ha, hb, y, lam, mu, tau):
+    """DDGSD Eq. 5. Inside a gradient check, hand the targets in apart: they are constant."""
+    return {
+        "task": cross_entropy(za, y) + cross_entropy(zb, y),
+        "kl": lam * (kl(zb, za, tau) + kl(za, zb, tau)),
+        "mmd": mu * mmd(ha, hb),
+    }
+
+
+def self_guidance(student, teacher, y, lam, tau):
+    """Self-Guidance Eq. 5."""
+    return {
+        "task": cross_entropy(teacher, y),
+        "student ce": cross_entropy(student, y),
+        "kd": lam * tau**2 * kl(teacher, student, tau),
+    }
+
+
+def survival(blocks, last):
+    """Linear decay, Huang et al. 2016 Eq. 4, for l = 1 ... L."""
+    return [1 - place / blocks * (1 - last) for place in range(1, blocks + 1)]
+
+
+def exact_emd(cost, a, b):
+    """The transport problem as a linear program (SFR Sec. 3.2): least sum of cost x plan with marginals a and b."""
+    from scipy.optimize import linprog
+
+    m, n = cost.shape
+    rows = []
+    for i in range(m):
+        rows.append([1.0 if k // n == i else 0.0 for k in range(m * n)])
+    for j in range(n):
+        rows.append([1.0 if k % n == j else 0.0 for k in range(m * n)])
+    marginals = np.concatenate([a / a.sum(), b / b.sum()])  # the last row follows from the others: rounding must not contradict
+    return linprog(cost.ravel(), A_eq=np.array(rows[:-1]), b_eq=marginals[:-1], method="highs").fun
+
+
+def unit_cost(u, v):
+    """Squared L2 between unit vectors, one pair at a time. u [M, C], v [N, C]."""
+    out = np.zeros((len(u), len(v)))
+    for i in range(len(u)):
+        for j in range(len(v)):
+            a, b = u[i] / math.sqrt(sum(u[i] ** 2)), v[j] / math.sqrt(sum(v[j] ** 2))
+            out[i, j] = sum((a - b) ** 2)
+    return out
+
+
+def node_weights(u, v, floor=1e-3):
+    """Cross-reference weights of u against v's mean (DeepEMD Eq. 5)."""
+    mean = sum(v) / len(v)
+    raw = [max(float(np.dot(row, mean)), 0.0) + floor for row in u]
+    return np.array([w / sum(raw) for w in raw])

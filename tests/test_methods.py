@@ -13,23 +13,20 @@ import torch.nn.functional as F
 
 from sdkit.core import Batch, Clock, Taps
 from sdkit.data import DATASETS
-from sdkit.methods import BYOT, DLB, DRG, DSN, DSR, KD, LSR, METHODS, Exit, Method, Together, Vanilla
+from sdkit.methods import BYOT, DDGSD, DLB, DRG, DSN, DSR, KD, LSR, METHODS, SFR, Exit, Method, SelfGuidance, Together, Vanilla
 from sdkit.models import four_stage
 from sdkit.train import Recipe, Training, fit
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05)
-COMBINATIONS = ["drg+dsr", "byot+dsr", "drg+lsr"]
+COMBINATIONS = ["drg+dsr", "byot+dsr", "drg+lsr", "ddgsd+dsr", "self-guidance+drg", "sfr+byot"]
 
 
-def digits():
-    return DATASETS["digits"](train_size=100)
-
-
-def build(name: str, width: int = 8):
+def build(name: str, width: int = 8, train_size: int = 100):
     """A small network, the method and the data. Seeded."""
     torch.manual_seed(0)
-    data = digits()
-    model, teacher = four_stage(10, width=width), four_stage(10, width=width)
+    data = DATASETS["digits"](train_size=train_size)
+    options = {"survival": 0.5} if "self-guidance" in name else {}
+    model, teacher = four_stage(10, width=width, **options), four_stage(10, width=width)
     methods = []
     for part in name.split("+"):
         wanted = inspect.signature(METHODS[part]).parameters
@@ -48,11 +45,17 @@ def name(request):
 def second_step(model, method, data):
     """Runs one step so that memories fill, then returns the second step's pieces."""
     first, second, *_ = data.batches(32, pair=method.pair)
-    out = model.tap(first.x)
-    method.terms(model, out, first, Clock(0, 0, 2, 4))
+    out = model.tap(seen(method, first))
+    method.terms(model, out, first, Clock(0, 0, 2, 1))
     with torch.no_grad():
-        method.remember(out, first, Clock(0, 0, 2, 4))
-    return model.tap(second.x), second, Clock(1, 5, 2, 4)
+        method.remember(out, first, Clock(0, 0, 2, 1))
+    second = second._replace(index=first.index)  # images that the last epoch has seen
+    return model.tap(seen(method, second)), second, Clock(1, 1, 2, 1)
+
+
+def seen(method, batch):
+    """What the loop sends through the network."""
+    return torch.cat([batch.x, batch.pair]) if method.both_views else batch.x
 
 
 def test_terms_are_finite_scalars_and_every_parameter_learns(name):
@@ -72,7 +75,10 @@ def test_terms_only_read_memory(name):
     model, method, data = build(name)
     out, batch, clock = second_step(model, method, data)
     before = copy.deepcopy([m.memory for m in method.modules() if isinstance(m, Method)])
-    a, b = method.terms(model, out, batch, clock), method.terms(model, out, batch, clock)
+    torch.manual_seed(1)
+    a = method.terms(model, out, batch, clock)
+    torch.manual_seed(1)
+    b = method.terms(model, out, batch, clock)
     assert all(torch.equal(a[k], b[k]) for k in a)
     after = [m.memory for m in method.modules() if isinstance(m, Method)]
     for x, y in zip(before, after, strict=True):
@@ -112,8 +118,10 @@ def test_the_teacher_is_left_alone():
 def test_knobs_are_constructor_arguments_whose_default_is_worth_exploring(name):
     for part in name.split("+"):
         kind = METHODS[part]
+        default_of = build(part)[1].settings()
         for knob, k in kind.knobs.items():
-            default = inspect.signature(kind).parameters[knob].default
+            default = default_of[knob]
+            assert knob in inspect.signature(kind).parameters
             assert k.low <= default <= k.high and k.least <= k.low < k.high <= k.most, (part, knob)
             assert k.at_low and k.at_high, f"{part}.{knob} does not say what its ends mean"
 
@@ -121,9 +129,12 @@ def test_knobs_are_constructor_arguments_whose_default_is_worth_exploring(name):
 def test_a_knob_moves_the_loss_while_training(name):
     model, method, data = build(name)
     out, batch, clock = second_step(model, method, data)
+    model.train(), method.train()
     for knob, value in method.settings().items():
+        torch.manual_seed(4)
         before = sum(method.terms(model, out, batch, clock).values())
         setattr(method, knob, value * 1.5 if value * 1.5 <= 1 or "alpha" not in knob else value / 2)
+        torch.manual_seed(4)
         assert sum(method.terms(model, out, batch, clock).values()) != before, knob
         setattr(method, knob, value)
 
@@ -375,6 +386,226 @@ def test_dlb_is_eq_4(sizes, knobs):
     assert b.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(z, v), again), abs=1e-7)
 
 
+@pytest.mark.parametrize("knobs", [{}, {"lam": 0, "mu": 0}, {"lam": 2.0, "mu": 10.0, "temperature": 1.0}])
+@pytest.mark.parametrize("b", [1, 6])
+def test_ddgsd_is_eq_1_to_5(knobs, b):
+    (za, y, ha), (zb, _, hb) = case(b), case(b, seed=1)
+    tensors = leaves(np.concatenate([za, zb]), np.concatenate([ha, hb]))
+    method = DDGSD(four_stage(5, width=8), **knobs)
+    terms = method.terms(None, Taps(*tensors, ()), Batch(None, torch.as_tensor(y), None), None)
+    lam, mu, tau = knobs.get("lam", 1.0), knobs.get("mu", 5e-4), knobs.get("temperature", 2.0)
+    agree(terms, paper.ddgsd(za, zb, ha, hb, y, lam, mu, tau))
+    sum(terms.values()).backward()
+
+    def printed(z, h):  # Eq. 3: "H(p_b) is constant, its gradient is zero", and so is the target's
+        return paper.cross_entropy(z, y) + lam * paper.kl(zb, z, tau) + mu * paper.mmd(h, hb)
+
+    assert tensors[0].grad[:b].numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(v, ha), za), abs=1e-7)
+    assert tensors[1].grad[:b].numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(za, v), ha), abs=1e-6)
+    by_hand = mu * 2 / b**2 * (hb.sum(0) - ha.sum(0))  # the page's gradient of Eq. 1, on the second view
+    assert tensors[1].grad[b:].numpy() == pytest.approx(np.tile(by_hand, (b, 1)), abs=1e-9)
+
+
+def test_ddgsd_offers_the_other_readings():
+    (za, y, ha), (zb, _, hb) = case(), case(seed=1)
+    out = Taps(torch.tensor(np.concatenate([za, zb])), torch.tensor(np.concatenate([ha, hb])), ())
+    batch, model = Batch(None, torch.as_tensor(y), None, "second view"), four_stage(5, width=8)
+    plain = DDGSD(model).terms(None, out, batch, None)
+    other = DDGSD(model, t_squared=True, branch_mean=True).terms(None, out, batch, None)
+    assert other["kl"] == pytest.approx(4 * plain["kl"].item()) and other["task"] == pytest.approx(plain["task"].item() / 2)
+
+    class Network(torch.nn.Module):
+        def tap(self, x):
+            assert x == "second view"
+            return Taps(torch.tensor(zb), torch.tensor(hb), ())
+
+    two = DDGSD(model, one_pass=False)
+    assert not two.both_views
+    agree(
+        two.terms(Network(), Taps(torch.tensor(za), torch.tensor(ha), ()), batch, None), {k: v.item() for k, v in plain.items()}
+    )
+    assert DDGSD(four_stage(10, width=8)).temperature == 2 and DDGSD(four_stage(100, width=8)).temperature == 3
+
+
+@pytest.mark.parametrize("knobs", [{}, {"lam": 0}, {"lam": 1.0, "temperature": 1.0}])
+@pytest.mark.parametrize("b", [1, 6])
+def test_self_guidance_is_eq_5(knobs, b):
+    (zs, y, _), (zt, _, _) = case(b), case(b, seed=1)
+    s, t = leaves(zs, zt)
+    model = four_stage(5, width=8, survival=0.5)
+    method, batch = SelfGuidance(model, **knobs), Batch(None, torch.as_tensor(y), None)
+    model.tap = lambda x: Taps(s, None, ())
+    terms = method.terms(model, Taps(t, None, ()), batch, None)
+    lam, tau = knobs.get("lam", 0.25), knobs.get("temperature", 3.0)
+    agree(terms, paper.self_guidance(zs, zt, y, lam, tau))
+    sum(terms.values()).backward()
+    printed = paper.numeric_gradient(lambda v: sum(paper.self_guidance(v, zt, y, lam, tau).values()), zs)
+    assert s.grad.numpy() == pytest.approx(printed, abs=1e-7)
+    labels_alone = paper.numeric_gradient(lambda v: paper.cross_entropy(v, y), zt)
+    assert t.grad.numpy() == pytest.approx(labels_alone, abs=1e-7), "soft labels are targets, not a path for gradients"
+
+    ablated = SelfGuidance(model, teacher_learns=False, **knobs).terms(model, Taps(t, None, ()), batch, None)
+    agree(ablated, {"task": paper.cross_entropy(zs, y), "kd": lam * tau**2 * paper.kl(zt, zs, tau)})
+    other_way = SelfGuidance(model, reverse=True, **knobs).terms(model, Taps(t, None, ()), batch, None)
+    assert other_way["kd"].item() == pytest.approx(lam * tau**2 * paper.kl(zs, zt, tau))
+
+
+def test_the_sampled_student_skips_blocks_and_leaves_running_statistics_to_the_teacher():
+    from sdkit.models import residuals, sampled
+
+    torch.manual_seed(0)
+    model = four_stage(5, width=8, blocks=2, survival=0.5)
+    method, x = SelfGuidance(model), torch.randn(8, 3, 16, 16)
+    assert [b.survival for b in residuals(model)] == paper.survival(8, 0.5)
+    model.train()
+    out = model.tap(x)
+    before = copy.deepcopy({k: v for k, v in model.state_dict().items() if "running" in k})
+    computed = []
+    hooks = [b.branch.register_forward_hook(lambda *a, i=i: computed.append(i)) for i, b in enumerate(residuals(model))]
+    rounds = 200
+    for _ in range(rounds):
+        method.terms(model, out, Batch(x, torch.zeros(8, dtype=torch.long), None), None)
+    for h in hooks:
+        h.remove()
+    for i, p in enumerate(paper.survival(8, 0.5)):
+        share = computed.count(i) / rounds
+        assert abs(share - p) < 4 * (p * (1 - p) / rounds) ** 0.5 + 1e-9, "a dropped block is not computed"
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items() if k in before)
+    mask = [1, 0, 1, 1, 0, 1, 1, 0]
+    with sampled(model, mask):
+        assert torch.equal(model(x), model(x))
+    model.eval()
+    with torch.no_grad():
+        h = model.stem(x)
+        for block in residuals(model):
+            h = (block.survival * block.branch(h) + block.skip(h)).relu()  # Eq. 4
+        assert torch.allclose(model(x), model.classifier(model.neck(h)), atol=1e-6)
+
+
+def test_stochastic_depth_alone_samples_in_training_and_never_in_evaluation():
+    torch.manual_seed(0)
+    model, x = four_stage(5, width=8, survival=0.5), torch.randn(4, 3, 16, 16)
+    model.train()
+    assert len({tuple(model(x).flatten().tolist()) for _ in range(20)}) > 1
+    model.eval()
+    assert len({tuple(model(x).flatten().tolist()) for _ in range(5)}) == 1
+
+
+def test_self_guidance_says_what_it_needs():
+    with pytest.raises(ValueError, match="build the network with survival < 1"):
+        SelfGuidance(four_stage(5, width=8))
+    with pytest.raises(ValueError, match=r"in \(0, 1\], got 0"):
+        four_stage(5, width=8, survival=0)
+
+
+def maps(b=3, c=6, n=4, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.rand(b, n * n, c, generator=g, dtype=torch.float64)
+
+
+def test_the_pieces_of_emd_are_the_printed_ones():
+    from sdkit import losses
+
+    u, v = maps(), maps(seed=1)
+    cost, a = losses.ground_cost(u, v), losses.cross_reference(u, v)
+    for i in range(3):
+        assert cost[i].numpy() == pytest.approx(paper.unit_cost(u[i].numpy(), v[i].numpy()), abs=1e-12)
+        assert a[i].numpy() == pytest.approx(paper.node_weights(u[i].numpy(), v[i].numpy()), abs=1e-12)
+    assert torch.allclose(cost, 2 * (1 - torch.nn.functional.cosine_similarity(u[:, :, None], v[:, None], dim=3)))
+
+
+def test_sinkhorn_is_within_15_percent_of_the_linear_program():
+    from sdkit import losses
+
+    u, v = torch.randn(10, 16, 32).relu() + 0.3, torch.randn(10, 16, 32).relu() + 0.3
+    cost, a, b = losses.ground_cost(u, v), losses.cross_reference(u, v), losses.cross_reference(v, u)
+    plan = losses.sinkhorn_plan(cost, a, b)
+    ours = (plan * cost).sum((1, 2))
+    exact = torch.tensor([paper.exact_emd(*(t.double().numpy() for t in (cost[i], a[i], b[i]))) for i in range(10)])
+    gap = (ours - exact) / exact
+    assert gap.abs().max() < 0.15, gap
+    assert losses.marginal_error(plan, a, b) < 0.01
+
+
+def test_emd_of_a_set_with_itself_is_nothing_and_blind_to_the_order():
+    from sdkit import losses
+
+    u = maps(b=1)[0]
+    shuffled = u[torch.randperm(16)]
+    a, b = losses.cross_reference(u[None], u[None])[0], losses.cross_reference(shuffled[None], u[None])[0]
+    for v, w in ((u, a), (shuffled, b)):
+        cost = losses.ground_cost(u[None], v[None])[0]
+        assert paper.exact_emd(cost.numpy(), a.numpy(), w.numpy()) == pytest.approx(0, abs=1e-9)
+
+
+def sfr(**options):
+    torch.manual_seed(0)
+    model = four_stage(5, width=8)
+    return model, SFR(model, train_size=20, **options)
+
+
+def test_sfr_weighs_every_stages_distance_and_lets_no_gradient_into_the_last_map():
+    model, method = sfr()
+    model.train(), method.train()
+    out = model.tap(torch.randn(6, 3, 16, 16))
+    stages = [s.detach().requires_grad_() for s in out.stages]
+    weights, distances = method.weights(stages), method.distances(stages)
+    assert weights.shape == distances.shape == (6, 3)
+    assert torch.allclose(weights.sum(1), torch.ones(6)) and (weights > 0).all() and (distances >= 0).all()
+    students, teacher = method.aligned(stages)
+    for s, u in enumerate(students):  # one stage and one image at a time, by the linear program
+        cost = torch.tensor(np.array([paper.unit_cost(u[i].detach().numpy(), teacher[i].numpy()) for i in range(6)]))
+        for i in range(6):
+            a, b = (
+                paper.node_weights(*p)
+                for p in ((u[i].detach().numpy(), teacher[i].numpy()), (teacher[i].numpy(), u[i].detach().numpy()))
+            )
+            exact = paper.exact_emd(cost[i].numpy(), a, b)
+            assert distances[i, s].item() == pytest.approx(exact, rel=0.15, abs=0.02)
+    (weights * distances).sum().backward()
+    assert stages[-1].grad is None and all(s.grad.abs().sum() > 0 for s in stages[:-1])
+    for kind in ("cosine", "uniform"):
+        w = sfr(attention=kind)[1].weights(stages)
+        assert torch.allclose(w.sum(1), torch.ones(6)) and not w.requires_grad
+
+
+def labelled(past, y, **options):
+    """The targets in the second of four epochs, when the last one said `past` [N, K]."""
+    _, method = sfr(**options)
+    if past is not None:
+        out = Taps(torch.tensor(past).log(), None, ())
+        index = torch.arange(len(y))
+        method.remember(out, Batch(None, torch.as_tensor(y), index), Clock(0, 0, 4, 1))
+    return method.targets(Batch(None, torch.as_tensor(y), torch.arange(len(y))), Clock(1, 1, 4, 1)).numpy()
+
+
+def test_dynamic_labels_share_epsilon_as_the_last_epoch_did():
+    z, y, _ = case()
+    past = paper.softmax(z)
+    hard = np.eye(5)[y]
+    assert labelled(None, y) == pytest.approx(hard), "the first epoch's labels are hard"
+    printed = np.zeros_like(past)
+    for i in range(len(y)):
+        rest = sum(past[i, j] for j in range(5) if j != y[i])
+        for k in range(5):
+            printed[i, k] = 1 - 0.1 if k == y[i] else 0.1 * past[i, k] / rest
+    assert labelled(past, y) == pytest.approx(printed, abs=1e-6)
+    assert labelled(past, y, labels="ps-kd") == pytest.approx((1 - 0.4) * hard + 0.4 * past, abs=1e-6)
+    assert labelled(past, y, labels="uniform") == pytest.approx(0.9 * hard + 0.1 / 5, abs=1e-6)
+    assert labelled(past, y, labels="hard") == pytest.approx(hard)
+    table = np.eye(5)
+    for k in range(5):
+        rows = [past[i] for i in range(len(y)) if y[i] == k and past[i].argmax() == k]
+        table[k] = sum(rows) / len(rows) if rows else table[k]
+    assert labelled(past, y, labels="ols") == pytest.approx(0.5 * hard + 0.5 * table[y], abs=1e-6)
+
+
+def test_sfr_refuses_what_it_does_not_know():
+    for option in ({"attention": "dot"}, {"labels": "soft"}):
+        with pytest.raises(ValueError, match="got '(dot|soft)'"):
+            sfr(**option)
+
+
 # composition
 
 
@@ -400,6 +631,18 @@ def test_methods_that_want_different_partners_do_not_mix():
         Together(Views(), Classmates())
 
 
+def test_the_method_that_softens_the_label_keeps_its_task_in_either_order():
+    model = four_stage(10, width=8)
+    data = DATASETS["digits"](train_size=100)
+    batch = next(iter(data.batches(32)))
+    out = model.tap(batch.x)
+    softened = LSR(model).terms(model, out, batch, None)["task"]
+    for pair in ((LSR(model), DRG(model)), (DRG(model), LSR(model))):
+        assert Together(*pair).terms(model, out, batch, None)["task"] == softened
+    with pytest.raises(ValueError, match="LSR and SFR each have their own idea of the labels"):
+        Together(LSR(model), SFR(model, train_size=100))
+
+
 def test_your_own_method_needs_no_registration():
     class Confidence(Method):
         def terms(self, model, out, batch, clock):
@@ -415,8 +658,8 @@ def test_your_own_method_needs_no_registration():
 
 
 def test_every_method_learns(name):
-    data, recipe = DATASETS["digits"](train_size=300), Recipe(epochs=5, batch_size=32, lr=0.05, schedule="one cycle")
-    model, method, _ = build(name)
+    recipe = Recipe(epochs=5, batch_size=32, lr=0.05, schedule="one cycle")
+    model, method, data = build(name, train_size=300)
     if name == "kd":
         teacher = four_stage(10, width=8)
         list(fit(teacher, Vanilla(), data, recipe, on="cpu"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from .base import Exit, Frozen, Method, Together, Vanilla
 from .byot import BYOT, DSN
+from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
 from .kd import KD, LSR
+from .self_guidance import SelfGuidance
 from .selfkd import DLB
+from .sfr import SFR
 
 METHODS: dict[str, type[Method]] = {
     "vanilla": Vanilla,
@@ -14,10 +17,30 @@ METHODS: dict[str, type[Method]] = {
     "kd": KD,
     "byot": BYOT,
     "dsn": DSN,
+    "ddgsd": DDGSD,
+    "self-guidance": SelfGuidance,
     "drg": DRG,
     "dsr": DSR,
+    "sfr": SFR,
     "dlb": DLB,
 }
 """A "+" between names trains them together: "drg+dsr"."""
 
-__all__ = ["BYOT", "DLB", "DRG", "DSN", "DSR", "KD", "LSR", "METHODS", "Exit", "Frozen", "Method", "Together", "Vanilla"]
+__all__ = [
+    "BYOT",
+    "DLB",
+    "DRG",
+    "DSN",
+    "DSR",
+    "KD",
+    "LSR",
+    "METHODS",
+    "SFR",
+    "DDGSD",
+    "Exit",
+    "Frozen",
+    "Method",
+    "SelfGuidance",
+    "Together",
+    "Vanilla",
+]

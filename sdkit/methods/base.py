@@ -24,6 +24,12 @@ class Method(nn.Module):
     pair: ClassVar[Literal[None, "same image", "same class"]] = None
     """The partner that each image of a batch comes with, in `batch.pair`."""
 
+    own_task: ClassVar[bool] = False
+    """Whether its "task" is more than plain cross entropy against the label, such as a softened label."""
+
+    both_views: bool = False
+    """Whether the step's one pass goes over `batch.x` and `batch.pair` together: `out` then has 2B rows."""
+
     knobs: ClassVar[dict[str, Knob]] = {}
     """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live."""
 
@@ -114,17 +120,22 @@ class Exit(nn.Module):
 class Together(Method):
     """Several methods on one pass: the union of their terms. `Together(DRG(model), DSR(model))` is paper 004's Eq. 13.
 
-    Of two terms with one name the later one's is kept, so that the task is counted once.
+    The task is counted once: it is that of the method with a task of its own, such as a softened label, where there is one.
     A knob is "method.knob": `{"drg.alpha": 0.2, "dsr.beta": 1.0}`.
     """
 
     def __init__(self, *methods: Method) -> None:
         super().__init__()
         self.methods = nn.ModuleList(methods)
-        asked = {m.pair for m in methods} - {None}
+        asked, owners = {m.pair for m in methods} - {None}, [type(m).__name__ for m in methods if m.own_task]
+        if len(owners) > 1:
+            raise ValueError(
+                f"{' and '.join(owners)} each have their own idea of the labels and cannot train together: take one"
+            )
         if len(asked) > 1:
             raise ValueError(f"these methods ask for different partners ({', '.join(sorted(asked))}) and cannot share a batch")
         self.pair = asked.pop() if asked else None
+        self.both_views = any(m.both_views for m in methods)
         names = [type(m).__name__.lower() for m in methods]
         self._parts = dict(zip(names, methods, strict=True))
         self.knobs = {f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()}
@@ -140,11 +151,20 @@ class Together(Method):
         return {f"{name}.{k}": v for name, m in self._parts.items() for k, v in m.settings().items()}
 
     def terms(self, model, out, batch, clock):
-        return {k: t for m in self.methods for k, t in m.terms(model, out, batch, clock).items()}
+        every = [m.terms(model, self._share(m, out, batch), batch, clock) for m in self.methods]
+        task = next((t["task"] for m, t in zip(self.methods, every, strict=True) if m.own_task), every[0]["task"])
+        return {k: t for terms in every for k, t in terms.items()} | {"task": task}
 
     def remember(self, out, batch, clock):
         for m in self.methods:
-            m.remember(out, batch, clock)
+            m.remember(self._share(m, out, batch), batch, clock)
+
+    def _share(self, method: Method, out: Taps, batch: Batch) -> Taps:
+        """What a method of one view sees of a pass over both: the first."""
+        if method.both_views or not self.both_views:
+            return out
+        n = len(batch.y)
+        return Taps(out.logits[:n], out.embedding[:n], tuple(s[:n] for s in out.stages))
 
     def exits(self, out, x):
         return {k: t for m in self.methods for k, t in m.exits(out, x).items()}

@@ -17,6 +17,7 @@ class KD(Method):
     common practice of public distillation collections.
     """
 
+    own_task = True
     knobs = {"alpha": Knob("α", 0, 1, "labels alone", "the teacher alone", most=1), "temperature": temperature()}
 
     def __init__(self, model, *, teacher: nn.Module, alpha: float = 0.9, temperature: float = 4.0) -> None:
@@ -41,6 +42,7 @@ class LSR(Method):
     epsilon: in [0, 1]. 0 is vanilla training; 1 teaches that every class is as likely.
     """
 
+    own_task = True
     knobs = {"epsilon": Knob("ε", 0, 0.5, "hard labels", "half of the label is spread over all classes", most=1)}
 
     def __init__(self, model, *, epsilon: float = 0.1) -> None:

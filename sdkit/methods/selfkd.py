@@ -17,6 +17,7 @@ class DLB(Method):
     Costs a second pass over the batch, and the memory of one batch.
     """
 
+    own_task = True
     pair = "same image"
     knobs = {
         "alpha": Knob("α", 0, 3, "two passes that ignore each other", "the last answer weighs three labels"),

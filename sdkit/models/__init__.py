@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from .backbone import Backbone, Head, convolutions, parameters
+from .backbone import Backbone, Head, Residual, convolutions, parameters, residuals, sampled, still_statistics
 from .resnet import cifar_resnet, four_stage, imagenet_resnet
 
 MODELS: dict[str, Callable[..., Backbone]] = {
@@ -20,4 +20,7 @@ ABOUT: dict[str, str] = {
     **{f"resnet{d}": f"ResNet-{d}, four stages; stem='cifar' (default) or 'imagenet'" for d in (18, 34, 50)},
 }
 
-__all__ = ["ABOUT", "MODELS", "Backbone", "Head", "cifar_resnet", "convolutions", "four_stage", "imagenet_resnet", "parameters"]
+__all__ = [
+    "ABOUT", "MODELS", "Backbone", "Head", "Residual", "cifar_resnet", "convolutions", "four_stage", "imagenet_resnet",
+    "parameters", "residuals", "sampled", "still_statistics",
+]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -44,6 +45,74 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> logits [B, K]."""
         return self.tap(x).logits
+
+
+class Residual(nn.Module):
+    """relu(branch(x) + skip(x)); with survival p < 1, stochastic depth (Huang et al. 2016; paper 002, Eq. 3 and 4).
+
+    A pass that samples drops the branch with probability 1 - p, for the whole batch and without computing it, and does
+    not rescale it otherwise (Eq. 3). Any other pass scales the branch by p (Eq. 4): so does evaluation.
+    """
+
+    def __init__(self, branch: nn.Module, skip: nn.Module) -> None:
+        super().__init__()
+        self.branch, self.skip = branch, skip
+        self.survival = 1.0
+        self.samples = True  # in training; a method may take this over, see `sampled`
+        self.forced: bool | None = None  # whether the branch is on, whatever the draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.forced is False or (
+            self.forced is None and self.survival < 1 and self.samples and self.training and torch.rand(()) >= self.survival
+        ):
+            return self.skip(x).relu()
+        whole = self.forced is None and self.survival < 1 and not (self.samples and self.training)
+        branch = self.branch(x)
+        return ((self.survival * branch if whole else branch) + self.skip(x)).relu()
+
+
+def residuals(model: nn.Module) -> list[Residual]:
+    """Every residual block, shallow to deep."""
+    return [m for m in model.modules() if isinstance(m, Residual)]
+
+
+def linear_survival(model: nn.Module, last: float) -> None:
+    """p_l = 1 - l / L (1 - p_L) for l = 1 ... L: the shallow blocks nearly always stay (Huang et al. 2016, Eq. 4)."""
+    if not 0 < last <= 1:
+        raise ValueError(f"survival is the last block's probability to stay, in (0, 1], got {last}")
+    blocks = residuals(model)
+    for place, block in enumerate(blocks, 1):
+        block.survival = 1 - place / len(blocks) * (1 - last)
+
+
+@contextlib.contextmanager
+def sampled(model: nn.Module, mask: Sequence[bool] | None = None) -> Iterator[None]:
+    """Within, passes of a training network sample their blocks; with `mask` [L] they compute exactly those that it names."""
+    blocks = residuals(model)
+    if mask is not None and len(mask) != len(blocks):
+        raise ValueError(f"this network has {len(blocks)} residual blocks and the mask {len(mask)} entries")
+    before = [(b.samples, b.forced) for b in blocks]
+    for place, block in enumerate(blocks):
+        block.samples, block.forced = True, None if mask is None else bool(mask[place])
+    try:
+        yield
+    finally:
+        for block, (samples, forced) in zip(blocks, before, strict=True):
+            block.samples, block.forced = samples, forced
+
+
+@contextlib.contextmanager
+def still_statistics(model: nn.Module) -> Iterator[None]:
+    """Within, batch norms use the batch's statistics and leave the running ones as they are."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    before = [n.momentum for n in norms]
+    for n in norms:
+        n.momentum = 0.0
+    try:
+        yield
+    finally:
+        for n, momentum in zip(norms, before, strict=True):
+            n.momentum = momentum
 
 
 def pooled() -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone, initialise, pooled
+from .backbone import Backbone, Residual, initialise, linear_survival, pooled
 
 
 class Shrink(nn.Module):
@@ -20,37 +20,43 @@ class Shrink(nn.Module):
         return F.pad(x, (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut. shortcut: "A" pads with zeros, "B" projects with a 1x1 convolution."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int, shortcut: str) -> None:
-        super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(c_out),
-            nn.ReLU(),
-            nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(c_out),
-        )
-        if stride == 1 and c_in == c_out:
-            self.skip = nn.Identity()
-        elif shortcut == "A":
-            self.skip = Shrink(c_in, c_out, stride)
-        else:
-            self.skip = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.branch(x) + self.skip(x)).relu()
+def basic(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """Two 3x3 convolutions."""
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(),
+        nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False), nn.BatchNorm2d(c_out),
+    )  # fmt: skip
 
 
-def stages_of_blocks(c_in: int, widths: list[int], blocks: int, shortcut: str) -> list[nn.Sequential]:
+def bottleneck(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """1x1 to a quarter of the width, 3x3, and 1x1 back."""
+    c = c_out // 4
+    return nn.Sequential(
+        nn.Conv2d(c_in, c, 1, bias=False), nn.BatchNorm2d(c), nn.ReLU(),
+        nn.Conv2d(c, c, 3, stride, 1, bias=False), nn.BatchNorm2d(c), nn.ReLU(),
+        nn.Conv2d(c, c_out, 1, bias=False), nn.BatchNorm2d(c_out),
+    )  # fmt: skip
+
+
+def shortcut(c_in: int, c_out: int, stride: int, option: str) -> nn.Module:
+    """Option A pads with zeros, option B projects with a 1x1 convolution where the shape changes."""
+    if stride == 1 and c_in == c_out:
+        return nn.Identity()
+    if option == "A":
+        return Shrink(c_in, c_out, stride)
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+
+def stages_of_blocks(c_in: int, widths: list[int], blocks: int, option: str, branch=basic) -> list[nn.Sequential]:
     """One stage per width, each but the first halving the map."""
     stages = []
     for s, c_out in enumerate(widths):
-        stride = 1 if s == 0 else 2
-        first = BasicBlock(c_in, c_out, stride, shortcut)
-        stages.append(nn.Sequential(first, *(BasicBlock(c_out, c_out, 1, shortcut) for _ in range(blocks - 1))))
-        c_in = c_out
+        row = []
+        for b in range(blocks):
+            stride = 2 if s > 0 and b == 0 else 1
+            row.append(Residual(branch(c_in, c_out, stride), shortcut(c_in, c_out, stride, option)))
+            c_in = c_out
+        stages.append(nn.Sequential(*row))
     return stages
 
 
@@ -59,59 +65,66 @@ def small_stem(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
 
 
-def cifar_resnet(depth: int, num_classes: int, width: int = 16) -> Backbone:
-    """ResNet-20/32/56/110 for 32x32 images: three stages of (depth - 2) / 6 basic blocks, parameter-free shortcuts."""
-    blocks = (depth - 2) // 6
-    if 6 * blocks + 2 != depth or blocks < 1:
-        raise ValueError(f"CIFAR ResNets have depth 6n+2 (20, 32, 56, 110, ...), got {depth}")
-    widths = [width, 2 * width, 4 * width]
-    model = Backbone(
-        small_stem(width),
-        stages_of_blocks(width, widths, blocks, "A"),
-        pooled(),
-        nn.Linear(widths[-1], num_classes),
-        widths,
-        (1, 2, 4),
-    )
+def cifar_resnet(depth: int, num_classes: int, width: int = 16, block: str = "basic", survival: float = 1.0) -> Backbone:
+    """CIFAR ResNet for 32x32 images: three stages of blocks with parameter-free shortcuts.
+
+    depth: 6n+2 with basic blocks (20, 32, 56, 110), 9n+2 with block="bottleneck" (paper 002's ResNet-110, 1.15M; its
+    shortcuts project). survival: of the last block, see `Residual`.
+    """
+    kinds = {"basic": (6, basic, 1, "A"), "bottleneck": (9, bottleneck, 4, "B")}
+    if block not in kinds:
+        raise ValueError(f"a block is 'basic' or 'bottleneck', got {block!r}")
+    per, branch, wider, option = kinds[block]
+    blocks = (depth - 2) // per
+    if per * blocks + 2 != depth or blocks < 1:
+        examples = "20, 32, 56, 110" if per == 6 else "29, 56, 110"
+        raise ValueError(f"CIFAR ResNets of {block} blocks have depth {per}n+2 ({examples}, ...), got {depth}")
+    widths = [wider * width * 2**s for s in range(3)]
+    stages = stages_of_blocks(width, widths, blocks, option, branch)
+    model = Backbone(small_stem(width), stages, pooled(), nn.Linear(widths[-1], num_classes), widths, (1, 2, 4))
     initialise(model)
+    linear_survival(model, survival)
     return model
 
 
-def four_stage(num_classes: int, width: int = 16, blocks: int = 1) -> Backbone:
+def four_stage(num_classes: int, width: int = 16, blocks: int = 1, survival: float = 1.0) -> Backbone:
     """ResNet-18's outline at a quarter of its width and half its depth, for a laptop: four stages of `blocks` basic blocks."""
     if width < 4 or blocks < 1:
         raise ValueError(f"the four-stage network needs width >= 4 and blocks >= 1, got width={width}, blocks={blocks}")
     widths = [width, 2 * width, 4 * width, 8 * width]
-    model = Backbone(
-        small_stem(width),
-        stages_of_blocks(width, widths, blocks, "B"),
-        pooled(),
-        nn.Linear(widths[-1], num_classes),
-        widths,
-        (1, 2, 4, 8),
-    )
+    stages = stages_of_blocks(width, widths, blocks, "B")
+    model = Backbone(small_stem(width), stages, pooled(), nn.Linear(widths[-1], num_classes), widths, (1, 2, 4, 8))
     initialise(model)
+    linear_survival(model, survival)
     return model
 
 
-def imagenet_resnet(depth: int, num_classes: int, stem: str = "cifar") -> Backbone:
+def imagenet_resnet(depth: int, num_classes: int, stem: str = "cifar", survival: float = 1.0) -> Backbone:
     """torchvision's ResNet-18/34/50/101/152. stem: "cifar" is one 3x3 convolution with stride 1 and no pooling (32 px);
     "imagenet" is 7x7 with stride 2 and max pooling (224 px)."""
     import torchvision
 
-    known = {18: (1, 2), 34: (1, 2), 50: (4, 2), 101: (4, 2), 152: (4, 2)}
-    if depth not in known:
-        raise ValueError(f"ImageNet ResNets have depth {', '.join(map(str, known))}, got {depth}")
+    wider = {18: 1, 34: 1, 50: 4, 101: 4, 152: 4}
+    if depth not in wider:
+        raise ValueError(f"ImageNet ResNets have depth {', '.join(map(str, wider))}, got {depth}")
     if stem not in ("cifar", "imagenet"):
         raise ValueError(f"the stem is 'cifar' (32 px) or 'imagenet' (224 px), got {stem!r}")
     net = getattr(torchvision.models, f"resnet{depth}")(num_classes=num_classes)
     if stem == "cifar":
-        first = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), net.bn1, net.relu)
-        nn.init.kaiming_normal_(first[0].weight, mode="fan_out", nonlinearity="relu")
+        first = small_stem(64)
+        initialise(first)
     else:
         first = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-    widths = [c * known[depth][0] for c in (64, 128, 256, 512)]
-    base = 1 if stem == "cifar" else 4
-    return Backbone(
-        first, [net.layer1, net.layer2, net.layer3, net.layer4], pooled(), net.fc, widths, [base * 2**s for s in range(4)]
-    )
+    stages = [nn.Sequential(*map(opened, layer)) for layer in (net.layer1, net.layer2, net.layer3, net.layer4)]
+    widths, base = [c * wider[depth] for c in (64, 128, 256, 512)], 1 if stem == "cifar" else 4
+    model = Backbone(first, stages, pooled(), net.fc, widths, [base * 2**s for s in range(4)])
+    linear_survival(model, survival)
+    return model
+
+
+def opened(block: nn.Module) -> Residual:
+    """torchvision's residual block with its branch and its shortcut told apart, the same weights inside."""
+    layers = [block.conv1, block.bn1, nn.ReLU(), block.conv2, block.bn2]
+    if hasattr(block, "conv3"):
+        layers += [nn.ReLU(), block.conv3, block.bn3]
+    return Residual(nn.Sequential(*layers), block.downsample or nn.Identity())

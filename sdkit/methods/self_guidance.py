@@ -1,0 +1,66 @@
+"""Self-Guidance (Zheng & Peng, WACV 2022): paper 002."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch.nn.functional as F
+
+from ..core import Knob, temperature
+from ..losses import kd, kl
+from ..models import residuals, sampled, still_statistics
+from .base import Method
+
+
+class SelfGuidance(Method):
+    """The whole network teaches the sub-network that stochastic depth samples (Alg. 1, Eq. 5).
+
+    The loop's pass is the teacher's: every block, scaled by its survival (Eq. 4), as deployed. The student's is a second
+    pass that computes only the blocks it kept (Eq. 3).
+
+    lam: weight of the distillation. 0 is the paper's "W/O online distillation"; it finds 0.25 best and diverges at 3.
+    teacher_learns: False is "W/O backward full network": no gradient and no labels for the whole network.
+    reverse: KL(student || teacher), the other reading of Eq. 5; the teacher is detached all the same. both_statistics: the student's pass too moves the batch
+    norms' running statistics; by default only the deployed rule does.
+    """
+
+    knobs = {
+        "lam": Knob("λ", 0, 3, "the student learns from labels alone", "paper 002 diverges here"),
+        "temperature": temperature("τ"),
+    }
+
+    def __init__(
+        self,
+        model,
+        *,
+        lam: float = 0.25,
+        temperature: float = 3.0,
+        teacher_learns: bool = True,
+        reverse: bool = False,
+        both_statistics: bool = False,
+    ) -> None:
+        super().__init__()
+        blocks = residuals(model)
+        if not blocks:
+            raise ValueError("Self-Guidance samples residual blocks, and this network has none: use a ResNet")
+        if all(b.survival == 1 for b in blocks):
+            raise ValueError("Self-Guidance samples sub-networks: build the network with survival < 1, e.g. survival=0.5")
+        for block in blocks:
+            block.samples = False
+        self.lam, self.temperature = lam, temperature
+        self.teacher_learns, self.reverse, self.both_statistics = teacher_learns, reverse, both_statistics
+
+    def terms(self, model, out, batch, clock):
+        with sampled(model), contextlib.nullcontext() if self.both_statistics else still_statistics(model):
+            student = model.tap(batch.x)  # Eq. 3
+        if self.reverse:
+            distill = self.temperature**2 * kl(out.logits.detach(), student.logits, self.temperature, detach=False)
+        else:
+            distill = kd(student.logits, out.logits, self.temperature)
+        if not self.teacher_learns:
+            return {"task": F.cross_entropy(student.logits, batch.y), "kd": self.lam * distill}
+        return {
+            "task": F.cross_entropy(out.logits, batch.y),
+            "student ce": F.cross_entropy(student.logits, batch.y),
+            "kd": self.lam * distill,
+        }

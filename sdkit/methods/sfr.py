@@ -1,0 +1,143 @@
+"""Self-Feature Regularisation (Hou & Fan): paper 000. The record of an earlier version of it is withdrawn."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Batch, Clock, Knob
+from ..losses import cross_reference, ground_cost, local_vectors, marginal_error, sinkhorn_plan, soft_cross_entropy
+from .base import Method
+
+GRID = 4
+"""Maps are compared on at most this many cells a side: a plan has GRID^4 entries."""
+
+
+class SFR(Method):
+    """The last feature map teaches every shallower one by earth mover's distance; last epoch's outputs soften the labels.
+
+    The paper prints no formula: this is our reading, from what it says and the methods it names (Sec. 3).
+
+    lam: weight of the feature loss. 0 is dynamic label smoothing alone.
+    epsilon: share of the label that the wrong classes get. 0 is hard labels.
+    attention: "learned" weighs the stages by queries and keys of their pooled maps, "cosine" by the likeness of the pooled
+    maps, "uniform" alike. labels: "dynamic" shares epsilon among the wrong classes as last epoch's outputs did; "ps-kd" mixes
+    in last epoch's outputs, ever more, up to 0.8; "ols" mixes in the mean of the class's right outputs; "uniform" is label
+    smoothing; "hard".
+    """
+
+    own_task = True
+    knobs = {
+        "lam": Knob("λ_f", 0, 3, "labels alone", "features weigh more than labels"),
+        "epsilon": Knob("ε", 0, 0.5, "hard labels", "half of the label goes to wrong classes", most=1),
+    }
+
+    def __init__(
+        self,
+        model,
+        *,
+        train_size: int,
+        lam: float = 1.0,
+        epsilon: float = 0.1,
+        attention: str = "learned",
+        labels: str = "dynamic",
+        dim: int = 128,
+    ) -> None:
+        super().__init__()
+        if attention not in ("learned", "cosine", "uniform"):
+            raise ValueError(f"attention is 'learned', 'cosine' or 'uniform', got {attention!r}")
+        if labels not in ("dynamic", "ps-kd", "ols", "uniform", "hard"):
+            raise ValueError(f"labels are 'dynamic', 'ps-kd', 'ols', 'uniform' or 'hard', got {labels!r}")
+        self.lam, self.epsilon, self.attention, self.labels = lam, epsilon, attention, labels
+        self.train_size, self.num_classes = train_size, model.num_classes
+        *shallow, deep = model.channels
+        self.lift = nn.ModuleList(nn.Sequential(nn.Conv2d(c, deep, 1, bias=False), nn.BatchNorm2d(deep)) for c in shallow)
+        if attention == "learned":
+            self.query = projection(deep, dim)
+            self.keys = nn.ModuleList(projection(c, dim) for c in shallow)
+
+    def terms(self, model, out, batch, clock):
+        distance = self.distances(out.stages)  # [B, S-1]
+        weights = self.weights(out.stages)
+        return {
+            "task": soft_cross_entropy(out.logits, self.targets(batch, clock)),
+            "emd": self.lam * (weights * distance).sum(1).mean(),
+        }
+
+    def aligned(self, stages) -> tuple[list[Tensor], Tensor]:
+        """Every shallower stage's local vectors, pooled and lifted to the last one's shape, and the last one's: [B, N, C]."""
+        *shallow, deep = stages
+        size = [min(s, GRID) for s in deep.shape[2:]]
+        teacher = local_vectors(F.adaptive_avg_pool2d(deep.detach(), size))
+        lifted = [lift(F.adaptive_avg_pool2d(f, size)) for lift, f in zip(self.lift, shallow, strict=True)]
+        return [local_vectors(f) for f in lifted], teacher
+
+    def transport(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, N, C] x2 -> the ground cost and the plan [B, N, N], and the plan's marginal error []."""
+        cost, a, b = ground_cost(u, v), cross_reference(u, v), cross_reference(v, u)
+        plan = sinkhorn_plan(cost, a, b)
+        return cost, plan, marginal_error(plan, a, b)
+
+    def distances(self, stages) -> Tensor:
+        """The earth mover's distance of every shallower stage to the last, [B, S-1]. Gradients pass through the cost alone."""
+        students, teacher = self.aligned(stages)
+        every = torch.cat(students)  # all stages in one batch
+        cost, plan, _ = self.transport(every, teacher.repeat(len(students), 1, 1))
+        return (plan * cost).sum((1, 2)).view(len(students), -1).T
+
+    def weights(self, stages) -> Tensor:
+        """How much each shallower stage counts for each image; rows sum to 1. [B, S-1]. Sec. 3.3."""
+        *shallow, deep = [f.mean((2, 3)) for f in stages]
+        if self.attention == "uniform":
+            return deep.new_full((len(deep), len(shallow)), 1 / len(shallow))
+        if self.attention == "cosine":
+            students, teacher = self.aligned(stages)
+            like = [F.cosine_similarity(u.mean(1), teacher.mean(1)) for u in students]
+            return (torch.stack(like, 1) / 0.1).softmax(1).detach()
+        query = self.query(deep.detach())
+        keys = torch.stack([key(f) for key, f in zip(self.keys, shallow, strict=True)], 1)  # [B, S-1, d]
+        return ((keys @ query[:, :, None]).squeeze(2) / query.shape[1] ** 0.5).softmax(1)
+
+    def targets(self, batch: Batch, clock: Clock) -> Tensor:
+        """The labels of this step as distributions, [B, K]. Sec. 3.4; the first epoch's are hard."""
+        hard = F.one_hot(batch.y, self.num_classes).float()
+        if self.labels == "uniform":
+            return (1 - self.epsilon) * hard + self.epsilon / self.num_classes
+        if self.labels == "hard" or "past" not in self.memory:
+            return hard
+        if self.labels == "ols":
+            return 0.5 * hard + 0.5 * self.memory["past"][batch.y]
+        past = self.memory["past"][batch.index]
+        seen = past.sum(1, keepdim=True) > 0
+        if self.labels == "ps-kd":
+            share = 0.8 * (clock.epoch + 1) / clock.epochs
+            return torch.where(seen, (1 - share) * hard + share * past, hard)
+        wrong = past * (1 - hard)
+        wrong = wrong / wrong.sum(1, keepdim=True).clamp_min(1e-12)
+        return torch.where(seen, (1 - self.epsilon) * hard + self.epsilon * wrong, hard)
+
+    def remember(self, out, batch, clock):
+        if self.labels in ("uniform", "hard"):
+            return
+        rows = self.num_classes if self.labels == "ols" else self.train_size
+        if "next" not in self.memory:
+            self.memory["next"] = out.logits.new_zeros(rows, self.num_classes)
+        said = out.logits.softmax(1).to(self.memory["next"].dtype)
+        if self.labels == "ols":
+            right = (said.argmax(1) == batch.y).float()[:, None]
+            self.memory["next"].index_add_(0, batch.y, said * right)
+        else:
+            self.memory["next"][batch.index] = said
+        if (clock.step + 1) % clock.steps_per_epoch == 0:  # what this epoch said is the next one's memory
+            table = self.memory.pop("next")
+            if self.labels == "ols":
+                total = table.sum(1, keepdim=True)
+                eye = torch.eye(rows, device=table.device)
+                table = torch.where(total > 0, table / total.clamp_min(1e-12), eye)
+            self.memory["past"] = table
+
+
+def projection(c_in: int, dim: int) -> nn.Sequential:
+    """A linear layer and batch normalisation: a query or a key."""
+    return nn.Sequential(nn.Linear(c_in, dim, bias=False), nn.BatchNorm1d(dim))
