@@ -192,6 +192,15 @@ def lab(data: str = "shapes", model: str = "four-stage", recipe: str = "quick", 
     return replace(said, dataset=dataset, seed=int(os.environ.get("SDKIT_SEED", said.seed)))
 
 
+def pocket(base: Experiment, **options: Any) -> Experiment:
+    """The small vanilla run that sweeps vary: 200 digits to learn from and 400 to choose by, seconds a run.
+
+    Its recipe is "quick", or the base's where that is a smaller one.
+    """
+    recipe = min(base.recipe, RECIPES["quick"], key=lambda r: r.epochs)
+    return Experiment(data="digits", recipe=recipe, dataset={"train_size": 200, "validation": 400}, seed=base.seed, **options)
+
+
 class Trained:
     """A finished run with its network. What figures and analyses start from."""
 
@@ -233,6 +242,13 @@ class Trained:
         return max(e.accuracy["final"] for e in self.history)
 
     @property
+    def validation_accuracy(self) -> float:
+        """Of the final exit after the last epoch on the validation images, in [0, 1]: what choices may be made by."""
+        if not self.history[-1].validation:
+            raise ValueError("this run set no validation images aside: say dataset={'validation': 500}, for example")
+        return self.history[-1].validation["final"]
+
+    @property
     def seconds(self) -> float:
         """Of training, evaluation left out."""
         return sum(e.seconds for e in self.history)
@@ -254,6 +270,21 @@ class Trained:
         images = getattr(self.data, split)
         x = self.data.normalised(images.x[:limit], device())
         return x, images.y[:limit].to(device())
+
+    def logits(self, exit: str = "final", split: str = "test") -> Tensor:
+        """What an exit says of every image of a split, [N, K] on the CPU."""
+        network = self.exit(exit)
+        with torch.inference_mode():
+            return torch.cat([network(b.x).float().cpu() for b in self.data.evaluation(split, device=device())])
+
+    def labels(self, split: str = "test") -> Tensor:
+        """The labels of a split, [N]."""
+        return getattr(self.data, split).y
+
+    def ranked(self) -> tuple[Tensor, Tensor]:
+        """The recorded outputs of every epoch [E, N, K] and the test accuracy after each [E]."""
+        epochs, outputs = self.run.outputs()
+        return outputs, torch.tensor([self.history[e].accuracy["final"] for e in epochs])
 
     def __repr__(self) -> str:
         return f"<{self.experiment}: {self.accuracy:.1%} test, run {self.run.key}>"
@@ -324,6 +355,15 @@ def sweep(base: Experiment, seeds: Iterable[int] = (0,), **axes: Iterable[Any]) 
         for values in product(*axes.values())
         for seed in seeds
     ]
+
+
+def by_knob(runs_of: Iterable[Trained], knob: str) -> dict[Any, list[float]]:
+    """Finished runs of a sweep -> the validation accuracies of every value of one knob, a list over the seeds."""
+    grouped: dict[Any, list[float]] = {}
+    for t in runs_of:
+        value = t.experiment.knobs[knob]
+        grouped.setdefault(tuple(value) if isinstance(value, list) else value, []).append(t.validation_accuracy)
+    return grouped
 
 
 def run_all(experiments: Iterable[Experiment], jobs: int = 1, progress: bool = True) -> list[Trained]:

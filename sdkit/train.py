@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -97,6 +97,7 @@ class Epoch:
     terms: dict[str, float] = field(default_factory=dict)  # means over the epoch; their sum is the loss
     train_accuracy: float = math.nan  # of the final exit on the augmented batches as they came, in [0, 1]
     accuracy: dict[str, float] = field(default_factory=dict)  # of every exit, on the test set, in [0, 1]
+    validation: dict[str, float] = field(default_factory=dict)  # the same on the validation images, where some were set aside
     loss: float = math.nan  # cross entropy of the final exit on the test set
     turned: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
     outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] float16 test logits, N <= OUTPUTS_KEPT
@@ -195,6 +196,8 @@ class Training:
         seconds += time.perf_counter() - began
         record = Epoch(epoch, self.recipe.rate(clock), seconds, means, float(hits) / seen, turned=turned)
         record.accuracy, record.loss, record.outputs = evaluate(self.model, self.method, self.data, self.device)
+        if len(self.data.val.y):
+            record.validation, _, _ = evaluate(self.model, self.method, self.data, self.device, "val")
         self.epochs_done = epoch + 1
         if not all(map(math.isfinite, means.values())):
             raise Diverged(record)
@@ -216,6 +219,24 @@ class Training:
         with torch.no_grad():
             self.method.remember(out, batch, clock)
         return terms, out
+
+    def stepper(self) -> Callable[[], None]:
+        """One training step a call, over and over the epoch's batches: what a benchmark times."""
+        self.model.train(), self.method.train()
+        steps, done = len(self.loader), 0
+
+        def batches():
+            while True:
+                yield from self.loader
+
+        stream = batches()
+
+        def step() -> None:
+            nonlocal done
+            self._step(next(stream), Clock(done // steps % self.recipe.epochs, done, self.recipe.epochs, steps))
+            done += 1
+
+        return step
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next epoch depends on. Tensors, numbers and lists only, so that it loads without unpickling objects."""
@@ -266,11 +287,13 @@ def fit(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, method: nn.Module, data: Any, on: torch.device | str) -> tuple[dict[str, float], float, Tensor]:
+def evaluate(
+    model: nn.Module, method: nn.Module, data: Any, on: torch.device | str, split: str = "test"
+) -> tuple[dict[str, float], float, Tensor]:
     """Top-1 accuracy of every exit in [0, 1], the final exit's cross entropy, and its first logits [N, K] in float16."""
     model.eval(), method.eval()
     hits, kept, loss, n, room = {}, [], 0.0, 0, OUTPUTS_KEPT
-    for batch in data.evaluation("test", device=on):
+    for batch in data.evaluation(split, device=on):
         with autocast(on):
             exits = method.exits(model.tap(batch.x), batch.x)
         for name, z in exits.items():

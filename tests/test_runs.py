@@ -99,6 +99,15 @@ def test_what_was_recorded_is_what_the_network_says():
     assert trained.accuracy <= trained.best_accuracy
 
 
+def test_validation_images_are_scored_apart_where_some_were_set_aside():
+    trained = experiment(dataset={"train_size": 100, "validation": 50}).run(progress=False)
+    x, y = trained.images("val")
+    with torch.no_grad():
+        right = (trained.model(x).argmax(1) == y).float().mean().item()
+    assert trained.history[-1].validation == {"final": pytest.approx(right)}
+    assert experiment().run(progress=False).history[-1].validation == {}
+
+
 def test_history_is_json_that_a_person_can_read():
     trained = experiment().run(progress=False)
     read = json.loads((trained.run.folder / "history.json").read_text())

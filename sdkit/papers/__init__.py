@@ -1,0 +1,178 @@
+"""The papers as data: their tables, claims, figures and settings, and the verdicts on a user's own run.
+
+Every number in `tables/` was typed from a paper and checked against its text; `note` carries each repair and each
+contradiction inside a paper. `checks` turns a run's numbers into verdicts.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ..core import pick
+
+FOLDER = Path(__file__).parent / "tables"
+
+
+class Paper(NamedTuple):
+    """One of the five papers."""
+
+    number: str
+    title: str
+    authors: str
+    venue: str
+    year: int
+    notice: str = ""  # to be shown beside every number of it
+
+
+PAPERS: dict[str, Paper] = {
+    "sfr": Paper(
+        "000",
+        "A New Training Method for Deep Neural Network (Self-Feature Regularisation)",
+        "Hou and Fan",
+        "preprint",
+        2025,
+        "The record of an earlier version of this paper (arXiv 2103.07350) is withdrawn, its authors noting "
+        '"significant errors in experimental data": its numbers are shown as reported.',
+    ),
+    "ddgsd": Paper("001", "Data-Distortion Guided Self-Distillation for Deep Neural Networks", "Xu and Liu", "AAAI", 2019),
+    "self_guidance": Paper(
+        "002",
+        "Self-Guidance: Improve Deep Neural Network Generalization via Knowledge Distillation",
+        "Zheng and Peng",
+        "WACV",
+        2022,
+    ),
+    "byot": Paper(
+        "003",
+        "Be Your Own Teacher: Improve the Performance of Convolutional Neural Networks via Self Distillation",
+        "Zhang, Song, Gao, Chen, Bao and Ma",
+        "ICCV",
+        2019,
+    ),
+    "drg_dsr": Paper(
+        "004",
+        "Lightweight Self-Knowledge Distillation with Multi-source Information Fusion",
+        "Wang, Han and Guo",
+        "arXiv 2305.09183",
+        2023,
+    ),
+}
+
+
+class Claim(NamedTuple):
+    """A claim of a paper, and what the paper's own numbers say of it."""
+
+    id: str
+    paper: str
+    where: str
+    claim: str
+    supported: str  # "yes", "NO", "figure only", ...
+    numbers: str  # the paper's own, computed from its tables
+    check: str  # on a user's run
+
+
+class FigureNote(NamedTuple):
+    """A figure, diagram or algorithm box of a paper."""
+
+    id: str
+    paper: str
+    figure: str
+    caption: str
+    kind: str  # "plot", "diagram" or "algorithm"
+    what_to_plot: str
+    claim: str
+    machine_check: str
+    source: str
+
+
+@cache
+def _rows(name: str) -> tuple[dict[str, str], ...]:
+    known = [p.stem for p in sorted(FOLDER.glob("*.csv"))]
+    with open(FOLDER / f"{pick(name, known, 'table')}.csv", newline="", encoding="utf-8") as f:
+        return tuple(csv.DictReader(f))
+
+
+def table(name: str) -> list[dict[str, str | float | None]]:
+    """The rows of a table, such as "drg_dsr_table4": numbers as float, blanks as None. KeyError names the nearest."""
+    return [{k: _value(v) for k, v in row.items()} for row in _rows(name)]
+
+
+def _value(text: str) -> str | float | None:
+    if text in ("", "-"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def claims(paper: str) -> list[Claim]:
+    """Every claim of a paper."""
+    pick(paper, PAPERS, "paper")
+    return [
+        Claim(r["id"], r["paper"], r["where"], r["claim"], r["holds_in_paper"], r["evidence"], r["check_on_user_run"])
+        for r in _rows("claims")
+        if r["paper"] == paper
+    ]
+
+
+def figures(paper: str) -> list[FigureNote]:
+    """Every figure, diagram and algorithm box of a paper."""
+    pick(paper, PAPERS, "paper")
+    return [note for note in _figures().values() if note.paper == paper]
+
+
+def figure(id: str) -> FigureNote:
+    """One figure by its id, such as "drg_fig3_left". KeyError names the nearest."""
+    return _figures()[pick(id, _figures(), "figure")]
+
+
+@cache
+def _figures() -> dict[str, FigureNote]:
+    return {
+        r["id"]: FigureNote(
+            r["id"],
+            r["paper"],
+            r["figure"],
+            r["caption"],
+            r["kind"],
+            r["what_to_plot"],
+            "" if r["claim"] == "-" else r["claim"],
+            "" if r["machine_check"] == "-" else r["machine_check"],
+            r["source"],
+        )
+        for r in _rows("figures")
+    }
+
+
+def hyperparameters(paper: str) -> list[dict[str, str | float | None]]:
+    """Every training setting of a paper, each with its source."""
+    pick(paper, PAPERS, "paper")
+    return [row for row in table("hyperparams") if row["paper"] == paper]
+
+
+def compare(rows: list[dict], own: dict[str, list[float]], *, by: str = "method", recipe: str) -> list[dict]:
+    """A table's rows beside one's own runs: accuracies in [0, 1] over seeds, by the row's `by` column.
+
+    Adds `own` (mean, in the row's unit), `seeds` (how many), `recipe` and `difference` (own - the paper's); rows without a
+    run keep them as None.
+    """
+    out = []
+    for row in rows:
+        values = own.get(row[by])
+        mean = None if not values else sum(values) / len(values) * 100
+        if mean is not None and row["metric"] == "top1_err":
+            mean = 100 - mean
+        out.append(
+            row
+            | {
+                "own": mean,
+                "seeds": len(values or []),
+                "recipe": recipe if values else None,
+                "difference": None if mean is None or row["value"] is None else mean - row["value"],
+            }
+        )
+    return out

@@ -1,0 +1,177 @@
+"""A run's numbers in, a verdict on the paper's claim out. Plain numbers only.
+
+A difference counts as told apart when it is more than two standard errors; otherwise the verdict is that it cannot be
+told at this scale. Accuracies are in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """What a paper claims, what this run measured, and whether the claim held in it (None: it cannot be told)."""
+
+    claim: str
+    measured: str
+    held: bool | None
+
+    @property
+    def word(self) -> str:
+        return {True: "held", False: "did not hold", None: "cannot be told at this scale"}[self.held]
+
+
+def all_of(parts: Sequence[bool | None]) -> bool | None:
+    """False if any is False, else None if any is None, else True."""
+    return False if False in parts else None if None in parts else True
+
+
+def standard_error(accuracies: Sequence[float], n: int) -> float:
+    """Of the mean of runs scored on the same n images: sampling of images, and with two seeds or more the seeds' spread."""
+    p = min(max(mean(accuracies), 0.5 / n), 1 - 0.5 / n)
+    seeds = stdev(accuracies) ** 2 / len(accuracies) if len(accuracies) > 1 else 0.0
+    return math.sqrt(p * (1 - p) / n + seeds)
+
+
+def compare_accuracy(ours: Sequence[float], base: Sequence[float], n: int) -> tuple[float, float]:
+    """The difference of two mean accuracies on n images, and its standard error.
+
+    The images are the same for both, which makes this error a cautious one: it ignores that both err on the hard ones.
+    """
+    return mean(ours) - mean(base), math.hypot(standard_error(ours, n), standard_error(base, n))
+
+
+def sign(difference: float, error: float) -> bool | None:
+    """Whether a difference is positive; None within two standard errors."""
+    return None if abs(difference) <= 2 * error else difference > 0
+
+
+def points(accuracy: float) -> str:
+    """A difference of accuracies in points, signed."""
+    return f"{100 * accuracy:+.1f}"
+
+
+def higher(claim: str, ours: Sequence[float], base: Sequence[float], n: int) -> Verdict:
+    """Whether one method's accuracy is above another's on n test images."""
+    difference, error = compare_accuracy(ours, base, n)
+    said = f"{mean(ours):.1%} against {mean(base):.1%}: {points(difference)} ± {200 * error:.1f} points ({len(ours)} seed(s))"
+    return Verdict(claim, said, sign(difference, error))
+
+
+def gains(
+    accuracy: Mapping[str, Sequence[float]], n: int, base: str = "vanilla", ours: Sequence[str] = ("drg", "dsr", "drg+dsr")
+):
+    """Claim drg_c1: every variant beats vanilla training."""
+    found = {m: compare_accuracy(accuracy[m], accuracy[base], n) for m in ours}
+    error = max(e for _, e in found.values())
+    said = ", ".join(f"{m.upper()} {points(d)}" for m, (d, _) in found.items())
+    return Verdict(
+        "All variants beat vanilla training",
+        f"against {mean(accuracy[base]):.1%}: {said} points, each ± {200 * error:.1f}",
+        all_of([sign(*f) for f in found.values()]),
+    )
+
+
+def best_value(claim: str, grid: Mapping[float, Sequence[float]], paper_best: float, n: int) -> Verdict:
+    """Whether a sweep's best value is the paper's. Only the best other value is compared."""
+    best = max(grid, key=lambda v: mean(grid[v]))
+    others = [v for v in grid if v != paper_best]
+    rival = max(others, key=lambda v: mean(grid[v]))
+    difference, error = compare_accuracy(grid[paper_best], grid[rival], n)
+    return Verdict(
+        claim,
+        f"best here {best:g} ({mean(grid[best]):.1%}); the paper's {paper_best:g} has {mean(grid[paper_best]):.1%}, "
+        f"{points(difference)} ± {200 * error:.1f} points beside {rival:g}",
+        sign(difference, error),
+    )
+
+
+# paper 004
+
+
+def variance_falls(spearman: Mapping[str, float]) -> Verdict:
+    """Fig. 3 left: the variance of ranked outputs decreases in training."""
+    said = ", ".join(f"{name.upper()} {rho:+.2f}" for name, rho in spearman.items())
+    known = [rho for rho in spearman.values() if math.isfinite(rho)]
+    return Verdict(
+        "The variance of ranked outputs falls while the network learns",
+        f"Spearman's ρ of epoch and variance of ranked probabilities: {said}",
+        None if len(known) < len(spearman) else all(rho < 0 for rho in known),
+    )
+
+
+def variance_against_accuracy(pearson: Mapping[str, float]) -> Verdict:
+    """Fig. 3 right: strongly negative correlation, taken as r < -0.5 for every run."""
+    said = ", ".join(f"{name.upper()} {r:+.2f}" for name, r in pearson.items())
+    known = [r for r in pearson.values() if math.isfinite(r)]
+    return Verdict(
+        "Ranked variance is strongly negatively correlated with accuracy",
+        f"Pearson's r: {said}",
+        None if len(known) < len(pearson) else all(r < -0.5 for r in known),
+    )
+
+
+def cost(seconds: Mapping[str, float], size: Mapping[str, float]) -> Verdict:
+    """Fig. 4: DRG+DSR is cheaper in time than BYOT and DLB, and in space than BYOT. DLB adds no parameters."""
+    time = {m: seconds["drg+dsr"] / seconds[m] for m in ("byot", "dlb")}
+    space = size["drg+dsr"] / size["byot"]
+    return Verdict(
+        "DRG+DSR takes about 70 % of the others' time and 0.67 to 0.83 of their space",
+        f"{time['byot']:.2f} of BYOT's time and {time['dlb']:.2f} of DLB's; {space:.2f} of BYOT's space",
+        time["byot"] < 1 and time["dlb"] < 1 and space < 1,
+    )
+
+
+def less_confident(entropy: Mapping[str, float], ece: Mapping[str, float], base: str = "vanilla") -> Verdict:
+    """Fig. 5: flatter ranked probabilities than the baseline, by mean entropy over the test set (nats)."""
+    ours = [m for m in entropy if m != base]
+    said = ", ".join(f"{m.upper()} {entropy[m]:.2f} (ECE {ece[m]:.3f})" for m in (base, *ours))
+    return Verdict(
+        "The networks become less over-confident: flatter ranked probabilities",
+        f"mean entropy {said}",
+        all(entropy[m] > entropy[base] for m in ours),
+    )
+
+
+def merged_attention(drg_ac: Sequence[float], drg_byot: Sequence[float], ac_byot: Sequence[float]) -> Verdict:
+    """Fig. 8: DRG's heat maps overlap with the shallow exit's and with BYOT's more than those two with each other.
+
+    Overlaps per image; the errors are of paired differences.
+    """
+    parts = []
+    for ours in (drg_ac, drg_byot):
+        gaps = [a - b for a, b in zip(ours, ac_byot, strict=True)]
+        parts.append(sign(mean(gaps), stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.inf))
+    return Verdict(
+        "DRG merges the attention of the shallow exit and of the whole network",
+        f"mean overlap DRG with shallow {mean(drg_ac):.2f}, DRG with BYOT {mean(drg_byot):.2f}, "
+        f"shallow with BYOT {mean(ac_byot):.2f}",
+        all_of(parts),
+    )
+
+
+def clearer_separation(silhouette: Mapping[str, float], purity: Mapping[str, float]) -> Verdict:
+    """Fig. 9: DSR separates classes more clearly than vanilla training and DRG, by silhouette and by neighbours' classes."""
+    said = ", ".join(f"{m.upper()} {silhouette[m]:.3f} / {purity[m]:.1%}" for m in silhouette)
+    ahead = [x["dsr"] > x[m] for x in (silhouette, purity) for m in ("vanilla", "drg")]
+    return Verdict(
+        "DSR shows a clearer decision boundary than vanilla training and DRG",
+        f"silhouette / neighbours of the same class: {said}",
+        True if all(ahead) else False if not any(ahead) else None,
+    )
+
+
+def block_choice(accuracy: Mapping[str, Sequence[float]], seconds: Mapping[str, float], n: int) -> Verdict:
+    """Table IV: one exit on block 2 is best of one, block 3 the worst, and pairs cost 17 to 22 % more time."""
+    first = sign(*compare_accuracy(accuracy["2"], accuracy["1"], n))
+    last = sign(*compare_accuracy(accuracy["1"], accuracy["3"], n))
+    alone = ", ".join(f"block {b} {mean(accuracy[b]):.1%}" for b in ("1", "2", "3"))
+    pairs = ", ".join(f"{b} x{seconds[b] / seconds['2']:.2f}" for b in ("1+2", "1+3", "2+3"))
+    return Verdict(
+        "One exit on block 2 is enough: B2 > B1 > B3, and pairs cost 17 to 22 % more",
+        f"{alone}; time against block 2: {pairs}",
+        all_of([first, last]),
+    )
