@@ -207,7 +207,7 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.rate(clock)
         with autocast(self.device):
-            out = self.model.tap(torch.cat([batch.x, batch.pair]) if self.method.both_views else batch.x)
+            out = self.model.tap(self.method.view(batch))
             terms = self.method.terms(self.model, out, batch, clock)
             loss = sum(terms.values())
         self.optimiser.zero_grad(set_to_none=True)

@@ -45,17 +45,13 @@ def name(request):
 def second_step(model, method, data):
     """Runs one step so that memories fill, then returns the second step's pieces."""
     first, second, *_ = data.batches(32, pair=method.pair)
-    out = model.tap(seen(method, first))
+    out = model.tap(method.view(first))
     method.terms(model, out, first, Clock(0, 0, 2, 1))
     with torch.no_grad():
         method.remember(out, first, Clock(0, 0, 2, 1))
     second = second._replace(index=first.index)  # images that the last epoch has seen
-    return model.tap(seen(method, second)), second, Clock(1, 1, 2, 1)
+    return model.tap(method.view(second)), second, Clock(1, 1, 2, 1)
 
-
-def seen(method, batch):
-    """What the loop sends through the network."""
-    return torch.cat([batch.x, batch.pair]) if method.both_views else batch.x
 
 
 def test_terms_are_finite_scalars_and_every_parameter_learns(name):
@@ -166,6 +162,17 @@ def test_features_are_what_the_exits_classify(name):
         assert torch.equal(Exit(model, method, exit_name)(x), z)
     with pytest.raises(KeyError, match="this run has no exit 'deep': it has final"):
         Exit(model, method, "deep")(x)
+
+
+def test_a_network_cut_at_an_exit_says_what_the_exit_says(name):
+    model, method, data = build(name)
+    model.eval(), method.eval()
+    x = data.normalised(data.test.x[:4])
+    exits = method.exits(model.tap(x), x)
+    for exit_name, head in method.placed().items():
+        cut = Cut(model, head)
+        assert torch.equal(cut(x), exits[exit_name])
+        assert len(cut.front) < 1 + len(model.stages), "what is behind the exit is gone"
 
 
 def test_the_deployed_network_is_the_plain_one(name):

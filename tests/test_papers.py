@@ -45,6 +45,7 @@ def test_numbers_are_the_printed_ones():
     (vanilla,) = [r for r in papers.table("drg_dsr_table1") if (r["model"], r["method"]) == ("ResNet18", "Vanilla")]
     assert vanilla["value"] == 77.29
     assert papers.figure("drg_fig8").caption == "GradCAM heatmaps"
+    assert papers.figure("drg_table4").figure == "Table IV"
     assert "withdrawn" in papers.PAPERS["sfr"].notice
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Exit, Frozen, Method, Together, Vanilla
+from .base import Cut, Exit, Frozen, Method, Together, Vanilla
 from .byot import BYOT, DSN
 from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
@@ -37,6 +37,7 @@ __all__ = [
     "METHODS",
     "SFR",
     "DDGSD",
+    "Cut",
     "Exit",
     "Frozen",
     "Method",

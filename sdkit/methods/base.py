@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Batch, Clock, Knob, Taps
+from ..models import Head
 
 
 class Method(nn.Module):
@@ -43,6 +44,14 @@ class Method(nn.Module):
             value = self.knobs[name].check(name, value)
         super().__setattr__(name, value)
 
+    def view(self, batch: Batch) -> Tensor:
+        """What the step's one pass goes over: the images [B, 3, H, W], or both views of them [2B, 3, H, W]."""
+        return torch.cat([batch.x, batch.pair]) if self.both_views else batch.x
+
+    def loss(self, model: nn.Module, batch: Batch, clock: Clock = Clock(0, 0, 1, 1)) -> Tensor:  # noqa: B008
+        """The sum of the terms on one batch, []: what an analysis of gradients differentiates."""
+        return sum(self.terms(model, model.tap(self.view(batch)), batch, clock).values())
+
     def terms(self, model: nn.Module, out: Taps, batch: Batch, clock: Clock) -> dict[str, Tensor]:
         """The loss as its named terms, weighted: their sum is what is minimised.
 
@@ -54,13 +63,17 @@ class Method(nn.Module):
     def remember(self, out: Taps, batch: Batch, clock: Clock) -> None:
         """Writes to `memory` what the next steps will want. Called after the optimiser, without gradients."""
 
+    def placed(self) -> dict[str, Head]:
+        """The auxiliary classifiers on the network's stages, by the name of the exit that each makes."""
+        return {}
+
     def exits(self, out: Taps, x: Tensor) -> dict[str, Tensor]:
         """Every prediction that can be read from a pass over x, by name. Logits [B, K]. The deployed one is "final"."""
-        return {"final": out.logits}
+        return {"final": out.logits} | {name: head(out.stages[head.stage])[0] for name, head in self.placed().items()}
 
     def features(self, out: Taps) -> dict[str, Tensor]:
         """The pooled features that each exit classifies, by the exit's name. [B, D]."""
-        return {"final": out.embedding}
+        return {"final": out.embedding} | {name: head(out.stages[head.stage])[1] for name, head in self.placed().items()}
 
     def settings(self) -> dict[str, float]:
         """Every knob's present value."""
@@ -117,6 +130,18 @@ class Exit(nn.Module):
         return exits[self.name]
 
 
+class Cut(nn.Module):
+    """A network that ends at one of its exits: what is behind it is not computed. For deployment at a given cost."""
+
+    def __init__(self, model: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.front, self.head = nn.Sequential(model.stem, *model.stages[: head.stage + 1]), head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> logits [B, K]."""
+        return self.head(self.front(x))[0]
+
+
 class Together(Method):
     """Several methods on one pass: the union of their terms. `Together(DRG(model), DSR(model))` is paper 004's Eq. 13.
 
@@ -165,6 +190,9 @@ class Together(Method):
             return out
         n = len(batch.y)
         return Taps(out.logits[:n], out.embedding[:n], tuple(s[:n] for s in out.stages))
+
+    def placed(self):
+        return {k: h for m in self.methods for k, h in m.placed().items()}
 
     def exits(self, out, x):
         return {k: t for m in self.methods for k, t in m.exits(out, x).items()}

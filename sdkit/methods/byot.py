@@ -64,16 +64,19 @@ class BYOT(Method):
             "hint": self.lam * sum(distance(f, out.embedding) for _, f in heads) if self.lam else out.logits.new_zeros(()),
         }  # loss source 3
 
+    def placed(self):
+        n = len(self.heads) + 1
+        return {f"{head.stage + 1}/{n}": head for head in self.heads}
+
     def exits(self, out, x):
-        n = len(out.stages)
-        logits = {f"{s + 1}/{n}": head(f)[0] for s, (head, f) in enumerate(zip(self.heads, out.stages, strict=False))}
-        logits[f"{n}/{n}"] = out.logits
-        return {"final": out.logits, **logits, "ensemble": torch.stack([*logits.values()]).mean(0)}
+        exits = super().exits(out, x)
+        deepest = f"{len(self.heads) + 1}/{len(self.heads) + 1}"
+        every = [exits[name] for name in self.placed()] + [out.logits]
+        return {**exits, deepest: out.logits, "ensemble": torch.stack(every).mean(0)}
 
     def features(self, out):
-        n = len(out.stages)
-        pooled = {f"{s + 1}/{n}": head(f)[1] for s, (head, f) in enumerate(zip(self.heads, out.stages, strict=False))}
-        return {"final": out.embedding, **pooled, f"{n}/{n}": out.embedding}
+        n = len(self.heads) + 1
+        return super().features(out) | {f"{n}/{n}": out.embedding}
 
 
 class DSN(BYOT):

@@ -16,7 +16,7 @@ class DDGSD(Method):
     "two-branch" ablation. The paper uses 1 and 1e-4 to 5e-4.
     temperature: inside the KL, without a factor T^2. Default: the paper's 2 for up to 10 classes, else 3.
     one_pass: both views share the batch norms' statistics, as the paper's figure has it; False sends them through one by one.
-    t_squared, branch_mean, detach: T^2 times the KL; half the sum of the cross entropies; False lets gradients into the targets.
+    t_squared: T^2 times the KL. branch_mean: half the sum of the cross entropies. detach=False lets gradients into the targets.
     """
 
     own_task = True

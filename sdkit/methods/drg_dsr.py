@@ -54,15 +54,8 @@ class DRG(Method):
             "rg": self.scale * self.alpha * sum(kd(out.logits, z, self.temperature) for z in shallow),  # Eq. 9
         }
 
-    def exits(self, out, x):
-        return {"final": out.logits} | {
-            f"shallow {s}": head(out.stages[s - 1])[0] for head, s in zip(self.heads, self.stages, strict=True)
-        }
-
-    def features(self, out):
-        return {"final": out.embedding} | {
-            f"shallow {s}": head(out.stages[s - 1])[1] for head, s in zip(self.heads, self.stages, strict=True)
-        }
+    def placed(self):
+        return {f"shallow {head.stage + 1}": head for head in self.heads}
 
 
 class DSR(Method):

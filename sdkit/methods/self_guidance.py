@@ -20,8 +20,8 @@ class SelfGuidance(Method):
 
     lam: weight of the distillation. 0 is the paper's "W/O online distillation"; it finds 0.25 best and diverges at 3.
     teacher_learns: False is "W/O backward full network": no gradient and no labels for the whole network.
-    reverse: KL(student || teacher), the other reading of Eq. 5; the teacher is detached all the same. both_statistics: the student's pass too moves the batch
-    norms' running statistics; by default only the deployed rule does.
+    reverse: KL(student || teacher), the other reading of Eq. 5; the teacher is detached all the same. both_statistics: the
+    student's pass too moves the batch norms' running statistics; by default only the deployed rule does.
     """
 
     knobs = {
