@@ -1,0 +1,91 @@
+"""Figures that go with any method: weight noise, gradients, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from ..analysis import Calibration, GradientStatistics, NoiseCurve
+from .style import GREY, SIZE, bare, label, legend, looks, picture
+
+
+def pictures(images: Tensor, titles: Sequence[str], axes) -> None:
+    """Images [N, 3, H, W] in [0, 1], each under its title, on N axes."""
+    for ax, image, title in zip(np.asarray(axes, dtype=object).ravel(), images, titles, strict=True):
+        bare(ax).imshow(picture(image))
+        ax.set_title(title, fontsize=SIZE)
+
+
+def noise(curves: Mapping[str, NoiseCurve], ax_accuracy: Axes, ax_loss: Axes) -> tuple[Axes, Axes]:
+    """Accuracy (percent) and loss under weight noise, mean and +- one standard deviation over the draws. BYOT, flat minima.
+
+    ValueError where curves of absolute and of relative noise are mixed: they have no common axis.
+    """
+    kinds = {c.relative for c in curves.values()}
+    if len(kinds) != 1:
+        raise ValueError(f"weight noise is drawn for curves that are all absolute or all relative, got {len(kinds)} kinds")
+    styles = looks(curves)
+    for name, c in curves.items():
+        style = styles[name]
+        sigma = c.sigma.numpy()
+        for ax, values in [(ax_accuracy, 100 * c.accuracy.numpy()), (ax_loss, c.loss.numpy())]:
+            mean, sd = values.mean(1), values.std(1)
+            ax.plot(sigma, mean, label=label(name), **style, markersize=5)
+            ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
+    unit = "relative to each weight tensor's std" if kinds.pop() else "absolute"
+    for ax, what in [(ax_accuracy, "test accuracy, %"), (ax_loss, "test loss, nats")]:
+        ax.set_xlabel(f"σ of the weight noise ({unit})")
+        ax.set_ylabel(what)
+    legend(ax_accuracy)
+    return ax_accuracy, ax_loss
+
+
+def gradients(stats: Mapping[str, GradientStatistics], ax: Axes, share: bool = False) -> Axes:
+    """Mean gradient size of every convolution, shallow to deep, a bar per method; a dashed line between stages. BYOT.
+
+    share: each layer's part of the sum over layers in percent, comparable between losses with more and with fewer terms.
+    ValueError where the networks' layers differ.
+    """
+    layers = {s.layers for s in stats.values()}
+    if len(layers) != 1:
+        raise ValueError(f"gradients are compared layer by layer: the networks must be the same, got {len(layers)} kinds")
+    stage = next(iter(stats.values())).stage
+    x, width = np.arange(len(stage)), 0.84 / len(stats)
+    styles = looks(stats)
+    for i, (name, s) in enumerate(stats.items()):
+        at = x + (i - (len(stats) - 1) / 2) * width
+        heights = (100 * s.share if share else s.magnitude).numpy()
+        ax.bar(at, heights, width, color=styles[name]["color"], label=label(name), edgecolor="white", linewidth=0.3)
+    starts = [0, *(i for i in range(1, len(stage)) if stage[i] != stage[i - 1])]
+    for i in starts[1:]:
+        ax.axvline(i - 0.5, color=GREY, linestyle="--", linewidth=0.8)
+    ends = [*starts[1:], len(stage)]
+    ax.set_xticks(
+        [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)],
+        ["other" if i and stage[i] < 0 else "stem" if stage[i] < 0 else f"stage {stage[i] + 1}" for i in starts],
+    )
+    ax.tick_params(axis="x", length=0)
+    ax.grid(False, axis="x")
+    ax.set_xlabel("convolution, shallow to deep")
+    ax.set_ylabel("share of all layers' gradient, %" if share else "mean |∂L/∂W|")
+    legend(ax)
+    return ax
+
+
+def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
+    """Accuracy against confidence, a point for each bin that holds images; the diagonal is perfect calibration."""
+    ax.plot([0, 100], [0, 100], color=GREY, linestyle=":", linewidth=1.2, label="perfect")
+    styles = looks(calibrations)
+    for name, c in calibrations.items():
+        kept = c.count > 0
+        x, y = 100 * c.confidence[kept].numpy(), 100 * c.accuracy[kept].numpy()
+        ax.plot(x, y, label=f"{label(name)} (ECE {100 * c.ece:.1f} %)", **styles[name], markersize=5)
+    ax.set_xlabel("confidence, %")
+    ax.set_ylabel("accuracy, %")
+    ax.set_xlim(0, 100)
+    ax.set_ylim(0, 100)
+    legend(ax, loc="upper left")
+    return ax

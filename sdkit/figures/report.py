@@ -1,0 +1,196 @@
+"""A reproduced figure beside what the paper claims of it: as files, as a notebook's output, as a page of all figures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.figure import Figure
+
+from ..core import home
+from .style import png
+
+BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
+"""Word -> colour and sign; any other word is grey with a question mark."""
+
+LOOK = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem;
+  margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.7rem } h2 { border-bottom: 2px solid #0072B2; padding-bottom: .2rem; margin-top: 3rem }
+.notice { background: #fff5e6; border-left: 5px solid #E69F00; padding: .6rem 1rem }
+.paper { color: #555 } a { color: #005a8e }
+"""
+FIGURE_LOOK = """
+.sdkit-figure { border: 1px solid #d9d9d9; border-radius: 8px; padding: 1rem 1.2rem; margin: 1.2rem 0;
+  color: #222; background: #fff }
+.sdkit-figure img { max-width: 100%; height: auto } .sdkit-figure h3 { margin: 0 0 .5rem }
+.sdkit-figure .badge { color: #fff; border-radius: 4px; padding: .1rem .5rem; font-weight: 600; white-space: nowrap }
+.sdkit-figure li { margin: .4rem 0 }
+"""
+
+
+@dataclass
+class Report:
+    """A written figure. As the last value of a notebook's cell it shows the picture, the paper's claim and the verdicts."""
+
+    record: dict[str, Any]  # what the JSON file holds
+    paths: dict[str, Path]  # "png", "pdf", "json"
+    picture: bytes = field(repr=False)  # PNG
+
+    def _repr_html_(self) -> str:
+        source = "data:image/png;base64," + base64.b64encode(self.picture).decode()
+        return f"<style>{FIGURE_LOOK}</style>{_figure(self.record, source)}"
+
+
+def folder() -> Path:
+    """Where figures are written: $SDKIT_FIGURES, else figures/ in sdkit's home."""
+    given = os.environ.get("SDKIT_FIGURES")
+    return Path(given).expanduser() if given else home() / "figures"
+
+
+def report(figure: Figure, id: str, verdicts: Iterable[Any] = (), note: str = "") -> Report:
+    """Write folder()/<paper>/<id>.png (150 dpi), .pdf and .json, each in one piece.
+
+    id: of the paper's figure, such as "drg_fig4", with a variant after two hyphens: "drg_fig3_left--resnet18".
+    verdicts: `papers.checks.Verdict`s. note: what a reader must know, such as the scale.
+    KeyError where no paper has the figure.
+    """
+    from ..papers import PAPERS
+    from ..papers import figure as about
+
+    base, _, variant = id.partition("--")
+    if not re.fullmatch(r"[\w+.-]*", variant):
+        raise ValueError(f"a figure's variant names a file: letters, digits, '+', '.', '_' and '-', got {variant!r}")
+    of = about(base)
+    paper = PAPERS[of.paper]
+    record = {
+        "id": id,
+        "paper": of.paper,
+        "number": paper.number,
+        "title": paper.title,
+        "source": _source(paper),
+        "notice": paper.notice or "",
+        "figure": str(of.figure),
+        "variant": variant,
+        "caption": of.caption,
+        "claim": of.claim,
+        "verdicts": [{"claim": v.claim, "measured": str(v.measured), "word": v.word} for v in verdicts],
+        "note": note,
+        "width": round(100 * figure.get_figwidth()),  # on a page, pixels
+    }
+    place = folder() / of.paper
+    place.mkdir(parents=True, exist_ok=True)
+    paths = {kind: place / f"{id}.{kind}" for kind in ("png", "pdf", "json")}
+    _write(paths["png"], png(figure, 150))
+    _write(paths["pdf"], _pdf(figure))
+    _write(paths["json"], json.dumps(record, indent=1, ensure_ascii=False).encode())
+    return Report(record, paths, png(figure))
+
+
+def index(folder: Path | str) -> Path:
+    """Write folder/index.html, a page of all reported figures by paper, and return its path. Links are relative."""
+    folder = Path(folder)
+    records = [(p, json.loads(p.read_text(encoding="utf-8"))) for p in sorted(folder.glob("*/*.json"), key=_natural)]
+    records = [(p, r) for p, r in records if p.with_suffix(".png").exists() and "verdicts" in r]
+    parts = [_notebooks(folder)]
+    for _, paper in sorted({(r["number"], r["paper"]) for _, r in records}):
+        mine = [(p, r) for p, r in records if r["paper"] == paper]
+        first = mine[0][1]
+        parts.append(f'<h2>{_e(first["number"])} · {_e(first["title"])}</h2>\n<p class="paper">{_e(first["source"])}</p>')
+        if first["notice"]:
+            parts.append(f'<p class="notice">{_e(first["notice"])}</p>')
+        for p, r in mine:
+            source = quote(f"{p.parent.name}/{p.stem}")
+            pdf = f"{source}.pdf" if p.with_suffix(".pdf").exists() else ""
+            parts.append(_figure(r, f"{source}.png", pdf))
+    if not records:
+        parts.append("<p>No figure has been written yet.</p>")
+    body = "\n".join(filter(None, parts))
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>Reproduced figures</title>\n<style>{LOOK}{FIGURE_LOOK}</style></head>\n"
+        f"<body><h1>Reproduced figures</h1>\n{body}\n</body></html>\n"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "index.html", page.encode())
+    return folder / "index.html"
+
+
+def _figure(record: dict[str, Any], source: str, pdf: str = "") -> str:
+    """One figure as HTML: picture, caption, the paper's claim, verdicts, note."""
+    variant = f", {record['variant']}" if record["variant"] else ""
+    name = f"{record['figure']}{variant}"
+    name = name if re.match(r"(Fig|Tab|Alg)", name) else f"Fig. {name}"
+    out = [
+        f'<section class="sdkit-figure" id="{_e(record["id"])}"><h3>{_e(name)}</h3>',
+        f'<img src="{_e(source)}" width="{_e(record["width"])}" alt="{_e(name)}: {_e(record["caption"])}">',
+        f"<p>{_e(record['caption'])}" + (f' <a href="{_e(pdf)}">PDF</a></p>' if pdf else "</p>"),
+    ]
+    if record["claim"] not in ("", "-", None):
+        out.append(f"<p><b>The paper claims:</b> {_e(record['claim'])}</p>")
+    if record["verdicts"]:
+        items = "".join(
+            f"<li>{_badge(v['word'])} {_e(v['claim'])}<br><b>Measured here:</b> {_e(v['measured'])}</li>"
+            for v in record["verdicts"]
+        )
+        out.append(f"<ul>{items}</ul>")
+    if record["note"]:
+        out.append(f"<p><i>{_e(record['note'])}</i></p>")
+    return "\n".join([*out, "</section>"])
+
+
+def _badge(word: str) -> str:
+    color, sign = BADGES.get(word, ("#555555", "?"))
+    return f'<span class="badge" style="background:{color}">{sign} {_e(word)}</span>'
+
+
+def _notebooks(folder: Path) -> str:
+    pages = sorted((folder / "notebooks").glob("*.html"))
+    links = "".join(f'<li><a href="notebooks/{_e(quote(p.name))}">{_e(p.stem)}</a></li>' for p in pages)
+    return f"<h2>Notebooks</h2>\n<ul>{links}</ul>" if links else ""
+
+
+def _source(paper: Any) -> str:
+    authors = paper.authors if isinstance(paper.authors, str) else ", ".join(paper.authors)
+    return ". ".join(str(part) for part in (authors, paper.venue, paper.year) if part)
+
+
+def _natural(path: Path) -> Sequence[Any]:
+    """Figure 10 after figure 9, a variant after its figure."""
+    parts = re.split(r"(\d+)", path.with_suffix("").as_posix())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def _pdf(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    before = figure.canvas
+    try:
+        FigureCanvasPdf(figure).print_figure(out, format="pdf", facecolor="white", metadata={"CreationDate": None})
+    finally:
+        figure.set_canvas(before if isinstance(before, FigureCanvasAgg) else FigureCanvasAgg(figure))
+    return out.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The file in one piece: a reader sees the old one or the new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _e(text: Any) -> str:
+    return html.escape(str(text), quote=True)

@@ -1,0 +1,151 @@
+"""The house style: figures without pyplot, one look per method, colours that a colour-blind reader tells apart."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from zlib import crc32
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+SIZE = 9.0
+"""The smallest font on any figure, points."""
+
+INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+
+# Colours after Okabe & Ito (2008), the last four darker to be told apart on white. No two methods share colour and
+# marker, so that a figure survives a black-and-white print.
+STYLE: dict[str, dict[str, str]] = {
+    "vanilla": {"color": "#000000", "marker": "o", "linestyle": "-"},
+    "byot": {"color": BLUE, "marker": "s", "linestyle": "--"},
+    "ddgsd": {"color": SKY, "marker": "D", "linestyle": "-."},
+    "self-guidance": {"color": PURPLE, "marker": "P", "linestyle": ":"},
+    "drg": {"color": ORANGE, "marker": "^", "linestyle": "--"},
+    "dsr": {"color": GREEN, "marker": "v", "linestyle": "-."},
+    "drg+dsr": {"color": RED, "marker": "*", "linestyle": "-"},
+    "sfr": {"color": "#7a5195", "marker": "X", "linestyle": "-"},
+    "kd": {"color": GREY, "marker": "h", "linestyle": "--"},
+    "lsr": {"color": "#8c6d1f", "marker": "p", "linestyle": ":"},
+    "dsn": {"color": "#3d5a80", "marker": "<", "linestyle": ":"},
+    "dlb": {"color": "#5b8c2a", "marker": ">", "linestyle": ":"},
+}
+"""Method -> color, marker and linestyle, ready for `ax.plot(..., **STYLE[name])`."""
+
+LABELS = {
+    "vanilla": "vanilla", "byot": "BYOT", "ddgsd": "DDGSD", "self-guidance": "Self-Guidance", "drg": "DRG", "dsr": "DSR",
+    "drg+dsr": "DRG+DSR", "sfr": "SFR", "kd": "KD", "lsr": "LSR", "dsn": "DSN", "dlb": "DLB",
+}  # fmt: skip
+
+_SPARE_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, "#7a5195", GREY)
+_SPARE_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+_SPARE_LINES = ("-", "--", "-.", ":")
+
+
+def look(name: str) -> dict[str, str]:
+    """Colour, marker and linestyle of a method, a fresh dict. Of any other name always the same ones, derived from it."""
+    if name.lower() in STYLE:
+        return dict(STYLE[name.lower()])
+    n = crc32(name.encode())  # not hash(): it differs from process to process
+    return {
+        "color": _SPARE_COLOURS[n % len(_SPARE_COLOURS)],
+        "marker": _SPARE_MARKERS[n // 7 % len(_SPARE_MARKERS)],
+        "linestyle": _SPARE_LINES[n // 49 % len(_SPARE_LINES)],
+    }
+
+
+def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """`look` of every name, but names without a style of their own take the next free colour and marker in their order."""
+    out = {name: look(name) for name in names}
+    strangers = [name for name in out if name.lower() not in STYLE]
+    taken = {style["color"] for name, style in out.items() if name not in strangers}
+    free = [c for c in _SPARE_COLOURS if c not in taken] or _SPARE_COLOURS
+    for i, name in enumerate(strangers):
+        out[name] = {
+            "color": free[i % len(free)],
+            "marker": _SPARE_MARKERS[i % len(_SPARE_MARKERS)],
+            "linestyle": _SPARE_LINES[i % len(_SPARE_LINES)],
+        }
+    return out
+
+
+def label(name: str) -> str:
+    """A method's name as its paper writes it; any other name as it is."""
+    return LABELS.get(name.lower(), name)
+
+
+def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):
+    """A figure in the house style -> (Figure, Axes), or (Figure, array of Axes) where there are several.
+
+    width, height: inches; None gives every panel 4.2 x 3.2. options: of `Figure.subplots`, such as width_ratios, sharey or
+    squeeze. The array is one-dimensional in a single row or column, [rows, columns] otherwise.
+    """
+    figure = Figure((width or max(4.2 * columns, 5.2), height or 3.2 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, **options)
+    for ax in [axes] if isinstance(axes, Axes) else axes.flat:
+        house(ax)
+    return figure, axes
+
+
+def house(ax: Axes) -> Axes:
+    """The house style on one Axes: open frame, pale grid below the data, fonts of 9 points and more."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(labelsize=SIZE, color=GREY)
+    ax.grid(True, color=PALE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.xaxis.label.set_size(SIZE + 1)
+    ax.yaxis.label.set_size(SIZE + 1)
+    ax.title.set_size(SIZE + 2)
+    return ax
+
+
+def bare(ax: Axes) -> Axes:
+    """An Axes for a picture or a diagram: no frame, ticks or grid."""
+    ax.grid(False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def legend(ax: Axes, outside: bool = False, **options) -> None:
+    """A legend in the house style. outside: to the right of the Axes, where it can hide no data."""
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0} if outside else {"loc": "best"}
+    ax.legend(**{"fontsize": SIZE, "framealpha": 0.85, "edgecolor": PALE, **place, **options})
+
+
+def png(figure: Figure, dpi: float = 110) -> bytes:
+    """The figure as a PNG file's bytes; the same figure gives the same bytes."""
+    out = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(out, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return out.getvalue()
+
+
+def picture(image: Tensor) -> np.ndarray:
+    """[3, H, W] in [0, 1] -> [H, W, 3]. ValueError for anything else, such as a normalised image."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"an image to show is [3, H, W], got {list(image.shape)}")
+    if float(image.min()) < -1e-3 or float(image.max()) > 1 + 1e-3:
+        raise ValueError(f"an image to show lies in [0, 1], got {float(image.min()):.2f} to {float(image.max()):.2f}")
+    return image.clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
+
+
+class Shown:
+    """A figure as a notebook's output."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+
+    def _repr_png_(self) -> bytes:
+        return png(self.figure)
+
+
+def show(figure: Figure) -> Shown:
+    """What a cell ends with to show a figure that is no paper's."""
+    return Shown(figure)

@@ -1,0 +1,523 @@
+"""The figures: what is drawn is what was handed in, every word can be read, and nothing goes through pyplot."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from sdkit import figures
+from sdkit.analysis import NoiseCurve, Projection, Separation, calibration, ranked_along
+from sdkit.analysis.gradients import GradientStatistics
+from sdkit.papers import PAPERS
+from sdkit.papers.checks import Verdict
+from sdkit.train import Epoch
+
+GENERATOR = torch.Generator()
+STAGES = [("stage 1", 64, 32), ("stage 2", 128, 16), ("stage 3", 256, 8), ("stage 4", 512, 4)]
+ALGORITHM = [
+    "input: data D, rate γ, weight α",
+    "for t = 1 ... T:",
+    "    z ← h(θ, B)",
+    "    L ← L_HL + α L_RG",
+    "    θ ← θ − γ ∇L",
+]
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=GENERATOR.manual_seed(seed))
+
+
+def history(epochs: int = 6, rise: float = 0.1) -> list[Epoch]:
+    out = []
+    for e in range(epochs):
+        a = 0.2 + rise * e
+        exits = {"1/4": a - 0.1, "2/4": a - 0.05, "final": a, "ensemble": a + 0.04}
+        out.append(Epoch(e, 0.1, 3.0, {"task": 2.0 - 0.2 * e, "soft": 0.8 / (e + 1)}, a + 0.05, exits, 2.0 - 0.2 * e))
+    return out
+
+
+def along(seed: int) -> figures.drg_dsr.RankedAlong:
+    z = randn(1, 40, 10, seed=seed) * torch.linspace(0.5, 4, 12)[:, None, None] + randn(12, 40, 10, seed=seed + 1)
+    return ranked_along(z, torch.linspace(0.1, 0.8, 12) + 0.02 * randn(12, seed=seed))
+
+
+def probabilities(heat: float) -> torch.Tensor:
+    return (heat * randn(120, seed=3)).softmax(0).sort(descending=True).values[:30]
+
+
+def noise_curves() -> dict[str, NoiseCurve]:
+    sigma = torch.linspace(0, 0.1, 6).double()
+    return {
+        name: NoiseCurve(
+            sigma, 0.8 - k * sigma[:, None] + 0.01 * randn(6, 5), 1 + 9 * k * sigma[:, None] * torch.ones(5), False
+        )
+        for name, k in [("vanilla", 5.0), ("byot", 3.0)]
+    }
+
+
+def statistics() -> dict[str, GradientStatistics]:
+    names = ("stem", *(f"stages.{s}.{b}.conv" for s in range(4) for b in range(2)))
+    m = {"vanilla": torch.linspace(3e-3, 1e-3, 9).double(), "byot": torch.linspace(5e-3, 2e-3, 9).double()}
+    return {k: GradientStatistics(names, (-1, 0, 0, 1, 1, 2, 2, 3, 3), v, v / v.sum()) for k, v in m.items()}
+
+
+def calibrations() -> dict[str, figures.general.Calibration]:
+    y = torch.arange(200) % 5
+    return {n: calibration(h * (randn(200, 5) + 2 * torch.eye(5)[y]), y) for n, h in [("vanilla", 3.0), ("drg+dsr", 1.0)]}
+
+
+COSTS = {
+    (m, n): (t * (i + 1), b * (i + 1))
+    for m, t, b in [("byot", 0.06, 50.0), ("dlb", 0.07, 44.0), ("drg+dsr", 0.045, 45.0)]
+    for i, n in enumerate(["ResNet18", "ResNet50", "ResNet101"])
+}
+SECONDS, MEGABYTES = {k: v[0] for k, v in COSTS.items()}, {k: v[1] for k, v in COSTS.items()}
+SWEEP = {"drg": {1: [0.50, 0.52], 2: [0.51, 0.49], 4: [0.47, 0.48]}, "dsr": {1: [0.44, 0.46], 2: [0.47, 0.48], 4: [0.49, 0.50]}}
+BLOCKS = {
+    "1": [0.61, 0.62],
+    "2": [0.64, 0.63],
+    "3": [0.60, 0.61],
+    "1+2": [0.63, 0.63],
+    "1+3": [0.61, 0.62],
+    "2+3": [0.62, 0.62],
+}
+BLOCK_SECONDS = {"1": 0.50, "2": 0.51, "3": 0.52, "1+2": 0.58, "1+3": 0.60, "2+3": 0.61}
+BLOCK_PAPER = {k: (0.78 + 0.002 * i, 0.044 + 0.002 * i) for i, k in enumerate(BLOCKS)}
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+MAPS = {
+    name: torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(i))
+    for i, name in enumerate(["shallow 2", "byot", "drg"])
+}
+MASKS = torch.zeros(2, 16, 16, dtype=torch.bool)
+MASKS[:, 4:12, 5:13] = True
+CLASSES = torch.arange(300) % 50
+POINTS = {
+    name: Projection(randn(50, 2, seed=7)[CLASSES] * k + randn(300, 2, seed=8), "openTSNE", None)
+    for name, k in [("vanilla", 2.0), ("drg", 4.0), ("dsr", 6.0)]
+}
+ROWS = {
+    "vanilla": (probabilities(3.0), 2),
+    "drg": (probabilities(2.0), 0),
+    "dsr": (probabilities(1.5), 1),
+    "drg+dsr": (probabilities(1.2), 57),
+}
+
+
+def turned() -> list[Epoch]:
+    out = history()
+    out[2].turned = [
+        {"step": 70, "knob": "alpha", "before": 0.2, "after": 0.5},
+        {"step": 75, "knob": "alpha", "before": 0.5, "after": 1},
+    ]
+    out[3].turned = [{"step": 100, "knob": "temperature", "before": 1, "after": 4}]
+    return out
+
+
+def one(draw: Callable[[Axes], object], **options) -> Figure:
+    figure, ax = figures.new(**options)
+    assert draw(ax) is ax
+    return figure
+
+
+def many(draw: Callable[[np.ndarray], object], **options) -> Figure:
+    figure, axes = figures.new(**options)
+    draw(axes)
+    return figure
+
+
+GALLERY: dict[str, Callable[[], Figure]] = {
+    "learning_curves": lambda: many(
+        lambda a: figures.learning_curves({"vanilla": history(), "drg": history(6, 0.11), "drg+dsr": history(6, 0.12)}, a),
+        columns=2,
+    ),
+    "learning_curves_one": lambda: one(lambda a: figures.learning_curves({"vanilla": history(), "byot": history(6, 0.12)}, a)),
+    "loss_terms": lambda: one(lambda a: figures.loss_terms(history(), a)),
+    "exit_accuracy": lambda: one(lambda a: figures.exit_accuracy(history(), a)),
+    "live": lambda: many(lambda a: figures.live(turned(), *a), columns=2, width=10),
+    "live_with_many_turns": lambda: many(
+        lambda a: figures.live(history(8), *a, [(0.6 * i + 0.3, f"temperature {i}→{i + 1}") for i in range(9)]),
+        columns=2,
+        width=10,
+    ),
+    "live_before_the_first_epoch": lambda: many(lambda a: figures.live([], *a), columns=2, width=10),
+    "overview": lambda: many(figures.overview, columns=5, width=14, height=3.4),
+    "mechanisms": lambda: many(lambda a: figures.mechanisms(*a, STAGES, (2,)), columns=2, width=9, height=4.2),
+    "mechanisms_two": lambda: many(lambda a: figures.mechanisms(*a, STAGES[:3], (1, 2)), columns=2, width=9, height=4.2),
+    "algorithm": lambda: one(lambda a: figures.algorithm(a, "Algorithm 1: DRG", ALGORITHM), width=5.2, height=2.2),
+    "ranked_variance": lambda: many(
+        lambda a: figures.ranked_variance({"vanilla": along(0), "drg": along(4), "resnet50": along(8)}, a), columns=3, width=11
+    ),
+    "ranked_correlation": lambda: one(
+        lambda a: figures.ranked_correlation({"vanilla": along(0), "drg": along(4)}, a), width=6.5
+    ),
+    "time_and_space": lambda: one(lambda a: figures.time_and_space(SECONDS, MEGABYTES, a), width=6),
+    "time_and_space_one_network": lambda: one(
+        lambda a: figures.time_and_space({"byot": 0.06, "drg+dsr": 0.045}, {"byot": 50.0, "drg+dsr": 45.0}, a), width=6
+    ),
+    "ranked_probabilities": lambda: many(lambda a: figures.ranked_probabilities(IMAGES[0], ROWS, a), columns=5, width=13),
+    "sweep": lambda: one(lambda a: figures.sweep(SWEEP, a, "τ", {"drg": 1, "dsr": 4}), width=6, height=4),
+    "sweep_log": lambda: one(
+        lambda a: figures.sweep(
+            {"drg": {v: [0.5 + 0.01 * i] for i, v in enumerate([0.01, 0.05, 0.2, 0.5, 1])}}, a, "α", {"drg": 0.2}, True
+        ),
+        width=6,
+        height=4,
+    ),
+    "heat_maps": lambda: many(lambda a: figures.heat_maps(IMAGES, MAPS, a, MASKS), columns=4, rows=2, width=8, height=4.4),
+    "projections": lambda: many(
+        lambda a: figures.projections(POINTS, CLASSES, a, {k: Separation(1, 1, 1, 0.25, 0.8) for k in POINTS}),
+        columns=3,
+        width=11,
+    ),
+    "block_table": lambda: one(
+        lambda a: figures.block_table(BLOCKS, BLOCK_SECONDS, BLOCK_PAPER, a, "2"), width=7.5, height=3.8
+    ),
+    "noise": lambda: many(lambda a: figures.noise(noise_curves(), *a), columns=2),
+    "gradients": lambda: one(lambda a: figures.gradients(statistics(), a), width=7),
+    "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
+    "reliability": lambda: one(lambda a: figures.reliability(calibrations(), a), width=4.6, height=4.2),
+}
+
+
+def words(figure: Figure) -> list[tuple[str, np.ndarray]]:
+    """Every word that is drawn, with its [4] extents in pixels."""
+    renderer = figure.canvas.get_renderer()
+    figure.draw(renderer)
+    visible = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    hidden = {id(t) for ax in figure.axes for t in unseen(ax)}
+    return [(t.get_text(), t.get_window_extent(renderer).extents) for t in visible if id(t) not in hidden]
+
+
+def unseen(ax: Axes) -> list[Text]:
+    """Tick labels that matplotlib makes but does not draw: those beyond the axis' limits."""
+    out = []
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        room = 1e-6 * (high - low)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+            if not low - room <= tick.get_loc() <= high + room:
+                out += [tick.label1, tick.label2]
+    return out
+
+
+def unreadable(figure: Figure) -> list[str]:
+    """Pairs of words that overlap by more than a pixel, words that leave the canvas, words below 9 points."""
+    found, out = words(figure), []
+    width, height = figure.bbox.size
+    for i, (a, (x0, y0, x1, y1)) in enumerate(found):
+        if x0 < -1 or y0 < -1 or x1 > width + 1 or y1 > height + 1:
+            out.append(f"{a!r} leaves the canvas")
+        for b, (u0, v0, u1, v1) in found[i + 1 :]:
+            if min(x1, u1) - max(x0, u0) > 1 and min(y1, v1) - max(y0, v0) > 1:
+                out.append(f"{a!r} over {b!r}")
+    return out + [f"{t.get_text()!r} is small" for t in figure.findobj(Text) if t.get_text() and t.get_fontsize() < 9]
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = GALLERY[name]()
+        assert not unreadable(figure)
+        for ax in figure.axes:
+            assert ax.lines or ax.patches or ax.images or ax.collections or ax.texts, "an empty panel"
+
+
+def test_the_check_of_words_sees_what_it_is_there_for():
+    figure, ax = figures.new()
+    ax.text(0.5, 0.5, "below", transform=ax.transAxes)
+    assert not unreadable(figure)
+    ax.text(0.5, 0.5, "above", transform=ax.transAxes)
+    assert unreadable(figure) == ["'below' over 'above'"]
+    ax.texts[-1].set(position=(3, 0.5), fontsize=6, in_layout=False)
+    assert unreadable(figure) == ["'above' leaves the canvas", "'above' is small"]
+
+
+@pytest.mark.parametrize("name", ["mechanisms", "sweep", "projections"])
+def test_the_same_figure_gives_the_same_bytes(name):
+    assert figures.png(GALLERY[name](), 50) == figures.png(GALLERY[name](), 50)
+
+
+def test_a_figure_keeps_its_bytes_after_it_was_drawn_once():
+    figure = GALLERY["reliability"]()
+    assert figures.png(figure, 50) == figures.png(figure, 50)
+
+
+def test_no_figure_needs_pyplot_or_changes_global_settings():
+    code = (
+        "import sys, matplotlib\n"
+        # asking for the backend would choose one
+        "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
+        "before = settings()\n"
+        "import test_figures as t\n"
+        "for name in ('sweep', 'live', 'heat_maps', 'overview'): t.figures.png(t.GALLERY[name](), 40)\n"
+        "print('matplotlib.pyplot' in sys.modules, before == settings())"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert out.stdout.split() == ["False", "True"]
+
+
+# --- what is on the axes is what was handed in ---
+
+
+def lines(ax: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """Labelled lines: label -> x, y."""
+    every = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    return {k: (np.asarray(v.get_xdata(), float).tolist(), np.asarray(v.get_ydata(), float).tolist()) for k, v in every.items()}
+
+
+def heights(ax: Axes) -> dict[str, list[float]]:
+    return {c.get_label(): [p.get_height() for p in c] for c in ax.containers if hasattr(c, "patches")}
+
+
+def test_methods_have_their_own_colour_and_marker():
+    looks = [(s["color"], s["marker"]) for s in figures.STYLE.values()]
+    assert len({c for c, _ in looks}) == len(looks) == len({m for _, m in looks}) == 12
+    assert figures.label("drg+dsr") == "DRG+DSR" and figures.label("resnet50") == "resnet50"
+
+
+def test_an_unknown_name_always_looks_the_same_and_two_of_them_look_different():
+    assert figures.look("resnet50") == figures.look("resnet50")
+    a, b = figures.looks(["resnet18", "resnet50"]).values()
+    assert a["color"] != b["color"] and a["marker"] != b["marker"]
+    assert figures.looks(["drg", "resnet18"])["drg"] == figures.STYLE["drg"]
+
+
+def test_learning_curves_are_errors_in_percent_over_finished_epochs():
+    train, test = GALLERY["learning_curves"]().axes
+    assert lines(test)["vanilla"] == ([1, 2, 3, 4, 5, 6], pytest.approx([80, 70, 60, 50, 40, 30]))
+    assert lines(train)["vanilla"][1] == pytest.approx([75, 65, 55, 45, 35, 25])
+
+
+def test_an_epoch_without_evaluation_is_left_out_of_the_curves():
+    some = history(4)
+    some[1].accuracy, some[2].accuracy = {}, {"final": float("nan")}
+    _, ax = figures.new()
+    assert lines(figures.exit_accuracy(some, ax))["final"] == ([1, 4], pytest.approx([20, 50]))
+
+
+def test_loss_terms_are_logarithmic_only_where_they_differ_hundredfold():
+    assert GALLERY["loss_terms"]().axes[0].get_yscale() == "linear"
+    for e in (far := history()):
+        e.terms["soft"] = 1e-3
+    assert figures.loss_terms(far, figures.new()[1]).get_yscale() == "log"
+
+
+def test_a_turned_knob_leaves_a_mark_with_its_first_and_its_last_value():
+    assert figures.marks(turned()) == [(2.5, "alpha 0.2→1"), (3.5, "temperature 1→4")]
+    assert figures.marks(turned(), steps_per_epoch=28)[0] == (2.5, "alpha 0.2→1")
+    terms, accuracy = GALLERY["live"]().axes
+    for ax in (terms, accuracy):
+        assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2] == [
+            2.5,
+            3.5,
+        ]
+    assert [t.get_text().strip() for t in terms.texts] == ["alpha 0.2→1", "temperature 1→4"]
+
+
+def test_a_live_panel_drawn_again_shows_the_new_epochs_only_once():
+    _, axes = figures.new(2)
+    figures.live(history(2), *axes)
+    figures.live(history(4), *axes)
+    assert [len(x) for x, _ in lines(axes[0]).values()] == [4, 4]
+
+
+def test_ranked_variance_draws_each_reading_on_its_own_panel():
+    a = along(0)
+    _, axes = figures.new(3)
+    figures.ranked_variance({"vanilla": a}, axes)
+    for ax, space in zip(axes, ["probabilities", "standardised", "logits"], strict=True):
+        assert lines(ax)["vanilla"] == (pytest.approx(a.progress.tolist()), pytest.approx(a.variance[space].tolist()))
+        assert space.split()[0] in ax.get_title()
+
+
+def test_ranked_correlation_bars_are_pearsons_r_with_and_without_the_first_epoch():
+    a = along(0)
+    ax = figures.ranked_correlation({"vanilla": a}, figures.new()[1])
+    assert heights(ax)["vanilla"] == pytest.approx(list(a.pearson.values()))
+    assert ax.lines[0].get_ydata() == pytest.approx(list(a.pearson_without_first.values()))
+
+
+def test_time_stands_over_space_for_every_method_and_network():
+    ax = GALLERY["time_and_space"]().axes[0]
+    drawn = {(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in ax.lines if len(line.get_xdata()) == 1}
+    assert drawn == {(MEGABYTES[k], SECONDS[k]) for k in SECONDS}
+    with pytest.raises(ValueError, match="same runs"):
+        figures.time_and_space({"byot": 1.0}, {"drg": 1.0}, ax)
+
+
+def test_only_the_true_class_is_green_and_hatched_and_only_where_it_is_among_the_shown():
+    axes = GALLERY["ranked_probabilities"]().axes
+    for ax, (p, rank) in zip(axes[1:], ROWS.values(), strict=True):
+        assert [b.get_width() for b in ax.patches] == pytest.approx((100 * p).tolist())
+        assert [i for i, b in enumerate(ax.patches) if b.get_hatch()] == ([rank] if rank < 30 else [])
+        assert f"rank {rank + 1}" in ax.get_title()
+
+
+def test_a_normalised_image_is_refused():
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
+        figures.ranked_probabilities(IMAGES[0] - 0.5, {}, [figures.new()[1]])
+
+
+def test_a_sweep_shows_means_spreads_runs_and_both_optima():
+    ax = GALLERY["sweep"]().axes[0]
+    bars = {c.get_label(): c for c in ax.containers}
+    drg = bars["DRG, best here: τ = 1"]
+    assert drg.lines[0].get_ydata() == pytest.approx([51, 50, 47.5])
+    low, high = np.array(drg.lines[2][0].get_segments())[0, :, 1]
+    assert (low, high) == pytest.approx((50, 52))  # +- one standard deviation
+    assert "DSR, best here: τ = 4" in bars
+    assert {k: v[0][0] for k, v in lines(ax).items() if "paper" in k} == {"DRG, paper's best: 1": 1, "DSR, paper's best: 4": 4}
+
+
+def test_heat_maps_lie_in_their_column_over_their_image():
+    axes = np.array(GALLERY["heat_maps"]().axes).reshape(2, 4)
+    assert [ax.get_title() for ax in axes[0]] == ["image", "shallow 2", "BYOT", "DRG"]
+    for r in range(2):
+        assert np.allclose(axes[r, 0].images[0].get_array(), IMAGES[r].permute(1, 2, 0))
+        for ax, heat in zip(axes[r, 1:], MAPS.values(), strict=True):
+            assert np.array_equal(ax.images[1].get_array(), heat[r].numpy())
+
+
+def test_a_projection_draws_every_point_and_names_its_engine():
+    axes = GALLERY["projections"]().axes
+    for ax, p in zip(axes, POINTS.values(), strict=True):
+        drawn = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
+        assert {tuple(x) for x in drawn.round(4)} == {tuple(x) for x in p.points.numpy().astype(float).round(4)}
+        assert "openTSNE" in ax.get_title() and "50 classes" in ax.get_xlabel()
+
+
+def test_the_block_table_compares_times_as_multiples_on_each_side():
+    left, right = GALLERY["block_table"]().axes
+    assert heights(left)["accuracy, ours"] == pytest.approx([100 * np.mean(a) for a in BLOCKS.values()])
+    assert heights(right)["time, ours"] == pytest.approx([s / 0.51 for s in BLOCK_SECONDS.values()])
+    assert lines(right)["time, paper"][1] == pytest.approx([s / BLOCK_PAPER["2"][1] for _, s in BLOCK_PAPER.values()])
+    assert lines(left)["accuracy, paper"][1] == pytest.approx([100 * a for a, _ in BLOCK_PAPER.values()])
+
+
+def test_mechanisms_show_the_live_networks_numbers():
+    drg, _ = GALLERY["mechanisms"]().axes
+    texts = [t.get_text() for t in drg.texts]
+    assert all(f"{name}: {c} × {s} × {s}" in texts for name, c, s in STAGES)
+    with pytest.raises(ValueError, match="stages 1..4"):
+        figures.mechanisms(*figures.new(2)[1], STAGES, (5,))
+
+
+def test_noise_is_a_mean_over_draws_and_says_its_unit():
+    curves = noise_curves()
+    accuracy, loss = GALLERY["noise"]().axes
+    assert lines(accuracy)["BYOT"][1] == pytest.approx((100 * curves["byot"].accuracy.mean(1)).tolist())
+    assert lines(loss)["vanilla"][1] == pytest.approx(curves["vanilla"].loss.mean(1).tolist())
+    assert "absolute" in accuracy.get_xlabel()
+    mixed = {**curves, "drg": curves["byot"]._replace(relative=True)}
+    with pytest.raises(ValueError, match="all absolute or all relative"):
+        figures.noise(mixed, accuracy, loss)
+
+
+def test_gradients_are_a_bar_for_every_convolution():
+    assert heights(GALLERY["gradients"]().axes[0])["BYOT"] == pytest.approx(statistics()["byot"].magnitude.tolist())
+    shares = heights(GALLERY["gradients_share"]().axes[0])
+    assert sum(shares["BYOT"]) == pytest.approx(100) == sum(shares["vanilla"])
+
+
+def test_reliability_leaves_out_empty_bins():
+    c = calibrations()["vanilla"]
+    ax = figures.reliability({"vanilla": c}, figures.new()[1])
+    x, y = lines(ax)[f"vanilla (ECE {100 * c.ece:.1f} %)"]
+    assert (x, y) == (
+        pytest.approx((100 * c.confidence[c.count > 0]).tolist()),
+        pytest.approx((100 * c.accuracy[c.count > 0]).tolist()),
+    )
+
+
+# --- reports ---
+
+NOTE = types.SimpleNamespace(paper="sfr", figure="3 left", caption="Curves of <A> & B", claim="A > B")
+PAPER = types.SimpleNamespace(
+    number="000", title="A <title>", authors=("X", "Y"), venue="V", year=2023, notice="Withdrawn & kept for study"
+)
+
+
+@pytest.fixture
+def papers(monkeypatch, tmp_path):
+    """One paper with one figure, and an empty folder to write to."""
+    room = types.ModuleType("sdkit.papers")
+    room.PAPERS, room.figure = {"sfr": PAPER}, {"sfr_fig3": NOTE, "sfr_fig10": NOTE}.__getitem__
+    monkeypatch.setitem(sys.modules, "sdkit.papers", room)
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "out"))
+    return tmp_path / "out"
+
+
+def verdict(word: str) -> types.SimpleNamespace:
+    return types.SimpleNamespace(claim="falls <fast>", measured="r = -0.9", held=None, word=word)
+
+
+def test_a_report_writes_three_files_and_shows_claim_and_measurement(papers):
+    report = figures.report(GALLERY["sweep"](), "sfr_fig3--resnet18", [verdict("held")], "small & quick")
+    assert sorted(p.name for p in (papers / "sfr").iterdir()) == [f"sfr_fig3--resnet18.{e}" for e in ("json", "pdf", "png")]
+    assert report.paths["png"].read_bytes()[:4] == b"\x89PNG" and report.paths["pdf"].read_bytes()[:4] == b"%PDF"
+    record = json.loads(report.paths["json"].read_text())
+    assert record["verdicts"] == [{"claim": "falls <fast>", "measured": "r = -0.9", "word": "held"}]
+    page = report._repr_html_()
+    for text in (
+        "data:image/png;base64,",
+        "A &gt; B",
+        "falls &lt;fast&gt;",
+        "r = -0.9",
+        "held",
+        "small &amp; quick",
+        "resnet18",
+    ):
+        assert text in page
+
+
+def test_the_index_shows_every_report_with_words_and_colours(papers):
+    for id, word in [("sfr_fig10", "did not hold"), ("sfr_fig3", "held"), ("sfr_fig3--b", "cannot be told at this scale")]:
+        figures.report(GALLERY["algorithm"](), id, [verdict(word)])
+    (papers / "notebooks").mkdir()
+    (papers / "notebooks" / "04 drg.html").write_text("x")
+    page = figures.index(papers).read_text(encoding="utf-8")
+    assert re.findall(r'<section class="sdkit-figure" id="([^"]+)"', page) == ["sfr_fig3", "sfr_fig3--b", "sfr_fig10"]
+    badges = dict(re.findall(r'background:(#\w+)">. ([^<]+)</span>', page))
+    assert len(badges) == 3 and set(badges.values()) == {"held", "did not hold", "cannot be told at this scale"}
+    for link in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert (papers / link.replace("%20", " ")).exists(), "a relative link to a file that is there"
+    assert "Withdrawn &amp; kept for study" in page and "A &lt;title&gt;" in page and "://" not in page
+
+
+def test_a_report_written_again_replaces_the_files_and_leaves_no_parts(papers):
+    for _ in range(2):
+        paths = figures.report(GALLERY["algorithm"](), "sfr_fig3").paths
+    assert {p.name for p in (papers / "sfr").iterdir()} == {p.name for p in paths.values()}
+
+
+def test_a_variant_that_is_no_file_name_is_refused(papers):
+    with pytest.raises(ValueError, match="variant names a file"):
+        figures.report(GALLERY["algorithm"](), "sfr_fig3--../../x")
+
+
+def test_a_real_figure_is_reported_under_its_paper_and_sfr_carries_its_notice(monkeypatch, tmp_path):
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
+    verdict = Verdict("variance falls", "Spearman -0.9", None)
+    paths = figures.report(GALLERY["ranked_variance"](), "drg_fig3_left--resnet20", [verdict]).paths
+    assert paths["png"].parent == tmp_path / "drg_dsr"
+    figures.report(GALLERY["overview"](), "sfr_fig1")
+    page = figures.index(tmp_path).read_text(encoding="utf-8")
+    assert html.escape(PAPERS["sfr"].notice) in page and "cannot be told at this scale" in page
+    assert page.index(html.escape(PAPERS["sfr"].title)) < page.index(html.escape(PAPERS["drg_dsr"].title))
