@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import torch
@@ -21,6 +23,9 @@ from .methods import METHODS, Exit, Method, Together
 from .models import MODELS, Backbone
 from .runs import Run
 from .train import RECIPES, Epoch, Recipe, Training, device, recipe_name
+
+SEEDED = threading.Lock()
+"""Held while the global random generator is seeded: trainings may start in several threads."""
 
 FORMAT = 1
 """Raised when the same names and numbers would no longer give the same run."""
@@ -144,7 +149,7 @@ class Experiment:
         """The untrained network, the method around it, the data. The same seed gives the same first weights."""
         teacher = self.teacher.run().model if self.teacher else None
         data = self.load_data()
-        with torch.random.fork_rng(devices=[]):
+        with SEEDED, torch.random.fork_rng(devices=[]):  # the first weights come from the global generator
             torch.manual_seed(self.seed)
             model = MODELS[self.model](num_classes=data.num_classes, **self.network)
             methods = [self._method(p, model, {"teacher": teacher, "train_size": len(data.train.y)}) for p in self.parts]
@@ -342,10 +347,12 @@ def _watched(experiment: Experiment, walk: Iterable[Clock | Epoch]) -> Iterator[
 
 def live_record(experiment: Experiment) -> Run:
     """A fresh folder for a training whose knobs may be turned while it runs: it is never found as the plain experiment."""
-    n = 1
-    while (runs.root() / f"{experiment.key}-live-{n}").exists():
-        n += 1
-    return Run(runs.root() / f"{experiment.key}-live-{n}")
+    runs.root().mkdir(parents=True, exist_ok=True)
+    for n in count(1):
+        folder = runs.root() / f"{experiment.key}-live-{n}"
+        with contextlib.suppress(FileExistsError):  # another panel was quicker
+            folder.mkdir()
+            return Run(folder)
 
 
 def sweep(base: Experiment, seeds: Iterable[int] = (0,), **axes: Iterable[Any]) -> list[Experiment]:
