@@ -77,8 +77,8 @@ def cross_reference(u: Tensor, v: Tensor, floor: float = 1e-3) -> Tensor:
 def sinkhorn_plan(cost: Tensor, a: Tensor, b: Tensor, epsilon: float = 0.05, iterations: int = 50) -> Tensor:
     """Entropic optimal transport in the log domain. cost [B, M, N], a [B, M], b [B, N] -> plan [B, M, N], without gradient.
 
-    epsilon: of the entropy, in the cost's unit: the smaller, the nearer to the exact value and the slower to meet the marginals.
-    The default ends within 15 % of the linear program on 4x4 maps.
+    epsilon: of the entropy, in the cost's unit: the smaller, the nearer to the exact value and the slower to meet the
+    marginals. The default ends within 15 % of the linear program on 4x4 maps.
     """
     cost = cost.detach()
     f, g, log_a, log_b = torch.zeros_like(a), torch.zeros_like(b), a.log(), b.log()

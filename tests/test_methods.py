@@ -13,7 +13,24 @@ import torch.nn.functional as F
 
 from sdkit.core import Batch, Clock, Taps
 from sdkit.data import DATASETS
-from sdkit.methods import BYOT, DDGSD, DLB, DRG, DSN, DSR, KD, LSR, METHODS, SFR, Exit, Method, SelfGuidance, Together, Vanilla
+from sdkit.methods import (
+    BYOT,
+    DDGSD,
+    DLB,
+    DRG,
+    DSN,
+    DSR,
+    KD,
+    LSR,
+    METHODS,
+    SFR,
+    Cut,
+    Exit,
+    Method,
+    SelfGuidance,
+    Together,
+    Vanilla,
+)
 from sdkit.models import four_stage
 from sdkit.train import Recipe, Training, fit
 
@@ -51,7 +68,6 @@ def second_step(model, method, data):
         method.remember(out, first, Clock(0, 0, 2, 1))
     second = second._replace(index=first.index)  # images that the last epoch has seen
     return model.tap(method.view(second)), second, Clock(1, 1, 2, 1)
-
 
 
 def test_terms_are_finite_scalars_and_every_parameter_learns(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,11 +99,27 @@ def test_higher_has_three_answers(ours, word):
     assert verdict.word == word and "70.0%" in verdict.measured
 
 
+def timing(median):
+    return SimpleNamespace(median=median, low=0.9 * median, high=1.1 * median)
+
+
+def costs(ours, dlb=2.0):
+    seconds = {"byot": timing(2.0), "dlb": timing(dlb), "drg+dsr": timing(ours)}
+    return checks.cost(seconds, {"byot": 2.0, "dlb": 1.0, "drg+dsr": 1.5})
+
+
+def flatter(*shifts):
+    entropy = {"vanilla": [1.0, 2.0, 3.0]} | {str(i): [1.0 + s, 2.1 + s, 2.9 + s] for i, s in enumerate(shifts)}
+    return checks.less_confident(entropy, dict.fromkeys(entropy, 0.1))
+
+
 def gain(drg, dsr, both):
     return checks.gains({"vanilla": [0.7], "drg": [drg], "dsr": [dsr], "drg+dsr": [both]}, 2000)
 
 
 VERDICTS = {
+    "cost": (lambda: costs(1.4), lambda: costs(3.0), lambda: costs(1.9)),
+    "entropy": (lambda: flatter(0.5, 0.6), lambda: flatter(0.5, -0.6), lambda: flatter(0.5, 0.001)),
     "gains": (lambda: gain(0.8, 0.8, 0.8), lambda: gain(0.8, 0.6, 0.8), lambda: gain(0.8, 0.71, 0.8)),
     "best value": (
         lambda: checks.best_value("c", {1: [0.8], 2: [0.6], 4: [0.6]}, 1, 1000),
@@ -145,11 +162,46 @@ def test_every_verdict_can_go_all_three_ways(name):
     assert all(re.search(r"\d|nan", v.measured) and v.claim for v in (held, failed, unknown)), "the numbers are in the sentence"
 
 
-def test_what_is_measured_without_error_is_held_or_not():
-    size = {"byot": 2.0, "dlb": 1.0, "drg+dsr": 1.5}
-    assert checks.cost({"byot": 2.0, "dlb": 2.0, "drg+dsr": 1.4}, size).measured.startswith("0.70 of BYOT's time")
-    assert checks.cost({"byot": 2.0, "dlb": 2.0, "drg+dsr": 1.4}, size).held is True
-    assert checks.cost({"byot": 2.0, "dlb": 1.0, "drg+dsr": 1.4}, size).held is False
+def test_cost_reports_its_ratios_and_counts_less_as_less():
+    assert costs(1.4).measured.startswith("0.70 of BYOT's time")
+    assert costs(1.4, dlb=1.0).held is False, "slower than one of the two"
+    size = {"byot": 2.0, "drg+dsr": 2.5}
+    assert checks.cost({"byot": 2.0, "dlb": 2.0, "drg+dsr": 1.4}, size).held is False, "larger than BYOT"
+    plain = checks.cost({"byot": 2.0, "dlb": 2.0, "drg+dsr": 1.4}, {"byot": 2.0, "drg+dsr": 1.5})
+    assert plain.held is True, "plain seconds have no range"
+
+
+@pytest.mark.parametrize("check", [checks.variance_falls, checks.variance_against_accuracy])
+def test_nothing_measured_is_nothing_told(check):
+    assert check({}).held is None
+    assert checks.less_confident({"vanilla": [1.0, 2.0]}, {"vanilla": 0.1}).held is None
+    assert check({"a": float("nan"), "b": 0.9}).held is False, "one run that contradicts is enough"
+
+
+@pytest.mark.parametrize("grid", [{}, {1: [0.8]}, {2: [0.6], 8: [0.7]}])
+def test_a_sweep_without_the_papers_value_or_a_rival_cannot_tell(grid):
+    assert checks.best_value("c", grid, 1, 1000).held is None
+
+
+def test_mean_entropies_without_images_go_by_their_sign():
     ece = {"vanilla": 0.1, "drg": 0.2}
     assert checks.less_confident({"vanilla": 1.0, "drg": 1.2}, ece).held is True
     assert checks.less_confident({"vanilla": 1.0, "drg": 0.9}, ece).held is False
+
+
+def test_pairs_that_cost_nothing_more_contradict_table_4():
+    accuracy = {"1": [0.7], "2": [0.8], "3": [0.6]}
+    seconds = {"1": 1, "2": 1, "3": 1, "1+2": 0.5, "1+3": 1.2, "2+3": 1.2}
+    assert checks.block_choice(accuracy, seconds, 1000).held is False
+
+
+def test_paired_values_belong_to_the_same_images():
+    assert checks.paired([2.0], [1.0]) is None, "one image has no spread"
+    assert checks.paired([1.1, 5.1, 9.2], [1.0, 5.0, 9.0]) is True, "the images' own differences do not hide a small one"
+    with pytest.raises(ValueError, match="same images, got 2 and 3"):
+        checks.paired([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_seconds_get_no_accuracy_beside_them():
+    rows = papers.compare(papers.table("drg_dsr_table4"), {"2": [0.64]}, by="hp_value", recipe="quick")
+    assert [(r["metric"], r["own"]) for r in rows if r["own"] is not None] == [("top1_acc", pytest.approx(64))]

@@ -172,14 +172,17 @@ def hyperparameters(paper: str) -> list[dict[str, str | float | None]]:
 
 
 def compare(rows: list[dict], own: dict[str, list[float]], *, by: str = "method", recipe: str) -> list[dict]:
-    """A table's rows beside one's own runs: accuracies in [0, 1] over seeds, by the row's `by` column.
+    """A table's rows, of one data set and network, beside one's own runs: accuracies in [0, 1] over seeds, by the column `by`.
 
+    Only rows of top-1 accuracy or error are compared: seconds, hours and other scores have no accuracy beside them. A number in
+    the column, such as a block's, is looked up as it is written: "2".
     Adds `own` (mean, in the row's unit), `seeds` (how many), `recipe` and `difference` (own - the paper's); rows without a
     run keep them as None.
     """
     out = []
     for row in rows:
-        values = own.get(row[by])
+        name = f"{row[by]:g}" if isinstance(row[by], float) else row[by]
+        values = own.get(name) if row["metric"] in ("top1_acc", "top1_err") else None
         mean = None if not values else sum(values) / len(values) * 100
         if mean is not None and row["metric"] == "top1_err":
             mean = 100 - mean

@@ -1,0 +1,73 @@
+"""Notebooks argue, run from top to bottom, and hold no outputs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+SECTIONS = ["The idea", "The loss in code", "Train", "What changed", "Turn the knobs", "Your turn"]
+
+
+def cells(path, kind=None):
+    return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if kind in (None, c["cell_type"])]
+
+
+def text(cell) -> str:
+    return "".join(cell["source"])
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
+def notebook(request):
+    return request.param
+
+
+def test_it_is_committed_without_outputs(notebook):
+    for cell in cells(notebook, "code"):
+        assert not cell["outputs"] and cell["execution_count"] is None
+
+
+def test_it_says_what_it_is_for_and_how_long_it_takes(notebook):
+    first = text(cells(notebook)[0])
+    assert first.startswith("# ") and "**Objectives.**" in first and re.search(r"\*\*Time\.\*\* .*minutes", first)
+
+
+def test_papers_notebooks_have_the_six_sections_in_order(notebook):
+    if notebook.stem.startswith("00"):
+        pytest.skip("the welcome has its own outline")
+    headings = [line[3:] for c in cells(notebook, "markdown") for line in text(c).splitlines() if line.startswith("## ")]
+    assert [h for h in headings if h in SECTIONS] == SECTIONS
+
+
+def test_cells_are_short_and_define_nothing_before_your_turn(notebook):
+    for cell in cells(notebook):
+        if cell["cell_type"] == "markdown" and "## Your turn" in text(cell):
+            break
+        if cell["cell_type"] == "code":
+            lines = [line for line in text(cell).splitlines() if line.strip()]
+            assert len(lines) <= 15, text(cell)
+            assert not re.search(r"^\s*(def|class) ", text(cell), re.M), text(cell)
+
+
+def test_a_number_in_the_prose_is_computed_or_the_papers(notebook):
+    """No result of ours is typed by hand: prose may name settings and the papers' own numbers, never "we measured"."""
+    prose = "\n".join(text(c) for c in cells(notebook, "markdown"))
+    assert not re.search(r"(we|our run) (measured|got|reached)[^.\n]*\d", prose, re.I)
+
+
+def test_it_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
+    """In a kernel of its own, with the smoke recipe, a narrow network and few images; its figures are written."""
+    from sdkit import cli
+
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "figures"))
+    for name, value in {"RECIPE": "smoke", "DATA": "shapes", "MODEL": "four-stage", "TRAIN_SIZE": "200"}.items():
+        monkeypatch.setenv(f"SDKIT_{name}", value)
+    cli.execute(notebook, tmp_path / "figures" / "notebooks" / notebook.name)
+    written = {p.stem for p in (tmp_path / "figures").rglob("*.png")}
+    reported = {m for c in cells(notebook, "code") for m in re.findall(r"figures\.report\([^\"]*\"(\w+)\"", text(c))}
+    assert reported <= written, reported - written
+    assert all((p.with_suffix(".pdf")).exists() for p in (tmp_path / "figures").rglob("*.png"))
