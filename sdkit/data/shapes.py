@@ -33,6 +33,7 @@ FAMILIES = {20: (5, 4), 36: (6, 6)}  # classes -> shapes, textures: the first on
 
 # -- shapes: points (u, v) [n, P, P] in units of the object's size, v downwards -> inside or not; areas are about equal
 
+
 def circle(u: Array, v: Array) -> Array:
     return u * u + v * v <= 0.80**2
 
@@ -69,11 +70,17 @@ def heart(u: Array, v: Array) -> Array:
 
 
 SHAPES: dict[str, Callable[[Array, Array], Array]] = {
-    "circle": circle, "square": square, "triangle": triangle, "star": star, "cross": cross, "heart": heart,
+    "circle": circle,
+    "square": square,
+    "triangle": triangle,
+    "star": star,
+    "cross": cross,
+    "heart": heart,
 }
 
 
 # -- textures: points (a, b) [n, P, P] in units of the texture's period, from the object's centre -> share of the second colour
+
 
 def part(a: Array) -> Array:
     """The fraction of a, in [0, 1)."""
@@ -106,13 +113,19 @@ def shaded(a: Array, b: Array) -> Array:
 
 
 TEXTURES: dict[str, Callable[[Array, Array], Array]] = {
-    "plain": plain, "striped": striped, "dotted": dotted, "checked": checked, "ringed": ringed, "shaded": shaded,
+    "plain": plain,
+    "striped": striped,
+    "dotted": dotted,
+    "checked": checked,
+    "ringed": ringed,
+    "shaded": shaded,
 }
 STRETCH = np.array([1.25 if name == "checked" else 1.0 for name in TEXTURES])  # fields of a check are to be seen, too
 CENTRED = ("ringed", "shaded")  # about the object's centre; the others begin anywhere
 
 
 # -- a scene: everything that was drawn by lot
+
 
 class Scenes(NamedTuple):
     """What n images show. Lengths in pixels, directions as (cosine, sine), colours in [0, 1]."""
@@ -193,6 +206,7 @@ def draw_scenes(shape: Array, texture: Array, rng: np.random.Generator) -> Scene
 
 # -- drawing
 
+
 def points(fine: int) -> tuple[Array, Array]:
     """x [1, 1, P] and y [1, P, 1] of every point of a grid with fine points per pixel and side."""
     at = ((np.arange(SIZE * fine) + 0.5) / fine).astype(np.float32)
@@ -226,6 +240,7 @@ def cells(a: Array) -> Array:
 
 def background(s: Scenes) -> Array:
     """[n, 3, SIZE, SIZE] in [0, 1]: a gradient, a faint texture, soft blobs, bars."""
+
     def column(values: Array) -> Array:
         return values[:, None, None]
 
@@ -296,6 +311,7 @@ CHUNK = 60  # images drawn at once: what fits a CPU's cache
 
 # -- the data set
 
+
 def shapes(
     *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
     classes: int = 20,
@@ -312,9 +328,7 @@ def shapes(
         raise ValueError(f"the seed of shapes is a whole number from 0, got {seed!r}")
     root = Path(home() / "data" if root is None else root)
     arrays = cached(root / f"shapes-v{VERSION}-{classes}-seed{seed}.npz", classes, seed)
-    sets = {
-        split: Images(*(torch.from_numpy(arrays[f"{split}_{part}"]) for part in ("x", "y", "mask"))) for split in PER_CLASS
-    }
+    sets = {split: Images(*(torch.from_numpy(arrays[f"{split}_{part}"]) for part in ("x", "y", "mask"))) for split in PER_CLASS}
     (n_shapes, n_textures), pool = FAMILIES[classes], sets["train"]
     train, val = carve(pool, "shapes", classes, validation, train_size, seed)
     names = tuple(f"{shape}-{texture}" for shape in list(SHAPES)[:n_shapes] for texture in list(TEXTURES)[:n_textures])
