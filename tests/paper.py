@@ -97,6 +97,16 @@ def numeric_gradient(f, z, step=1e-6):
     return out
 
 
+def ps_kd(z, y, past, alpha, epoch, epochs):
+    """Kim et al. 2021, Eq. 5 and 6: the label and last epoch's answer, mixed by alpha_t = alpha_T t / T. epoch from 0."""
+    share, p, total = alpha * (epoch + 1) / epochs, softmax(z), 0.0
+    for i in range(len(y)):
+        for k in range(z.shape[1]):
+            label = (1 - share) * (1.0 if y[i] == k else 0.0) + share * past[i, k]
+            total -= label * math.log(p[i, k])
+    return {"task": total / len(y)}
+
+
 def mmd(a, b):
     """DDGSD Eq. 1: squared norm of the difference of the batch means."""
     total = 0.0

@@ -23,6 +23,7 @@ from sdkit.methods import (
     KD,
     LSR,
     METHODS,
+    PSKD,
     SFR,
     Cut,
     Exit,
@@ -35,7 +36,7 @@ from sdkit.models import four_stage
 from sdkit.train import Recipe, Training, fit
 
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05)
-COMBINATIONS = ["drg+dsr", "byot+dsr", "drg+lsr", "ddgsd+dsr", "self-guidance+drg", "sfr+byot"]
+COMBINATIONS = ["drg+dsr", "ps-kd+drg+dsr", "byot+dsr", "drg+lsr", "ddgsd+dsr", "self-guidance+drg", "sfr+byot"]
 
 
 def build(name: str, width: int = 8, train_size: int = 100):
@@ -407,6 +408,22 @@ def test_dlb_is_eq_4(sizes, knobs):
     printed = lambda v, w: sum(paper.dlb(v, y, w, said, before, alpha, tau).values())  # noqa: E731
     assert a.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(v, again), z), abs=1e-7)
     assert b.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: printed(z, v), again), abs=1e-7)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.8, 1.0])
+def test_ps_kd_is_eq_5(alpha):
+    (z, y, _), (said, _, _) = case(), case(seed=1)
+    method, index = PSKD(four_stage(5, width=8), train_size=20, alpha=alpha), torch.arange(6) + 3
+    batch = Batch(None, torch.as_tensor(y), index)
+    first = method.terms(None, Taps(torch.tensor(z), None, ()), batch, Clock(0, 0, 4, 1))
+    agree(first, {"task": paper.cross_entropy(z, y)})
+    method.remember(Taps(torch.tensor(said), None, ()), batch, Clock(0, 0, 4, 1))
+    (a,) = leaves(z)
+    terms = method.terms(None, Taps(a, None, ()), batch, Clock(2, 2, 4, 1))
+    agree(terms, paper.ps_kd(z, y, paper.softmax(said), alpha, 2, 4))
+    terms["task"].backward()
+    printed = paper.numeric_gradient(lambda v: paper.ps_kd(v, y, paper.softmax(said), alpha, 2, 4)["task"], z)
+    assert a.grad.numpy() == pytest.approx(printed, abs=1e-7)
 
 
 @pytest.mark.parametrize("knobs", [{}, {"lam": 0, "mu": 0}, {"lam": 2.0, "mu": 10.0, "temperature": 1.0}])

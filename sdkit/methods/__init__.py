@@ -8,7 +8,7 @@ from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
 from .kd import KD, LSR
 from .self_guidance import SelfGuidance
-from .selfkd import DLB
+from .selfkd import DLB, PSKD
 from .sfr import SFR
 
 METHODS: dict[str, type[Method]] = {
@@ -23,6 +23,7 @@ METHODS: dict[str, type[Method]] = {
     "dsr": DSR,
     "sfr": SFR,
     "dlb": DLB,
+    "ps-kd": PSKD,
 }
 """A "+" between names trains them together: "drg+dsr"."""
 
@@ -35,6 +36,7 @@ __all__ = [
     "KD",
     "LSR",
     "METHODS",
+    "PSKD",
     "SFR",
     "DDGSD",
     "Cut",

@@ -1,4 +1,4 @@
-"""Self-distillation over iterations, without a teacher or extra parameters."""
+"""Self-distillation over iterations and epochs, without a teacher or extra parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..core import Knob, temperature
-from ..losses import kd
+from ..losses import kd, soft_cross_entropy
 from .base import Method
 
 
@@ -37,3 +37,30 @@ class DLB(Method):
 
     def remember(self, out, batch, clock):
         self.memory = {"x": batch.pair, "y": batch.y, "logits": out.logits.detach()}
+
+
+class PSKD(Method):
+    """Progressive self-distillation (Kim et al. 2021, Eq. 5): what the network said last epoch softens the label, ever more.
+
+    alpha: share of last epoch's answer in the last epoch's label; it grows from 0 in equal steps. 0 is vanilla training.
+    The paper uses 0.8. The first epoch has hard labels. Costs no pass; its memory is N x K numbers.
+    """
+
+    own_task = True
+    knobs = {"alpha": Knob("α_T", 0, 1, "hard labels", "in the end, last epoch's answer alone", most=1)}
+
+    def __init__(self, model, *, train_size: int, alpha: float = 0.8) -> None:
+        super().__init__()
+        self.alpha, self.train_size = alpha, train_size
+
+    def terms(self, model, out, batch, clock):
+        target = F.one_hot(batch.y, out.logits.shape[1]).to(out.logits.dtype)
+        if clock.epoch > 0 and "past" in self.memory:
+            share = self.alpha * (clock.epoch + 1) / clock.epochs
+            target = (1 - share) * target + share * self.memory["past"][batch.index]
+        return {"task": soft_cross_entropy(out.logits, target)}
+
+    def remember(self, out, batch, clock):
+        if "past" not in self.memory:
+            self.memory["past"] = out.logits.new_zeros(self.train_size, out.logits.shape[1])
+        self.memory["past"][batch.index] = out.logits.softmax(1).to(self.memory["past"].dtype)
