@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -268,6 +269,10 @@ def execute(source: Path, target: Path) -> None:
             f"a cell of {source.name} failed: {str(error).strip().splitlines()[-1]} (the run so far is in {target})"
         ) from error
     finally:
+        for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                if output.output_type == "stream":  # of a progress bar, its last state
+                    output.text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
         nbformat.write(notebook, target)
     target.with_suffix(".html").write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
 

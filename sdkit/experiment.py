@@ -106,7 +106,7 @@ class Experiment:
             "recipe": asdict(self.recipe),
             "knobs": self.knobs,
             "network": _options(MODELS[self.model]) | self.network,
-            "dataset": _options(DATASETS[self.data], PLACES) | {k: v for k, v in self.dataset.items() if k not in PLACES},
+            "dataset": {k: v for k, v in (_options(DATASETS[self.data], PLACES) | self.dataset).items() if _counts(k, v)},
             "teacher": self.teacher.asked if self.teacher else None,
         }
         return _plain(plain)
@@ -286,10 +286,14 @@ class Trained:
         """The labels of a split, [N]."""
         return getattr(self.data, split).y
 
-    def ranked(self) -> tuple[Tensor, Tensor]:
-        """The recorded outputs of every epoch [E, N, K] and the test accuracy after each [E]."""
+    def ranked(self, after: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The recorded outputs of every epoch [E, N, K] and the test accuracy after each [E].
+
+        after: of epochs that end behind this fraction of training alone.
+        """
         epochs, outputs = self.run.outputs()
-        return outputs, torch.tensor([self.history[e].accuracy["final"] for e in epochs])
+        kept = epochs + 1 > after * len(self.history)
+        return outputs[kept], torch.tensor([self.history[e].accuracy["final"] for e in epochs[kept]])
 
     def __repr__(self) -> str:
         return f"<{self.experiment}: {self.accuracy:.1%} test, run {self.run.key}>"
@@ -300,6 +304,14 @@ HANDED_IN = ("model", "teacher", "train_size", "num_classes")
 
 PLACES = ("root", "download")
 """Options of data sets that say where the images lie, and so do not change a run."""
+
+LATER = ("distort", "cutout")
+"""Options of data sets younger than the first recorded runs: switched off they are left out, so that those are still found."""
+
+
+def _counts(option: str, value: Any) -> bool:
+    """Whether an option of a data set is part of what makes a run."""
+    return option not in PLACES and not (option in LATER and not value)
 
 
 def _options(kind: Any, hide: Iterable[str] = HANDED_IN) -> dict[str, Any]:
@@ -331,7 +343,7 @@ def _watched(experiment: Experiment, walk: Iterable[Clock | Epoch]) -> Iterator[
                     total=event.epochs * event.steps_per_epoch,
                     initial=event.step,
                     unit="step",
-                    file=sys.stderr,
+                    file=_bars(),
                     mininterval=1.0,
                     desc=f"{experiment.method} on {experiment.data}",
                     dynamic_ncols=True,
@@ -343,6 +355,11 @@ def _watched(experiment: Experiment, walk: Iterable[Clock | Epoch]) -> Iterator[
         yield event
     if bar is not None:
         bar.close()
+
+
+def _bars() -> Any:
+    """Where progress bars go: beside a command's output, and in a notebook where they are not taken for errors."""
+    return sys.stdout if "ipykernel" in sys.modules else sys.stderr
 
 
 def live_record(experiment: Experiment) -> Run:
@@ -390,7 +407,7 @@ def run_all(experiments: Iterable[Experiment], jobs: int = 1, progress: bool = T
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
             delayed(_train)(e, torch.get_num_threads() // jobs, str(home())) for e in waiting
         )
-        for _ in tqdm(work, total=len(waiting), unit="run", file=sys.stderr, disable=not progress):
+        for _ in tqdm(work, total=len(waiting), unit="run", file=_bars(), disable=not progress):
             pass
     return [Trained(e) for e in experiments]
 

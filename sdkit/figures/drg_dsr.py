@@ -267,7 +267,7 @@ def block_table(
     ours = ax.bar(x - width / 2, means, width, yerr=[r.std() for r in runs], capsize=3, color="#E69F00", label="accuracy, ours")
     theirs = ax.plot(x - width / 2, printed, "D", mfc="white", mec=INK, markersize=7, linestyle="", label="accuracy, paper")[0]
     ax.set_ylim(max(low - 0.6 * room, 0), high + 0.25 * room)
-    ax.set_ylabel("test accuracy, % (axis is cut)")
+    ax.set_ylabel("accuracy, % (axis is cut)")
     ax.set_xticks(x, names)
     ax.set_xlabel("block of the auxiliary classifier")
     ax.grid(False, axis="x")

@@ -36,7 +36,7 @@ def noise(curves: Mapping[str, NoiseCurve], ax_accuracy: Axes, ax_loss: Axes) ->
             ax.plot(sigma, mean, label=label(name), **style, markersize=5)
             ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
     unit = "relative to each weight tensor's std" if kinds.pop() else "absolute"
-    for ax, what in [(ax_accuracy, "test accuracy, %"), (ax_loss, "test loss, nats")]:
+    for ax, what in [(ax_accuracy, "accuracy, %"), (ax_loss, "loss, nats")]:
         ax.set_xlabel(f"σ of the weight noise ({unit})")
         ax.set_ylabel(what)
     legend(ax_accuracy)

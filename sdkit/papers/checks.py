@@ -111,21 +111,21 @@ def best_value(claim: str, grid: Mapping[float, Sequence[float]], paper_best: fl
 # paper 004
 
 
-def variance_falls(spearman: Mapping[str, float]) -> Verdict:
-    """Fig. 3 left: the variance of ranked outputs decreases in training."""
+def variance_falls(spearman: Mapping[str, float], of: str = "probabilities") -> Verdict:
+    """Fig. 3 left: the variance of ranked outputs decreases in training. of: which outputs; the paper does not say."""
     said = ", ".join(f"{name.upper()} {rho:+.2f}" for name, rho in spearman.items())
     return Verdict(
-        "The variance of ranked outputs falls while the network learns",
-        f"Spearman's ρ of epoch and variance of ranked probabilities: {said}",
+        f"The variance of ranked outputs falls while the network learns, read as {of}",
+        f"Spearman's ρ of epoch and variance: {said}",
         all_of([rho < 0 if math.isfinite(rho) else None for rho in spearman.values()]),
     )
 
 
-def variance_against_accuracy(pearson: Mapping[str, float]) -> Verdict:
-    """Fig. 3 right: strongly negative correlation, taken as r < -0.5 for every run."""
+def variance_against_accuracy(pearson: Mapping[str, float], of: str = "probabilities") -> Verdict:
+    """Fig. 3 right: strongly negative correlation, taken as r < -0.5 for every run. of: which outputs."""
     said = ", ".join(f"{name.upper()} {r:+.2f}" for name, r in pearson.items())
     return Verdict(
-        "Ranked variance is strongly negatively correlated with accuracy",
+        f"Ranked variance is strongly negatively correlated with accuracy, read as {of}",
         f"Pearson's r: {said}",
         all_of([r < -0.5 if math.isfinite(r) else None for r in pearson.values()]),
     )
