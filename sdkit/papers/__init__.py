@@ -113,14 +113,18 @@ def _rows(name: str) -> tuple[dict[str, str], ...]:
 
 def table(name: str) -> list[dict[str, str | float | None]]:
     """The rows of a table, such as "drg_dsr_table4": numbers as float, blanks as None. KeyError names the nearest."""
-    return [{k: _value(v) for k, v in row.items()} for row in _rows(name)]
+    return [{k: _value(v, k in NUMBERS) for k, v in row.items()} for row in _rows(name)]
 
 
-def _value(text: str) -> str | float | None:
+NUMBERS = ("value", "hp_value", "baseline_value", "delta_printed", "delta_recomputed")
+"""The columns that hold numbers; a setting such as "1+2" stays text."""
+
+
+def _value(text: str, number: bool) -> str | float | None:
     if text in ("", "-"):
         return None
     try:
-        return float(text)
+        return float(text) if number else text
     except ValueError:
         return text
 
