@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -34,7 +35,9 @@ def home(tmp_path, monkeypatch):
 
 
 def experiment(method="vanilla", **over):
-    return Experiment(method=method, teacher=TEACHER if method == "kd" else None, **{**SMALL, **over})
+    teaches = "teacher" in inspect.signature(METHODS[method.split("+")[0]]).parameters
+    network = SMALL["network"] | ({"survival": 0.5} if method == "self-guidance" else {})
+    return Experiment(method=method, teacher=TEACHER if teaches else None, **{**SMALL, "network": network, **over})
 
 
 # the record
@@ -185,7 +188,7 @@ for event in experiment({method!r}).walk():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill -9")
-@pytest.mark.parametrize("method", ["vanilla", "byot", "dsr", "drg+dsr", "kd"])
+@pytest.mark.parametrize("method", ["vanilla", "byot", "dsr", "drg+dsr", "kd", "self-guidance", "sfr", "dlb", "ps-kd"])
 def test_a_run_killed_in_mid_epoch_resumes_to_the_straight_run(method, tmp_path, monkeypatch):
     """kill -9, then the same experiment again: history, weights and outputs equal the uninterrupted run's bit for bit."""
     (tmp_path / "tests_child.py").write_text(

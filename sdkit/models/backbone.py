@@ -40,7 +40,7 @@ class Backbone(nn.Module):
             x = stage(x)
             stages.append(x)
         embedding = self.neck(x)
-        return Taps(self.classifier(embedding), embedding, tuple(stages))
+        return Taps(whole_precision(self.classifier(embedding)), embedding, tuple(stages))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> logits [B, K]."""
@@ -120,6 +120,11 @@ def pooled() -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+def whole_precision(logits: Tensor) -> Tensor:
+    """Logits for a loss: bfloat16 and float16, as autocast leaves them, become float32."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
 class Head(nn.Module):
     """An auxiliary classifier on a stage: down to the last stage's width, then pool and classify.
 
@@ -156,7 +161,7 @@ class Head(nn.Module):
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C_s, H_s, W_s] -> logits [B, K], pooled features [B, C_S]."""
         f = self.pool(self.features(feature))
-        return self.classifier(f), f
+        return whole_precision(self.classifier(f)), f
 
 
 def unit(c_in: int, c_out: int, k: int, stride: int = 1) -> list[nn.Module]:
