@@ -113,3 +113,54 @@ def top_pixels(image, k):
     """The k hottest pixels, of equally hot ones the first."""
     flat = image.flatten()
     return set(sorted(range(len(flat)), key=lambda i: (-flat[i], i))[:k])
+
+
+def ablated_accuracy(pooled, w, b, y, off, mode):
+    """Accuracy of the linear layer (w, b) on pooled maps [N, C] with the maps `off` held at 0 or at their mean."""
+    right = 0
+    for i in range(len(pooled)):
+        z = [b[k] for k in range(len(b))]
+        for c in range(pooled.shape[1]):
+            held = sum(pooled[:, c]) / len(pooled) if mode == "mean" else 0.0
+            for k in range(len(b)):
+                z[k] += w[k][c] * (held if c in off else pooled[i][c])
+        right += int(np.argmax(z) == y[i])
+    return right / len(pooled)
+
+
+def leave_early(logits, y, costs, threshold):
+    """Accuracy, mean cost and share of every exit when each image leaves at the first exit that is sure enough."""
+    probabilities, n = [softmax(z) for z in logits], len(y)
+    right, cost, share = 0, 0.0, [0.0] * len(logits)
+    for i in range(n):
+        for e, p in enumerate(probabilities):
+            if max(p[i]) >= threshold or e == len(logits) - 1:
+                break
+        right += int(np.argmax(logits[e][i]) == y[i])
+        cost += costs[e] / n
+        share[e] += 1 / n
+    return right / n, cost, share
+
+
+def cka(a, b):
+    """HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) of the linear kernels (Kornblith et al. 2019, Eq. 2 and 3)."""
+    n = len(a)
+    h = np.eye(n) - 1 / n
+
+    def hsic(k, m):
+        return np.trace(k @ h @ m @ h) / (n - 1) ** 2
+
+    k, m = a @ a.T, b @ b.T
+    return hsic(k, m) / math.sqrt(hsic(k, k) * hsic(m, m))
+
+
+def procrustes_in_the_plane(a, b, steps=20000):
+    """The least |A - B Q| over turns and mirrored turns, tried one by one; both centred and of norm 1."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    a, b = a / math.sqrt((a**2).sum()), b / math.sqrt((b**2).sum())
+    best = math.inf
+    for s in range(steps):
+        c, d = math.cos(2 * math.pi * s / steps), math.sin(2 * math.pi * s / steps)
+        for q in (np.array([[c, d], [-d, c]]), np.array([[c, d], [d, -c]])):
+            best = min(best, ((a - b @ q) ** 2).sum())
+    return math.sqrt(best)

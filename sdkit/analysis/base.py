@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Progress = Callable[[Iterable], Iterable]
@@ -72,3 +73,19 @@ def check_labels(y: Tensor, n: int) -> None:
     """ValueError unless y is [n] whole numbers."""
     if y.shape != (n,) or y.is_floating_point():
         raise ValueError(f"labels are [{n}] whole numbers, one for each image, got {list(y.shape)} of {y.dtype}")
+
+
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+"""The layers whose weights are disturbed; biases and batch norms stay as they are."""
+
+
+def scores(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> tuple[float, float]:
+    """Accuracy and mean cross entropy. One wait for the device."""
+    device = device_of(model)
+    total = torch.zeros(2, dtype=torch.float64, device=device)
+    for part, label in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        label = label.to(device)
+        logits = model(part.to(device)).double()
+        total += torch.stack([(logits.argmax(1) == label).sum(), F.cross_entropy(logits, label, reduction="sum")])
+    right, loss = (total / len(x)).tolist()
+    return right, loss

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, device_of, untouched
+from .base import WEIGHTED, Progress, check_images, check_labels, scores, untouched
 
 
 class NoiseCurve(NamedTuple):
@@ -45,7 +44,7 @@ def noise_tolerance(
     check_labels(y, len(x))
     if draws < 1 or not len(sigmas) or not all(0 <= s < float("inf") for s in sigmas):
         raise ValueError(f"noise needs at least one draw and finite sigmas >= 0, got draws={draws}, sigmas={list(sigmas)}")
-    weights = list({m.weight: None for m in model.modules() if isinstance(m, NOISY)})  # a shared weight once
+    weights = list({m.weight: None for m in model.modules() if isinstance(m, WEIGHTED)})  # a shared weight once
     if not weights:
         raise ValueError(f"{type(model).__name__} has no convolution or linear layer to put noise on")
     # one seed a draw: its noise is drawn anew at every sigma, so that only one layer of it is held at a time
@@ -60,7 +59,7 @@ def noise_tolerance(
                 for w, before, unit in zip(weights, saved, scale, strict=True):
                     xi = torch.randn(w.shape, generator=g).to(w)
                     w.copy_(before).add_(xi, alpha=float(sigmas[s]) * unit)
-                accuracy[s, r], loss[s, r] = _evaluate(model, x, y, batch_size)
+                accuracy[s, r], loss[s, r] = scores(model, x, y, batch_size)
         finally:
             for w, before in zip(weights, saved, strict=True):
                 w.copy_(before)
@@ -76,18 +75,3 @@ def tolerance(curve: NoiseCurve) -> float:
         raise ValueError(f"tolerance needs a curve over two or more rising sigmas, got {curve.sigma.tolist()}")
     mean = curve.accuracy.mean(1)
     return float(torch.trapezoid(mean, curve.sigma) / (curve.sigma[-1] - curve.sigma[0]) / mean[0])
-
-
-NOISY = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
-
-
-def _evaluate(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> tuple[float, float]:
-    """Accuracy and mean cross entropy. One wait for the device."""
-    device = device_of(model)
-    total = torch.zeros(2, dtype=torch.float64, device=device)
-    for part, label in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        label = label.to(device)
-        logits = model(part.to(device)).double()
-        total += torch.stack([(logits.argmax(1) == label).sum(), F.cross_entropy(logits, label, reduction="sum")])
-    right, loss = (total / len(x)).tolist()
-    return right, loss
