@@ -2,7 +2,8 @@
 
 All take the keywords `root` (the folder of data sets; default: `data` in `core.home()`), `validation` (images carved from
 the training set), `train_size` (a subset of it), `download` (where there is anything to fetch) and `seed` (of every choice
-made here, never of training); `shapes` also takes `classes`, 20 or 36.
+made here, never of training), `distort` (names of DISTORTIONS, for training images) and `cutout` (the side of a
+hole in them, pixels); `shapes` also takes `classes`, 20 or 36.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from .base import Data, Evaluation, Images
 from .cifar import cifar10, cifar100
 from .digits import digits
+from .distort import DISTORTIONS
 from .loader import PAIRS, Loader
 from .shapes import shapes
 
@@ -24,4 +26,17 @@ ABOUT: dict[str, str] = {
     "cifar100": "CIFAR-100: photographs, 32x32, 100 classes in 20 groups, 50,000 + 10,000 images; --download fetches 169 MB",
 }
 
-__all__ = ["ABOUT", "DATASETS", "PAIRS", "Data", "Evaluation", "Images", "Loader", "cifar10", "cifar100", "digits", "shapes"]
+__all__ = [
+    "ABOUT",
+    "DATASETS",
+    "DISTORTIONS",
+    "PAIRS",
+    "Data",
+    "Evaluation",
+    "Images",
+    "Loader",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "shapes",
+]

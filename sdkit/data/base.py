@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core import Batch
+from .distort import checked
 
 if TYPE_CHECKING:
     from .loader import Loader
@@ -43,6 +44,12 @@ class Data:
     pad: int = 4  # black pixels around an image before a random crop of its size; 0: no crop
     mirror: bool = True
     groups: tuple[int, ...] | None = None  # [K] the superclass of every class, where there is one
+    distort: tuple[str, ...] = ()  # of `distort.DISTORTIONS`, besides crop and mirror
+    cutout: int = 0  # side of the hole in every training image, pixels; 0: none
+
+    def __post_init__(self) -> None:
+        side = min(self.train.x.shape[2:])
+        object.__setattr__(self, "distort", checked(self.distort, self.cutout, side))
 
     @property
     def num_classes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ TRAIN = 1000  # of the 1,797; the others are the test set
 
 
 def digits(
-    *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0
-) -> Data:
+    *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
+    distort: Sequence[str] = (), cutout: int = 0,
+) -> Data:  # fmt: skip
     """The digits 0-9 in 8x8 grey, copied to three channels: 1,000 train, 797 test, a stratified split of `seed`.
 
     Never mirrored, padded by one pixel. They come with scikit-learn, so `root` and `download` do not matter.
@@ -31,4 +33,5 @@ def digits(
     pool, test = take(every, chosen), take(every, left.nonzero()[:, 0])
     train, val = carve(pool, "digits", 10, validation, train_size, seed)
     mean, std = statistics(pool.x)
-    return Data("digits", tuple(str(d) for d in range(10)), train, val, test, mean, std, pad=1, mirror=False)
+    return Data("digits", tuple(str(d) for d in range(10)), train, val, test, mean, std, pad=1, mirror=False,
+                distort=distort, cutout=cutout)  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core import Batch
 from .base import normalise, scale
+from .distort import cut_out, distorted
 
 if TYPE_CHECKING:
     from .base import Data
@@ -23,7 +24,8 @@ class Loader:
 
     The crop is a window of the image padded with black (zeros before normalisation), as torchvision's RandomCrop(padding=pad)
     makes of a PIL image. pair: "same image" adds a second, independent augmentation of the image (DDGSD), "same class" an
-    augmented random other image of its class (CS-KD); a class of one image is its own partner.
+    augmented random other image of its class (CS-KD); a class of one image is its own partner. After crop and mirror come the
+    data's own distortions and, after normalisation, its Cutout, in both views: each draws afresh.
 
     The last, smaller batch is kept, but a last batch of one image joins the batch before it (BatchNorm cannot take it).
     It draws from its own generators only: one on the host for the order, one on the device for everything else.
@@ -39,6 +41,7 @@ class Loader:
             raise ValueError(f"a batch has at least 2 images (BatchNorm), got batch_size={batch_size} and {n} training images")
         self.batch_size, self.pair, self.device = batch_size, pair, torch.device(device)
         self.pad, self.mirror, self.scale = data.pad, data.mirror, scale(data.mean, data.std, device)
+        self.distort, self.cutout = data.distort, data.cutout
         padded = F.pad(data.train.x.to(device), (data.pad,) * 4)
         self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # [N, 3, 2 pad + 1, 2 pad + 1, H, W], a view
         self.y = data.train.y.to(device)
@@ -78,7 +81,10 @@ class Loader:
         if self.mirror:
             flip = torch.rand(n, 1, 1, 1, generator=self.own, device=self.device) < 0.5
             x = torch.where(flip, x.flip(-1), x)
-        return normalise(x, *self.scale)
+        if self.distort:
+            x = distorted(x, self.distort, self.own)
+        x = normalise(x, *self.scale)
+        return cut_out(x, self.cutout, self.own) if self.cutout else x
 
     def partners(self, index: Tensor) -> Tensor:
         """places [B] -> the place of another image of the same class for each, all others equally likely."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -314,7 +314,7 @@ CHUNK = 60  # images drawn at once: what fits a CPU's cache
 
 def shapes(
     *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    classes: int = 20,
+    classes: int = 20, distort: Sequence[str] = (), cutout: int = 0,
 ) -> Data:  # fmt: skip
     """5 shapes x 4 textures (classes=20) or 6 x 6 (classes=36), 32x32, with masks; the shape of a class is its group.
 
@@ -333,7 +333,8 @@ def shapes(
     train, val = carve(pool, "shapes", classes, validation, train_size, seed)
     names = tuple(f"{shape}-{texture}" for shape in list(SHAPES)[:n_shapes] for texture in list(TEXTURES)[:n_textures])
     groups = tuple(k // n_textures for k in range(classes))
-    return Data("shapes", names, train, val, sets["test"], *statistics(pool.x), pad=PAD, groups=groups)
+    return Data("shapes", names, train, val, sets["test"], *statistics(pool.x), pad=PAD, groups=groups,
+                distort=distort, cutout=cutout)  # fmt: skip
 
 
 def cached(path: Path, classes: int, seed: int) -> dict[str, Array]:
