@@ -120,7 +120,7 @@ panel
 """
 
 
-def test_a_student_starts_steers_pauses_and_stops_a_training_in_the_browser(lab, open_and_run):
+def test_a_student_starts_steers_pauses_and_stops_a_training_in_the_browser(lab, open_and_run, tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK.strip())])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, lab.folder / "panel.ipynb")
@@ -143,4 +143,5 @@ def test_a_student_starts_steers_pauses_and_stops_a_training_in_the_browser(lab,
     page.wait_for_function("document.querySelector('.sdkit-says').innerText.includes('running')")
     page.locator(".sdkit-stop").click()
     page.wait_for_function("document.querySelector('.sdkit-says').innerText.includes('stopped')")
+    page.screenshot(path=str(tmp_path / "panel.png"))  # to be looked at
     assert page.errors == [] and page.outside == []
