@@ -91,7 +91,8 @@ class Experiment:
             full = fits[0] if fits else pick(name, known, f"knob of {self.method}")
             part, _, knob = full.rpartition(".")
             kind = METHODS[part or self.method]
-            given[full] = kind.knobs[knob].check(knob, value) if knob in kind.knobs else value
+            as_it_is = knob not in kind.knobs or value is known[full]  # a default may be None: the method's own choice
+            given[full] = value if as_it_is else kind.knobs[knob].check(knob, value)
         return known | given
 
     @cached_property

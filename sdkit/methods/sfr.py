@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Clock, Knob
+from ..core import Batch, Clock, Knob, Taps
 from ..losses import cross_reference, ground_cost, local_vectors, marginal_error, sinkhorn_plan, soft_cross_entropy
 from .base import Method
 
 GRID = 4
 """Maps are compared on at most this many cells a side: a plan has GRID^4 entries."""
+
+
+class Inspection(NamedTuple):
+    """How the shallower stages of a batch compare with the last one. N cells a map, S-1 shallower stages."""
+
+    distance: Tensor  # [B, S-1] earth mover's distance, in [0, 4]
+    weight: Tensor  # [B, S-1] attention, rows sum to 1
+    error: Tensor  # [S-1] how far the plans are from moving all of it: 0 is exact, 1 moves nothing
+    plan: Tensor  # [S-1, B, N, N] what moves from each cell of the stage to each cell of the last map
+    cost: Tensor  # [S-1, B, N, N] what moving one unit costs
 
 
 class SFR(Method):
@@ -24,7 +36,8 @@ class SFR(Method):
     attention: "learned" weighs the stages by queries and keys of their pooled maps, "cosine" by the likeness of the pooled
     maps, "uniform" alike. labels: "dynamic" shares epsilon among the wrong classes as last epoch's outputs did; "ps-kd" mixes
     in last epoch's outputs, ever more, up to 0.8; "ols" mixes in the mean of the class's right outputs; "uniform" is label
-    smoothing; "hard".
+    smoothing; "hard". solver: "sinkhorn", or "exact", a linear program for each pair of maps, seconds a step. iterations: of
+    Sinkhorn. 20 meet the marginals of 4x4 maps to less than a hundredth, at 40 % of 50's time.
     """
 
     own_task = True
@@ -43,13 +56,20 @@ class SFR(Method):
         attention: str = "learned",
         labels: str = "dynamic",
         dim: int = 128,
+        solver: str = "sinkhorn",
+        iterations: int = 20,
     ) -> None:
         super().__init__()
         if attention not in ("learned", "cosine", "uniform"):
             raise ValueError(f"attention is 'learned', 'cosine' or 'uniform', got {attention!r}")
         if labels not in ("dynamic", "ps-kd", "ols", "uniform", "hard"):
             raise ValueError(f"labels are 'dynamic', 'ps-kd', 'ols', 'uniform' or 'hard', got {labels!r}")
+        if solver not in ("sinkhorn", "exact"):
+            raise ValueError(f"the solver is 'sinkhorn' or 'exact', got {solver!r}")
+        if iterations < 1:
+            raise ValueError(f"Sinkhorn needs at least one iteration, got {iterations}")
         self.lam, self.epsilon, self.attention, self.labels = lam, epsilon, attention, labels
+        self.solver, self.iterations = solver, int(iterations)
         self.train_size, self.num_classes = train_size, model.num_classes
         *shallow, deep = model.channels
         self.lift = nn.ModuleList(nn.Sequential(nn.Conv2d(c, deep, 1, bias=False), nn.BatchNorm2d(deep)) for c in shallow)
@@ -76,8 +96,22 @@ class SFR(Method):
     def transport(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, N, C] x2 -> the ground cost and the plan [B, N, N], and the plan's marginal error []."""
         cost, a, b = ground_cost(u, v), cross_reference(u, v), cross_reference(v, u)
-        plan = sinkhorn_plan(cost, a, b)
+        plan = exact_plan(cost, a, b) if self.solver == "exact" else sinkhorn_plan(cost, a, b, iterations=self.iterations)
         return cost, plan, marginal_error(plan, a, b)
+
+    @torch.no_grad()
+    def inspect(self, out: Taps) -> Inspection:
+        """Distances, attention, plans and marginal errors of one pass, in eval mode and without a trace on the method."""
+        training = self.training
+        self.eval()
+        try:
+            students, teacher = self.aligned(out.stages)
+            cost, plan, error = zip(*(self.transport(u, teacher) for u in students), strict=True)
+            plans, costs = torch.stack(plan), torch.stack(cost)
+            distance = (plans * costs).sum((2, 3)).T
+            return Inspection(distance, self.weights(out.stages), torch.stack(error), plans, costs)
+        finally:
+            self.train(training)
 
     def distances(self, stages) -> Tensor:
         """The earth mover's distance of every shallower stage to the last, [B, S-1]. Gradients pass through the cost alone."""
@@ -141,3 +175,20 @@ class SFR(Method):
 def projection(c_in: int, dim: int) -> nn.Sequential:
     """A linear layer and batch normalisation: a query or a key."""
     return nn.Sequential(nn.Linear(c_in, dim, bias=False), nn.BatchNorm1d(dim))
+
+
+def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Optimal transport by linear programming, one pair after the other. cost [B, M, N], a [B, M], b [B, N] -> [B, M, N].
+
+    Without gradient. Milliseconds a pair on 4x4 maps: to check Sinkhorn by, and for tiny trainings.
+    """
+    from scipy.optimize import linprog
+    from scipy.sparse import identity, kron, vstack
+
+    m, n = cost.shape[1:]
+    sums = vstack([kron(identity(m), [[1.0] * n]), kron([[1.0] * m], identity(n))]).tocsr()[:-1]  # the last sum follows
+    plans = []
+    for c, p, q in zip(*(t.detach().double().cpu().numpy() for t in (cost, a, b)), strict=True):
+        marginals = [*(p / p.sum()), *(q / q.sum())][:-1]
+        plans.append(torch.from_numpy(linprog(c.ravel(), A_eq=sums, b_eq=marginals, method="highs").x.reshape(m, n)))
+    return torch.stack(plans).to(cost)

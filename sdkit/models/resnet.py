@@ -65,11 +65,15 @@ def small_stem(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
 
 
-def cifar_resnet(depth: int, num_classes: int, width: int = 16, block: str = "basic", survival: float = 1.0) -> Backbone:
+def cifar_resnet(
+    depth: int, num_classes: int, width: int = 16, block: str = "basic", survival: float = 1.0, sections: int = 3
+) -> Backbone:
     """CIFAR ResNet for 32x32 images: three stages of blocks with parameter-free shortcuts.
 
     depth: 6n+2 with basic blocks (20, 32, 56, 110), 9n+2 with block="bottleneck" (paper 002's ResNet-110, 1.15M; its
     shortcuts project). survival: of the last block, see `Residual`.
+    sections: how many stages are tapped. 3 are the network's own; 4 taps the last one in its middle too, so that BYOT has
+    its four exits (our reading of BYOT's Table 1). The network computes the same.
     """
     kinds = {"basic": (6, basic, 1, "A"), "bottleneck": (9, bottleneck, 4, "B")}
     if block not in kinds:
@@ -79,9 +83,19 @@ def cifar_resnet(depth: int, num_classes: int, width: int = 16, block: str = "ba
     if per * blocks + 2 != depth or blocks < 1:
         examples = "20, 32, 56, 110" if per == 6 else "29, 56, 110"
         raise ValueError(f"CIFAR ResNets of {block} blocks have depth {per}n+2 ({examples}, ...), got {depth}")
-    widths = [wider * width * 2**s for s in range(3)]
+    if sections not in (3, 4):
+        raise ValueError(f"a CIFAR ResNet is tapped after its 3 stages, or after 4 sections, got sections={sections}")
+    if sections == 4 and blocks < 2:
+        raise ValueError(
+            f"4 sections halve the last stage, and depth {depth} has one block in it: take depth {2 * per + 2} or more"
+        )
+    widths, strides = [wider * width * 2**s for s in range(3)], [1, 2, 4]
     stages = stages_of_blocks(width, widths, blocks, option, branch)
-    model = Backbone(small_stem(width), stages, pooled(), nn.Linear(widths[-1], num_classes), widths, (1, 2, 4))
+    if sections == 4:
+        last, half = stages.pop(), (blocks + 1) // 2
+        stages += [nn.Sequential(*last[:half]), nn.Sequential(*last[half:])]
+        widths, strides = [*widths, widths[-1]], [*strides, strides[-1]]
+    model = Backbone(small_stem(width), stages, pooled(), nn.Linear(widths[-1], num_classes), widths, strides)
     initialise(model)
     linear_survival(model, survival)
     return model

@@ -1,0 +1,259 @@
+"""Learning from a trained teacher's features: L2, AT and FitNet, alone and with SFR (paper 000, Sec. 4, Tables 1 to 3).
+
+The variance branch is the paper's ("FC+BN" for L2 and AT, "1x1 conv+BN" for FitNet, "to generate variance"): the student
+says how sure it can be of each entry, and entries that it cannot reach weigh less. The paper prints no formula: ours is the
+negative log-likelihood of a Gaussian, without its constants.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Knob, Taps
+from .base import Frozen, Method
+from .sfr import GRID, SFR, projection
+
+FLOOR = 1e-6
+"""The least variance that divides a squared difference."""
+
+
+def squared(student: Tensor, teacher: Tensor, log_variance: Tensor | None = None) -> Tensor:
+    """Mean of (t - s)^2, or of (t - s)^2 / (FLOOR + e^l) + l where l, the log-variance, is given. Same shapes -> [].
+
+    No gradient reaches the teacher. With a variance the value may be negative.
+    """
+    gap = (teacher.detach() - student).square()
+    return gap.mean() if log_variance is None else (gap / (FLOOR + log_variance.exp()) + log_variance).mean()
+
+
+def attention_map(feature: Tensor) -> Tensor:
+    """Where a map is active: squares averaged over channels, unit length. [B, C, H, W] -> [B, H*W]. AT (2017), Eq. 2."""
+    return F.normalize(feature.square().mean(1).flatten(1), dim=1)
+
+
+def to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps [B, C, H, W] averaged to the smaller height and width of both; their channels stay."""
+    size = [min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True)]
+    return tuple(f if [*f.shape[2:]] == size else F.adaptive_avg_pool2d(f, size) for f in (student, teacher))
+
+
+def last_stages(model: nn.Module, teacher: nn.Module, last: int) -> list[int]:
+    """The stages that are compared, counted from the end: [-1], [-2, -1] ... As many as both networks have, `last` at most."""
+    for name, network in (("student", model), ("teacher", teacher)):
+        if not hasattr(network, "channels") or not hasattr(network, "tap"):
+            raise TypeError(f"the {name} must show its stages, as every network of sdkit does, got {type(network).__name__}")
+    if last < 1:
+        raise ValueError(f"last says how many stages are compared, from the end: at least 1, got {last}")
+    return list(range(-min(int(last), len(model.channels), len(teacher.channels)), 0))
+
+
+class EmbeddingDistance(nn.Module):
+    """Squared error of the last embeddings; a linear adapter where their sizes differ. variance: its branch is FC + BN."""
+
+    def __init__(self, model: nn.Module, teacher: nn.Module, variance: bool) -> None:
+        super().__init__()
+        last_stages(model, teacher, 1)
+        mine, its = model.classifier.in_features, teacher.classifier.in_features
+        self.adapter = nn.Identity() if mine == its else nn.Linear(mine, its)
+        self.variance = projection(mine, its) if variance else None
+
+    def forward(self, out: Taps, taught: Taps) -> Tensor:
+        said = self.variance(out.embedding) if self.variance is not None else None
+        return squared(self.adapter(out.embedding), taught.embedding, said)
+
+
+class AttentionDistance(nn.Module):
+    """Squared error of the attention maps of the last stages, summed over stages.
+
+    variance: FC + BN from each stage's pooled features to GRID x GRID entries, stretched to the map's size (our reading: a
+    network does not know its maps' sizes before it sees an image).
+    """
+
+    def __init__(self, model: nn.Module, teacher: nn.Module, variance: bool, last: int) -> None:
+        super().__init__()
+        self.stages = last_stages(model, teacher, last)
+        self.variance = nn.ModuleList(projection(model.channels[i], GRID * GRID) for i in self.stages) if variance else None
+
+    def forward(self, out: Taps, taught: Taps) -> Tensor:
+        total = out.logits.new_zeros(())
+        for place, i in enumerate(self.stages):
+            mine, its = to_smaller(out.stages[i], taught.stages[i])
+            said = None
+            if self.variance is not None:
+                grid = self.variance[place](out.stages[i].mean((2, 3))).unflatten(1, (1, GRID, GRID))
+                said = F.adaptive_avg_pool2d(grid, mine.shape[2:]).flatten(1)
+            total = total + squared(attention_map(mine), attention_map(its), said)
+        return total
+
+
+class RegressorDistance(nn.Module):
+    """Squared error of the last stages' maps after a regressor, 1x1 conv + BN, summed over stages. variance: another such."""
+
+    def __init__(self, model: nn.Module, teacher: nn.Module, variance: bool, last: int) -> None:
+        super().__init__()
+        self.stages = last_stages(model, teacher, last)
+        sizes = [(model.channels[i], teacher.channels[i]) for i in self.stages]
+        self.regressor = nn.ModuleList(pointwise(*size) for size in sizes)
+        self.variance = nn.ModuleList(pointwise(*size) for size in sizes) if variance else None
+
+    def forward(self, out: Taps, taught: Taps) -> Tensor:
+        total = out.logits.new_zeros(())
+        for place, i in enumerate(self.stages):
+            mine, its = to_smaller(out.stages[i], taught.stages[i])
+            said = self.variance[place](mine) if self.variance is not None else None
+            total = total + squared(self.regressor[place](mine), its, said)
+        return total
+
+
+def pointwise(c_in: int, c_out: int) -> nn.Sequential:
+    """A 1x1 convolution and batch normalisation."""
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+
+
+def weight(high: float) -> dict[str, Knob]:
+    """The one knob that every method here has."""
+    return {"beta": Knob("β", 0, high, "the teacher is ignored", "the teacher's features weigh more than the labels")}
+
+
+class Taught(Method):
+    """Cross entropy against the labels, and one distance to a frozen teacher's features."""
+
+    term: ClassVar[str]
+
+    def __init__(self, teacher: nn.Module, distance: nn.Module, beta: float) -> None:
+        super().__init__()
+        self.teacher, self.distance, self.beta = Frozen(teacher), distance, beta
+
+    def terms(self, model, out, batch, clock):
+        apart = self.distance(out, self.teacher.tap(batch.x))
+        return {"task": F.cross_entropy(out.logits, batch.y), self.term: self.beta * apart}
+
+
+class L2(Taught):
+    """The student's embedding regresses the teacher's (paper 000, Sec. 4: "L2").
+
+    beta: weight of the mean squared error. 0 is vanilla training; far above 1 the labels hardly count. Ours: 1.
+    variance: weigh each entry by the variance that the student expects.
+    """
+
+    term, knobs = "l2", weight(10)
+
+    def __init__(self, model, *, teacher: nn.Module, beta: float = 1.0, variance: bool = False) -> None:
+        super().__init__(teacher, EmbeddingDistance(model, teacher, variance), beta)
+
+
+class AT(Taught):
+    """Attention transfer (Zagoruyko and Komodakis 2017): the student looks where the teacher looks.
+
+    beta: 0 is vanilla training; above some thousands the labels hardly count. Default: 1000, as in public collections: the
+    entries of a unit vector are small. last: how many stages are compared, from the end, at most; paper 000 takes four.
+    """
+
+    term, knobs = "at", weight(5000)
+
+    def __init__(self, model, *, teacher: nn.Module, beta: float = 1000.0, last: int = 4, variance: bool = False) -> None:
+        super().__init__(teacher, AttentionDistance(model, teacher, variance, last), beta)
+
+
+class FitNet(Taught):
+    """Hints (Romero et al. 2015): a regressor on the student's map foretells the teacher's.
+
+    beta: 0 is vanilla training; above some hundreds the labels hardly count. Default: 100 and one stage, as in public
+    collections. last: how many stages are compared, from the end, at most; paper 000 takes two.
+    """
+
+    term, knobs = "fitnet", weight(500)
+
+    def __init__(self, model, *, teacher: nn.Module, beta: float = 100.0, last: int = 1, variance: bool = False) -> None:
+        super().__init__(teacher, RegressorDistance(model, teacher, variance, last), beta)
+
+
+class TaughtSFR(SFR):
+    """SFR's terms and one distance to a frozen teacher's features (paper 000, Sec. 4).
+
+    beta: weight of the distance; ours is 1 for all three. With a variance branch the distance has no unit (the variance
+    takes it away), so that AT's 1000 and FitNet's 100 have nothing to make up for; with variance=False say those.
+    The other arguments are SFR's.
+    """
+
+    term: ClassVar[str]
+    knobs = SFR.knobs | weight(10)
+
+    def __init__(self, model, distance: nn.Module, teacher: nn.Module, beta: float, **sfr) -> None:
+        super().__init__(model, **sfr)
+        self.teacher, self.distance, self.beta = Frozen(teacher), distance, beta
+
+    def terms(self, model, out, batch, clock):
+        apart = self.distance(out, self.teacher.tap(batch.x))
+        return super().terms(model, out, batch, clock) | {self.term: self.beta * apart}
+
+
+class SFRL2(TaughtSFR):
+    """SFR and `L2` with its variance branch."""
+
+    term = "l2"
+
+    def __init__(
+        self,
+        model,
+        *,
+        teacher: nn.Module,
+        train_size: int,
+        beta: float = 1.0,
+        variance: bool = True,
+        lam: float = 1.0,
+        epsilon: float = 0.1,
+        attention: str = "learned",
+        labels: str = "dynamic",
+    ) -> None:
+        sfr = {"train_size": train_size, "lam": lam, "epsilon": epsilon, "attention": attention, "labels": labels}
+        super().__init__(model, EmbeddingDistance(model, teacher, variance), teacher, beta, **sfr)
+
+
+class SFRAT(TaughtSFR):
+    """SFR and `AT` on the last four stages with its variance branch."""
+
+    term, knobs = "at", SFR.knobs | weight(5000)
+
+    def __init__(
+        self,
+        model,
+        *,
+        teacher: nn.Module,
+        train_size: int,
+        beta: float = 1.0,
+        last: int = 4,
+        variance: bool = True,
+        lam: float = 1.0,
+        epsilon: float = 0.1,
+        attention: str = "learned",
+        labels: str = "dynamic",
+    ) -> None:
+        sfr = {"train_size": train_size, "lam": lam, "epsilon": epsilon, "attention": attention, "labels": labels}
+        super().__init__(model, AttentionDistance(model, teacher, variance, last), teacher, beta, **sfr)
+
+
+class SFRFitNet(TaughtSFR):
+    """SFR and `FitNet` on the last two stages with its variance branch."""
+
+    term, knobs = "fitnet", SFR.knobs | weight(500)
+
+    def __init__(
+        self,
+        model,
+        *,
+        teacher: nn.Module,
+        train_size: int,
+        beta: float = 1.0,
+        last: int = 2,
+        variance: bool = True,
+        lam: float = 1.0,
+        epsilon: float = 0.1,
+        attention: str = "learned",
+        labels: str = "dynamic",
+    ) -> None:
+        sfr = {"train_size": train_size, "lam": lam, "epsilon": epsilon, "attention": attention, "labels": labels}
+        super().__init__(model, RegressorDistance(model, teacher, variance, last), teacher, beta, **sfr)
