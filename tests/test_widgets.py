@@ -38,6 +38,10 @@ def test_a_slider_shows_the_symbol_the_range_and_what_its_ends_mean():
         assert box.description == knob.symbol and knob.at_low in box.tooltip and knob.at_high in box.tooltip
 
 
+def test_a_knob_whose_default_the_method_chooses_shows_that_choice():
+    assert TrainingPanel(Experiment("ddgsd", **SMALL)).sliders["temperature"].value == 2.0
+
+
 def test_a_panel_trains_in_a_thread_and_records_the_knobs_that_were_turned():
     panel = TrainingPanel(Experiment("drg+dsr", **SMALL))
     before = panel.picture.value

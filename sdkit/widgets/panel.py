@@ -23,7 +23,10 @@ class TrainingPanel:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.sliders = {name: slider(knob, experiment.knobs[name]) for name, knob in knobs_of(experiment).items()}
+        values = experiment.knobs
+        if None in values.values():  # a default that the method chooses by its network
+            values = experiment.build()[1].settings()
+        self.sliders = {name: slider(knob, values[name]) for name, knob in knobs_of(experiment).items()}
         self.start = W.Button(description="Start", icon="play", tooltip="train with the knobs as they are")
         self.pause = W.Button(description="Pause", icon="pause", disabled=True, tooltip="wait between two steps")
         self.stop = W.Button(
