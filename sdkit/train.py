@@ -129,6 +129,10 @@ class Diverged(ArithmeticError):
         )
         self.epoch = epoch
 
+    def __reduce__(self):
+        """So that it comes back whole from another process."""
+        return Diverged, (self.epoch,)
+
 
 def device() -> torch.device:
     """Where to compute: $SDKIT_DEVICE, else a CUDA card, else the CPU."""

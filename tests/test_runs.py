@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -369,6 +370,7 @@ def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_what_was_ther
         mad.run(progress=False)
     assert one_sentence(error)
     assert mad.record.status == "diverged"
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value), "a worker process can report it"
     read = json.loads((mad.record.folder / "history.json").read_text())
     assert any(v is None for v in read["epochs"][-1]["terms"].values())
     assert not (mad.record.folder / "checkpoint.pt").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -59,7 +60,8 @@ def curvature(
     device, g = device_of(model), torch.Generator().manual_seed(seed)
     data = list(zip(x.to(device).split(batch_size), y.to(device).split(batch_size), strict=True))
     start = torch.randn(n, generator=g)  # drawn first: the eigenvalues do not depend on the number of probes
-    with untouched(model), torch.enable_grad():
+    with untouched(model), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch.func has no batching rule for some layers: slower, not wrong
         for w in weights:
             w.requires_grad_(True)
         hessian = HessianLinearOperator(model, nn.CrossEntropyLoss(), weights, data, check_deterministic=False, num_data=len(x))
@@ -80,7 +82,8 @@ def curvature(
 def _reached(model: nn.Module, x: Tensor) -> list[Tensor]:
     """The weights that the logits depend on, a shared one once: an exit's network may hold the stages behind it."""
     weights = list({m.weight: None for m in model.modules() if isinstance(m, WEIGHTED)})
-    with untouched(model), torch.enable_grad():
+    with untouched(model), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch.func has no batching rule for some layers: slower, not wrong
         for w in weights:
             w.requires_grad_(True)
         logits = model(x.to(device_of(model)))
