@@ -66,7 +66,7 @@ def train(
     summary(trained.run)
 
 
-def show(run: str) -> None:
+def show(run: tyro.conf.Positional[str]) -> None:
     """Print a recorded run: what was asked, and what each epoch left.
 
     Args:
