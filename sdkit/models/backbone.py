@@ -65,10 +65,21 @@ class Residual(nn.Module):
         if self.forced is False or (
             self.forced is None and self.survival < 1 and self.samples and self.training and torch.rand(()) >= self.survival
         ):
-            return self.skip(x).relu()
+            return self.after(self.skip(x))
         whole = self.forced is None and self.survival < 1 and not (self.samples and self.training)
         branch = self.branch(x)
-        return ((self.survival * branch if whole else branch) + self.skip(x)).relu()
+        return self.after((self.survival * branch if whole else branch) + self.skip(x))
+
+    def after(self, x: Tensor) -> Tensor:
+        """What follows the sum."""
+        return x.relu()
+
+
+class PlainSum(Residual):
+    """branch(x) + skip(x), nothing after the sum: blocks with pre-activation, PyramidNet's, MobileNetV2's."""
+
+    def after(self, x: Tensor) -> Tensor:
+        return x
 
 
 def residuals(model: nn.Module) -> list[Residual]:
@@ -120,17 +131,60 @@ def pooled() -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+def small_stem(width: int) -> nn.Sequential:
+    """One 3x3 convolution at full size, for images of 32 pixels."""
+    return nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+
+
+def sections_of(
+    rows: Sequence[Sequence[nn.Module]], widths: Sequence[Sequence[int]], sections: int, tail: Sequence[nn.Module] = ()
+) -> tuple[list[nn.Sequential], list[int], list[int]]:
+    """Three rows of blocks, each but the first halving the map -> stages, channels and strides of a `Backbone`.
+
+    widths: what comes out of each block. tail: what follows the last block.
+    sections: how many stages are tapped. 3 are the rows; 4 taps the last row in its middle too, so that BYOT has its four
+    exits (our reading of BYOT's Table 1). The network computes the same.
+    """
+    if sections not in (3, 4):
+        raise ValueError(f"a network of 3 stages is tapped after each, or after 4 sections, got sections={sections}")
+    rows, widths, strides = [*rows], [*widths], [1, 2, 4]
+    if sections == 4:
+        last, wide = rows.pop(), widths.pop()
+        if len(last) < 2:
+            raise ValueError("4 sections halve the last stage, and it has one block here: take a greater depth")
+        half = (len(last) + 1) // 2
+        rows += [last[:half], last[half:]]
+        widths, strides = [*widths, wide[:half], wide[half:]], [*strides, 4]
+    rows[-1] = [*rows[-1], *tail]
+    return [nn.Sequential(*row) for row in rows], [w[-1] for w in widths], strides
+
+
+class AtLeast(nn.Module):
+    """Passes images on and refuses those too small for the network, which would otherwise fail deep inside it."""
+
+    def __init__(self, size: int, network: str) -> None:
+        super().__init__()
+        self.size, self.network = size, network
+
+    def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < self.size:
+            h, w = x.shape[2:]
+            raise ValueError(f"{self.network} needs images of at least {self.size}x{self.size}, got {h}x{w}: resize them")
+        return x
+
+
 def whole_precision(logits: Tensor) -> Tensor:
     """Logits for a loss: bfloat16 and float16, as autocast leaves them, become float32."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 class Head(nn.Module):
-    """An auxiliary classifier on a stage: down to the last stage's width, then pool and classify.
+    """An auxiliary classifier on a stage: to the embedding's width, then pool and classify.
 
     kind: "bottleneck" is the public port of BYOT: 1x1 conv to a quarter of the last stage's width, a k x k conv with
-    stride k, 1x1 conv to the last stage's width. "separable" is the released code of BYOT's journal version and of DRG:
-    a gate, then depthwise-separable convs, each halving the map. "linear" is global pooling and one linear layer.
+    stride k, 1x1 conv to the embedding's width (the last stage's, where nothing but pooling stands between). "separable"
+    is the released code of BYOT's journal version and of DRG: a gate, then depthwise-separable convs, each halving the
+    map. "linear" is global pooling and one linear layer.
     """
 
     def __init__(self, model: Backbone, stage: int, kind: str = "bottleneck") -> None:
@@ -139,27 +193,30 @@ class Head(nn.Module):
             raise ValueError(
                 f"an auxiliary classifier sits on a stage before the last, 0 to {len(model.channels) - 2} here, got {stage}"
             )
-        c, last = model.channels[stage], model.channels[-1]
+        c, last, width = model.channels[stage], model.channels[-1], model.classifier.in_features
         k = max(model.strides[-1] // model.strides[stage], 1)
         if kind == "bottleneck":
-            layers = [*unit(c, last // 4, 1), *unit(last // 4, last // 4, k, stride=k), *unit(last // 4, last, 1)]
+            layers = [*unit(c, last // 4, 1), *unit(last // 4, last // 4, k, stride=k), *unit(last // 4, width, 1)]
         elif kind == "separable":
             layers = [Gate(c)]
             for _ in range(max(k.bit_length() - 1, 1)):
                 layers += separable(c, c * 2 if c * 2 <= last else last)
                 c = min(c * 2, last)
-            if c != last:
-                layers += unit(c, last, 1)
+            if c != width:
+                layers += unit(c, width, 1)
         elif kind == "linear":
-            layers, last = [], c
+            layers, width = [], c
         else:
             raise ValueError(f"an auxiliary classifier is 'bottleneck', 'separable' or 'linear', got {kind!r}")
-        self.stage, self.kind = stage, kind
+        self.stage, self.kind, self.least = stage, kind, k if kind == "bottleneck" else 1
         self.features, self.pool = nn.Sequential(*layers), pooled()
-        self.classifier = nn.Linear(last, model.num_classes)
+        self.classifier = nn.Linear(width, model.num_classes)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, C_s, H_s, W_s] -> logits [B, K], pooled features [B, C_S]."""
+        """[B, C_s, H_s, W_s] -> logits [B, K], pooled features [B, D]; "linear": [B, C_s]."""
+        down, right = (max(self.least - size, 0) for size in feature.shape[2:])
+        if down or right:  # a map smaller than the k x k convolution
+            feature = nn.functional.pad(feature, (0, right, 0, down), mode="replicate")
         f = self.pool(self.features(feature))
         return whole_precision(self.classifier(f)), f
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone, Residual, initialise, linear_survival, pooled
+from .backbone import Backbone, Residual, initialise, linear_survival, pooled, sections_of, small_stem
+from .borrowed import from_torchvision, stem_size
 
 
 class Shrink(nn.Module):
@@ -47,22 +48,17 @@ def shortcut(c_in: int, c_out: int, stride: int, option: str) -> nn.Module:
     return nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
 
 
-def stages_of_blocks(c_in: int, widths: list[int], blocks: int, option: str, branch=basic) -> list[nn.Sequential]:
-    """One stage per width, each but the first halving the map."""
-    stages = []
+def rows_of_blocks(c_in: int, widths: list[int], blocks: int, option: str, branch=basic) -> list[list[Residual]]:
+    """One row of blocks per width, each but the first halving the map."""
+    rows = []
     for s, c_out in enumerate(widths):
         row = []
         for b in range(blocks):
             stride = 2 if s > 0 and b == 0 else 1
             row.append(Residual(branch(c_in, c_out, stride), shortcut(c_in, c_out, stride, option)))
             c_in = c_out
-        stages.append(nn.Sequential(*row))
-    return stages
-
-
-def small_stem(width: int) -> nn.Sequential:
-    """One 3x3 convolution at full size, for images of 32 pixels."""
-    return nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        rows.append(row)
+    return rows
 
 
 def cifar_resnet(
@@ -71,9 +67,8 @@ def cifar_resnet(
     """CIFAR ResNet for 32x32 images: three stages of blocks with parameter-free shortcuts.
 
     depth: 6n+2 with basic blocks (20, 32, 56, 110), 9n+2 with block="bottleneck" (paper 002's ResNet-110, 1.15M; its
-    shortcuts project). survival: of the last block, see `Residual`.
-    sections: how many stages are tapped. 3 are the network's own; 4 taps the last one in its middle too, so that BYOT has
-    its four exits (our reading of BYOT's Table 1). The network computes the same.
+    shortcuts project). width: of the first stage, 16; paper 003's WideResNet20-8 and 44-8 have 8 times that.
+    survival: of the last block, see `Residual`. sections: 3, or 4 for BYOT's four exits, see `sections_of`.
     """
     kinds = {"basic": (6, basic, 1, "A"), "bottleneck": (9, bottleneck, 4, "B")}
     if block not in kinds:
@@ -83,19 +78,10 @@ def cifar_resnet(
     if per * blocks + 2 != depth or blocks < 1:
         examples = "20, 32, 56, 110" if per == 6 else "29, 56, 110"
         raise ValueError(f"CIFAR ResNets of {block} blocks have depth {per}n+2 ({examples}, ...), got {depth}")
-    if sections not in (3, 4):
-        raise ValueError(f"a CIFAR ResNet is tapped after its 3 stages, or after 4 sections, got sections={sections}")
-    if sections == 4 and blocks < 2:
-        raise ValueError(
-            f"4 sections halve the last stage, and depth {depth} has one block in it: take depth {2 * per + 2} or more"
-        )
-    widths, strides = [wider * width * 2**s for s in range(3)], [1, 2, 4]
-    stages = stages_of_blocks(width, widths, blocks, option, branch)
-    if sections == 4:
-        last, half = stages.pop(), (blocks + 1) // 2
-        stages += [nn.Sequential(*last[:half]), nn.Sequential(*last[half:])]
-        widths, strides = [*widths, widths[-1]], [*strides, strides[-1]]
-    model = Backbone(small_stem(width), stages, pooled(), nn.Linear(widths[-1], num_classes), widths, strides)
+    widths = [wider * width * 2**s for s in range(3)]
+    rows = rows_of_blocks(width, widths, blocks, option, branch)
+    stages, channels, strides = sections_of(rows, [[w] * blocks for w in widths], sections)
+    model = Backbone(small_stem(width), stages, pooled(), nn.Linear(channels[-1], num_classes), channels, strides)
     initialise(model)
     linear_survival(model, survival)
     return model
@@ -106,31 +92,39 @@ def four_stage(num_classes: int, width: int = 16, blocks: int = 1, survival: flo
     if width < 4 or blocks < 1:
         raise ValueError(f"the four-stage network needs width >= 4 and blocks >= 1, got width={width}, blocks={blocks}")
     widths = [width, 2 * width, 4 * width, 8 * width]
-    stages = stages_of_blocks(width, widths, blocks, "B")
+    stages = [nn.Sequential(*row) for row in rows_of_blocks(width, widths, blocks, "B")]
     model = Backbone(small_stem(width), stages, pooled(), nn.Linear(widths[-1], num_classes), widths, (1, 2, 4, 8))
     initialise(model)
     linear_survival(model, survival)
     return model
 
 
-def imagenet_resnet(depth: int, num_classes: int, stem: str = "cifar", survival: float = 1.0) -> Backbone:
+def imagenet_resnet(
+    depth: int, num_classes: int, stem: str = "cifar", survival: float = 1.0, pretrained: bool = False
+) -> Backbone:
     """torchvision's ResNet-18/34/50/101/152. stem: "cifar" is one 3x3 convolution with stride 1 and no pooling (32 px);
-    "imagenet" is 7x7 with stride 2 and max pooling (224 px)."""
-    import torchvision
+    "imagenet" is 7x7 with stride 2 and max pooling (224 px). pretrained: ImageNet weights, see `from_torchvision`."""
+    if depth not in (18, 34, 50, 101, 152):
+        raise ValueError(f"ImageNet ResNets have depth 18, 34, 50, 101, 152, got {depth}")
+    return of_four_layers(f"resnet{depth}", num_classes, stem, survival, pretrained)
 
-    wider = {18: 1, 34: 1, 50: 4, 101: 4, 152: 4}
-    if depth not in wider:
-        raise ValueError(f"ImageNet ResNets have depth {', '.join(map(str, wider))}, got {depth}")
-    if stem not in ("cifar", "imagenet"):
-        raise ValueError(f"the stem is 'cifar' (32 px) or 'imagenet' (224 px), got {stem!r}")
-    net = getattr(torchvision.models, f"resnet{depth}")(num_classes=num_classes)
+
+def imagenet_resnext(num_classes: int, stem: str = "cifar", survival: float = 1.0, pretrained: bool = False) -> Backbone:
+    """torchvision's ResNeXt-50 (32x4d), with the options of `imagenet_resnet`. Paper 004 puts CIFAR's stem before it."""
+    return of_four_layers("resnext50_32x4d", num_classes, stem, survival, pretrained)
+
+
+def of_four_layers(name: str, num_classes: int, stem: str, survival: float, pretrained: bool) -> Backbone:
+    """A residual network of torchvision's: its four layers as stages, every block's branch and shortcut told apart."""
+    base = stem_size(stem, pretrained)
+    net = from_torchvision(name, num_classes, pretrained)
     if stem == "cifar":
         first = small_stem(64)
         initialise(first)
     else:
         first = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     stages = [nn.Sequential(*map(opened, layer)) for layer in (net.layer1, net.layer2, net.layer3, net.layer4)]
-    widths, base = [c * wider[depth] for c in (64, 128, 256, 512)], 1 if stem == "cifar" else 4
+    widths = [net.fc.in_features // 2**s for s in (3, 2, 1, 0)]
     model = Backbone(first, stages, pooled(), net.fc, widths, [base * 2**s for s in range(4)])
     linear_survival(model, survival)
     return model
