@@ -19,6 +19,7 @@ class Batch(NamedTuple):
     y: Tensor  # [B] int64 labels
     index: Tensor  # [B] int64, each image's place in the training set
     pair: Tensor | None = None  # [B, 3, H, W] a partner per image, when the method asks for one
+    mix: tuple[Tensor, Tensor] | None = None  # under mixup: the labels [B] of what is mixed in, and the share [] of x's own
 
 
 class Taps(NamedTuple):
@@ -71,6 +72,10 @@ def temperature(symbol: str = "T", high: float = 10.0) -> Knob:
     return Knob(symbol, 1, high, "the outputs as they are", "nearly uniform: only the order of the classes is left", least=0.05)
 
 
+MANY = 16
+"""More names than a sentence should list."""
+
+
 def pick(name: str, known: Iterable[str], what: str) -> str:
     """`name` if it is known; otherwise a KeyError that suggests the nearest ones."""
     known = list(known)
@@ -78,7 +83,8 @@ def pick(name: str, known: Iterable[str], what: str) -> str:
         return name
     near = difflib.get_close_matches(str(name).lower(), known, n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise KeyError(Sentence(f"no {what} is called {name!r}: {hint}known are {', '.join(known)}"))
+    listed = f"known are {', '.join(known)}" if len(known) <= MANY else f"`sdkit list` names all {len(known)}"
+    raise KeyError(Sentence(f"no {what} is called {name!r}: {hint}{listed}"))
 
 
 class Sentence(str):

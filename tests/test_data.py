@@ -16,7 +16,7 @@ from sdkit.data import ABOUT, DATASETS, Data, Images, digits, shapes
 from sdkit.data.base import stratified
 from sdkit.data.shapes import SHAPES, TEXTURES, draw_scenes, generate, render
 
-BUILT_IN = ["digits", "shapes"]
+BUILT_IN = ["digits", "shapes", "reid"]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ class Images(NamedTuple):
     x: Tensor  # [N, 3, H, W] uint8
     y: Tensor  # [N] int64
     mask: Tensor | None = None  # [N, H, W] bool: where the object is, where that is known
+    camera: Tensor | None = None  # [N] int64: what took it, where that is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,20 +48,35 @@ class Data:
     groups: tuple[int, ...] | None = None  # [K] the superclass of every class, where there is one
     distort: tuple[str, ...] = ()  # of `distort.DISTORTIONS`, besides crop and mirror
     cutout: int = 0  # side of the hole in every training image, pixels; 0: none
+    mixup: float = 0.0  # alpha of the Beta that the shares of mixed training images come from; 0: none are mixed
+    query: Images | None = None  # images to look for, of classes that nobody was trained on; labels are theirs alone
+    gallery: Images | None = None  # images to look through, of the query's classes
 
     def __post_init__(self) -> None:
         side = min(self.train.x.shape[2:])
         object.__setattr__(self, "distort", checked(self.distort, self.cutout, side))
+        number = isinstance(self.mixup, int | float) and not isinstance(self.mixup, bool)
+        if not number or not 0 <= self.mixup < math.inf:
+            raise ValueError(
+                f"mixup is the alpha of Beta(alpha, alpha), a number from 0 (off), 0.2 for example, got {self.mixup!r}"
+            )
 
     @property
     def num_classes(self) -> int:
         return len(self.classes)
 
-    def batches(self, batch_size: int, *, pair: str | None = None, device: str | torch.device = "cpu", seed: int = 0) -> Loader:
+    def batches(
+        self, batch_size: int, *, pair: str | None = None, per_class: int | None = None,
+        device: str | torch.device = "cpu", seed: int = 0,
+    ) -> Loader:  # fmt: skip
         """The training loader: iterating it is one epoch of augmented batches. `seed` is that of order and augmentation."""
         from .loader import Loader
 
-        return Loader(self, batch_size, pair=pair, device=device, seed=seed)
+        return Loader(self, batch_size, pair=pair, per_class=per_class, device=device, seed=seed)
+
+    def retrieval(self) -> tuple[Images, Images | None]:
+        """Query and gallery. (test, None) where the set has none of its own: every test image then asks all the others."""
+        return (self.query, self.gallery) if self.query is not None else (self.test, None)
 
     def normalised(self, x: Tensor, device: str | torch.device = "cpu") -> Tensor:
         """[B, 3, H, W] uint8 -> float32, channels_last, mean 0 and deviation 1 over the training set. No augmentation."""
@@ -81,9 +98,13 @@ class Evaluation:
         images: Images = getattr(data, split)
         if not len(images.y):
             raise ValueError(f"{data.name} was loaded without {split} images: load it with validation=500, say, to carve some")
-        self.x, self.y = images.x.to(device), images.y.to(device)
+        self.x, self.y = self.hold(images.x, device), images.y.to(device)
         self.index = torch.arange(len(self.y), device=device)
         self.batch_size, self.scale = batch_size, scale(data.mean, data.std, device)
+
+    def hold(self, x: Tensor, device: str | torch.device) -> Tensor:
+        """The images where batches are taken from them."""
+        return x.to(device)
 
     def __len__(self) -> int:
         return -(-len(self.y) // self.batch_size)

@@ -25,25 +25,26 @@ SUPERCLASS = (  # of every class of CIFAR-100 in alphabetical order, as its file
 
 def cifar10(
     *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    distort: Sequence[str] = (), cutout: int = 0,
+    distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
 ) -> Data:  # fmt: skip
     """CIFAR-10 from `root`. FileNotFoundError where it is missing, ValueError where a file is damaged, each with the mend."""
     return _load("cifar10", "CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), None, root, validation, train_size,
-                 download, seed, distort, cutout)  # fmt: skip
+                 download, seed, distort, cutout, mixup)  # fmt: skip
 
 
 def cifar100(
     *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    distort: Sequence[str] = (), cutout: int = 0,
+    distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
 ) -> Data:  # fmt: skip
     """CIFAR-100 from `root`, its 20 superclasses as `groups`. Errors as those of `cifar10`."""
     return _load("cifar100", "CIFAR100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), SUPERCLASS, root, validation,
-                 train_size, download, seed, distort, cutout)  # fmt: skip
+                 train_size, download, seed, distort, cutout, mixup)  # fmt: skip
 
 
 def _load(
     name: str, kind: str, mean: tuple[float, ...], std: tuple[float, ...], groups: tuple[int, ...] | None,
     root: Path | None, validation: int, train_size: int | None, download: bool, seed: int, distort: Sequence[str], cutout: int,
+    mixup: float,
 ) -> Data:  # fmt: skip
     from ..vision import ensure
 
@@ -63,7 +64,9 @@ def _load(
             sets.append(Images(torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(raw.targets)))
     pool, test = sets
     train, val = carve(pool, name, len(raw.classes), validation, train_size, seed)
-    return Data(name, tuple(raw.classes), train, val, test, mean, std, groups=groups, distort=distort, cutout=cutout)
+    return Data(
+        name, tuple(raw.classes), train, val, test, mean, std, groups=groups, distort=distort, cutout=cutout, mixup=mixup
+    )
 
 
 def _fetch(published: type, name: str, root: Path) -> None:

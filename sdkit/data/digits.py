@@ -15,7 +15,7 @@ TRAIN = 1000  # of the 1,797; the others are the test set
 
 def digits(
     *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    distort: Sequence[str] = (), cutout: int = 0,
+    distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
 ) -> Data:  # fmt: skip
     """The digits 0-9 in 8x8 grey, copied to three channels: 1,000 train, 797 test, a stratified split of `seed`.
 
@@ -34,4 +34,4 @@ def digits(
     train, val = carve(pool, "digits", 10, validation, train_size, seed)
     mean, std = statistics(pool.x)
     return Data("digits", tuple(str(d) for d in range(10)), train, val, test, mean, std, pad=1, mirror=False,
-                distort=distort, cutout=cutout)  # fmt: skip
+                distort=distort, cutout=cutout, mixup=mixup)  # fmt: skip

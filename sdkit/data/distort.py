@@ -6,6 +6,7 @@ source are our reading: the paper names the distortions and no strengths.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ ROTATION = 15.0  # degrees either way
 SCALE = 1.25  # times larger or smaller at most, log-uniform
 AFFINE = (10.0, 1.15, 10.0, 0.1)  # degrees, times, degrees of shear, share of the side to shift by
 CORNER = 0.25  # share of the side by which a corner moves inwards at most
+PLATE = (4, 0.1)  # control points a side, share of the side by which each moves along an axis at most: none overtakes another
 COLOUR = 0.4  # brightness, contrast and saturation times 1 - 0.4 to 1 + 0.4
 ERASING = (0.5, 0.02, 0.4, 0.3)  # probability, least and largest share of the area, least aspect (Zhong et al. 2020)
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601)
@@ -40,28 +42,35 @@ def distorted(x: Tensor, names: Iterable[str], generator: torch.Generator) -> Te
     x = x.float()
     wanted = [n for n in DISTORTIONS if n in names]  # whatever the order they are asked for in
     moves = [GEOMETRY[n](len(x), generator) for n in wanted if n in GEOMETRY]
-    if moves:
-        m = moves[0]
+    bent = thin_plate(len(x), generator) if "thin-plate" in wanted else None
+    if moves or bent is not None:
+        m = moves[0] if moves else torch.eye(3, device=x.device).expand(len(x), 3, 3)
         for more in moves[1:]:
             m = m @ more
-        x = warped(x, m)
+        x = warped(x, m, bent)
     for n in wanted:
         if n in PIXELS:
             x = PIXELS[n](x, generator)
     return x
 
 
-def warped(x: Tensor, m: Tensor) -> Tensor:
+def warped(x: Tensor, m: Tensor, bent: Tensor | None = None) -> Tensor:
     """Every image through its homography. x [B, C, H, W], m [B, 3, 3] -> [B, C, H, W].
 
     m takes a place of the result to its place in the image, in coordinates with the centre at 0 and the borders at -1 and 1.
+    bent: where a thin-plate spline first takes the control points, [B, P, 2].
     """
     h, w = x.shape[2:]
-    ys, xs = ((torch.arange(n, device=x.device) + 0.5) * (2 / n) - 1 for n in (h, w))
-    places = torch.stack([xs.expand(h, w), ys[:, None].expand(h, w), torch.ones(h, w, device=x.device)], 2).view(-1, 3)
-    there = places @ m.mT  # [B, HW, 3]
+    places = pixels(h, w, x.device) if bent is None else grip(h, w, x.device) @ bent
+    there = F.pad(places, (0, 1), value=1.0) @ m.mT  # [B, HW, 3]
     grid = (there[..., :2] / there[..., 2:]).view(len(x), h, w, 2)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def pixels(h: int, w: int, device: torch.device | str | None = None) -> Tensor:
+    """The centre (x, y) of every pixel, row by row, [HW, 2]."""
+    ys, xs = ((torch.arange(n, device=device) + 0.5) * (2 / n) - 1 for n in (h, w))
+    return torch.stack([xs.expand(h, w), ys[:, None].expand(h, w)], 2).view(-1, 2)
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -121,6 +130,44 @@ def quadrilateral(corners: Tensor) -> Tensor:
     return m @ m.new_tensor([[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]])
 
 
+def thin_plate(n: int, generator: torch.Generator) -> Tensor:
+    """Where each point of a square grid of control points goes, up to `PLATE` of the side off along each axis. -> [n, P, 2]."""
+    side, share = PLATE
+    off = uniform(n * 2 * side**2, -2 * share, 2 * share, generator).view(n, -1, 2)  # the side is 2 long
+    return control_points(side, off.device) + off
+
+
+def control_points(side: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """side x side points from border to border, row by row. -> [side^2, 2]."""
+    line = torch.linspace(-1, 1, side, device=device, dtype=dtype)
+    return torch.stack([line.repeat(side), line.repeat_interleave(side)], 1)
+
+
+def spline(places: Tensor, points: Tensor) -> Tensor:
+    """The thin-plate spline through control points [P, 2], as what each of them counts for at places [M, 2]. -> [M, P].
+
+    Times where the points go, [P, 2], it is where the places go: through every point, and between them with the least bending
+    energy (Bookstein 1989). It is linear in where they go, so that one solution serves every image.
+    """
+    n = len(points)
+    ones = F.pad(points, (1, 0), value=1.0)  # [P, 3]
+    system = torch.cat([torch.cat([bump(points, points), ones], 1), torch.cat([ones.T, ones.new_zeros(3, 3)], 1)])
+    weights = torch.linalg.inv(system)[:, :n]  # P weights of the bumps and 3 of the affine part
+    return bump(places, points) @ weights[:n] + F.pad(places, (1, 0), value=1.0) @ weights[n:]
+
+
+def bump(a: Tensor, b: Tensor) -> Tensor:
+    """U = r^2 log r^2 of the distances between points [M, 2] and [P, 2]. -> [M, P]. Bookstein 1989."""
+    square = (a[:, None] - b).square().sum(2)
+    return torch.xlogy(square, square)
+
+
+@functools.lru_cache(maxsize=16)
+def grip(h: int, w: int, device: torch.device) -> Tensor:
+    """`spline` at the pixels of an h x w image, [HW, P], float32. The same for every batch; solved on the host."""
+    return spline(pixels(h, w).double(), control_points(PLATE[0], dtype=torch.float64)).float().to(device)
+
+
 def colour(x: Tensor, generator: torch.Generator) -> Tensor:
     """Brightness, contrast and saturation, in this order, each times its own draw. [B, 3, H, W] of 0..255 -> the same."""
     brightness, contrast, saturation = (uniform(len(x), 1 - COLOUR, 1 + COLOUR, generator).view(-1, 1, 1, 1) for _ in range(3))
@@ -170,5 +217,5 @@ def window(top: Tensor, bottom: Tensor, left: Tensor, right: Tensor, h: int, w: 
 
 GEOMETRY = {"rotation": rotation, "scale": scale, "affine": affine, "perspective": perspective}
 PIXELS = {"colour": colour, "erasing": erasing}
-DISTORTIONS = (*GEOMETRY, *PIXELS)
+DISTORTIONS = (*GEOMETRY, "thin-plate", *PIXELS)
 """Every distortion by name, in the order in which they are drawn and applied."""

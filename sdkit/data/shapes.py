@@ -314,7 +314,7 @@ CHUNK = 60  # images drawn at once: what fits a CPU's cache
 
 def shapes(
     *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    classes: int = 20, distort: Sequence[str] = (), cutout: int = 0,
+    classes: int = 20, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
 ) -> Data:  # fmt: skip
     """5 shapes x 4 textures (classes=20) or 6 x 6 (classes=36), 32x32, with masks; the shape of a class is its group.
 
@@ -334,7 +334,7 @@ def shapes(
     names = tuple(f"{shape}-{texture}" for shape in list(SHAPES)[:n_shapes] for texture in list(TEXTURES)[:n_textures])
     groups = tuple(k // n_textures for k in range(classes))
     return Data("shapes", names, train, val, sets["test"], *statistics(pool.x), pad=PAD, groups=groups,
-                distort=distort, cutout=cutout)  # fmt: skip
+                distort=distort, cutout=cutout, mixup=mixup)  # fmt: skip
 
 
 def cached(path: Path, classes: int, seed: int) -> dict[str, Array]:

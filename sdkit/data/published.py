@@ -1,0 +1,302 @@
+"""The published sets of photographs, in the layouts that their makers chose, streamed from disk.
+
+Every one takes `size` (pixels of a side that the network sees) and `crop` (how a training image is cut, see `files.Framing`)
+besides the usual options. A missing set is a FileNotFoundError that says which file belongs where.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .base import Data, stratified
+from .fetch import Archive, fetch, unpack
+from .files import Files, listed
+from .folder import IMAGENET, cached_in, framing, labelled, places, streamed, whole
+
+CALTECH = Archive(
+    "caltech-101.zip", "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0"
+)
+CUB = Archive(
+    "CUB_200_2011.tgz",
+    "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+    "97eceeb196236b17998738112f37df78",
+)
+DOGS = (
+    Archive("images.tar", "http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar", "1bb1f2a596ae7057f99d7d75860002ef"),
+    Archive("lists.tar", "http://vision.stanford.edu/aditya86/ImageNetDogs/lists.tar", "edbb9f16854ec66506b5f09b583e0656"),
+)
+WITHDRAWN = (
+    "DukeMTMC-reID was withdrawn by Duke University in April 2019: people were recorded outdoors and published without the "
+    "consent and the ethics approval that this takes. sdkit neither links to it nor checks a copy; `reid` is a synthetic set "
+    "for the same methods. Show no image of it."
+)
+
+
+def imagenet(
+    *, root: Path | None = None, size: int = 224, crop: str = "resized", validation: int = 0, train_size: int | None = None,
+    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
+) -> Data:  # fmt: skip
+    """ImageNet (ILSVRC 2012): `root`/imagenet/train/<wnid>/* and val/<wnid>/*, or the archives, which torchvision unpacks.
+
+    `test` is the published validation set. crop="squashed" is DDGSD's. It is never downloaded: its makers ask for registration.
+    """
+    folder, cache = places(root) / "imagenet", cached_in(root)
+    for split, archive in (("train", "ILSVRC2012_img_train.tar"), ("val", "ILSVRC2012_img_val.tar")):
+        if not labelled(folder / split):
+            if not (folder / archive).is_file() or not (folder / "ILSVRC2012_devkit_t12.tar.gz").is_file():
+                raise FileNotFoundError(
+                    f"no ImageNet in {folder}: {split}/ with a folder for every class is missing; register at image-net.org "
+                    f"and put {archive} and ILSVRC2012_devkit_t12.tar.gz there, or the unpacked train/<wnid>/ and val/<wnid>/"
+                )
+            _torchvision().ImageNet(str(folder), split=split)
+    names, y, classes = listed(folder / "train", cache)
+    test, labels, found = listed(folder / "val", cache)
+    if found != classes:
+        odd = sorted(set(found) ^ set(classes))[0]
+        raise ValueError(
+            f"train and val of {folder} have other classes, {odd} for one: val needs a folder for every class, too"
+        )
+    return streamed(
+        "imagenet", classes, (Files(folder / "train", names), y), (Files(folder / "val", test), labels), framing(size, crop),
+        cache, statistics=IMAGENET, validation=validation, train_size=train_size, seed=seed, distort=distort, cutout=cutout,
+        mixup=mixup,
+    )  # fmt: skip
+
+
+def caltech101(
+    *, root: Path | None = None, size: int = 224, crop: str = "window", background: bool = False, validation: int = 0,
+    train_size: int | None = None, download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0,
+    mixup: float = 0.0,
+) -> Data:  # fmt: skip
+    """Caltech-101 (Fei-Fei et al. 2004): `root`/caltech101/101_ObjectCategories/<class>/*; download is 137 MB.
+
+    There is no official split. Our reading: 80 % of every class for training, drawn from `seed`, and without the class
+    BACKGROUND_Google, as torchvision has it; background=True counts it as class 102.
+    """
+    folder, cache = places(root) / "caltech101", cached_in(root)
+    images = folder / "101_ObjectCategories"
+    if download and not images.is_dir():
+        parts = unpack(fetch(CALTECH, folder), folder, "caltech-101")
+        unpack(parts / "101_ObjectCategories.tar.gz", folder, "101_ObjectCategories")
+    if not labelled(images):
+        raise missing("caltech101", images, "<class>/image_0001.jpg", CALTECH, folder)
+    names, y, classes = listed(images, cache, lambda name: background or name != "BACKGROUND_Google")
+    chosen = stratified(y, round(0.8 * len(y)), np.random.Generator(np.random.PCG64([seed, 0])))
+    left = torch.ones(len(y), dtype=torch.bool)
+    left[chosen] = False
+    train, test = (subset(images, names, y, kept) for kept in (chosen, left.nonzero()[:, 0]))
+    return streamed(
+        "caltech101", classes, train, test, framing(size, crop), cache, validation=validation, train_size=train_size,
+        seed=seed, distort=distort, cutout=cutout, mixup=mixup,
+    )  # fmt: skip
+
+
+def stanford_dogs(
+    *, root: Path | None = None, size: int = 224, crop: str = "window", validation: int = 0, train_size: int | None = None,
+    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
+) -> Data:  # fmt: skip
+    """Stanford Dogs (Khosla et al. 2011): `root`/stanford_dogs/Images/<breed>/* and its two lists; download is 760 MB.
+
+    12,000 training and 8,580 test images of 120 breeds. They are a part of ImageNet: judge no ImageNet-trained weights by them.
+    """
+    folder = places(root) / "stanford_dogs"
+    images, lists = folder / "Images", ("train_list.mat", "test_list.mat")
+    if download:
+        if not images.is_dir():
+            unpack(fetch(DOGS[0], folder), folder, "Images")
+        if not all((folder / file).is_file() for file in lists):
+            archive = fetch(DOGS[1], folder)
+            for file in lists:
+                unpack(archive, folder, file)
+    if not labelled(images):
+        raise missing("stanford_dogs", images, "n02085620-Chihuahua/n02085620_10074.jpg", DOGS[0], folder)
+    for file in lists:
+        if not (folder / file).is_file():
+            raise missing("stanford_dogs", folder, file, DOGS[1], folder)
+    train, test = (_dogs(images, folder / file) for file in lists)
+    breeds = sorted({name.split("/")[0] for name in train[0]})
+    labels = [torch.tensor([breeds.index(name.split("/")[0]) for name in names]) for names, _ in (train, test)]
+    for (names, published), y in zip((train, test), labels, strict=True):
+        wrong = (y != published).nonzero()
+        if len(wrong):
+            raise ValueError(
+                f"the lists in {folder} call {names[int(wrong[0])]} breed {int(published[wrong[0]]) + 1}, and the folders "
+                f"breed {int(y[wrong[0]]) + 1}: unpack lists.tar (md5 {DOGS[1].md5}) there again"
+            )
+    return streamed(
+        "stanford_dogs", [b.partition("-")[2] for b in breeds], (Files(images, train[0]), labels[0]),
+        (Files(images, test[0]), labels[1]), framing(size, crop), cached_in(root), validation=validation,
+        train_size=train_size, seed=seed, distort=distort, cutout=cutout, mixup=mixup,
+    )  # fmt: skip
+
+
+def _dogs(images: Path, path: Path) -> tuple[list[str], Tensor]:
+    """Names and 0-based labels of a published list; every image is there."""
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path)
+        names, labels = [str(cell[0]) for cell in content["file_list"][:, 0]], content["labels"][:, 0].astype(np.int64) - 1
+    except Exception as error:  # scipy raises what its parser stumbles over
+        raise ValueError(
+            f"{path} is no list of Stanford Dogs ({error}): unpack lists.tar (md5 {DOGS[1].md5}) there again"
+        ) from error
+    present(images, names, path)
+    return names, torch.from_numpy(labels)
+
+
+def cub200(
+    *, root: Path | None = None, size: int = 224, crop: str = "window", validation: int = 0, train_size: int | None = None,
+    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
+) -> Data:  # fmt: skip
+    """CUB-200-2011 (Wah et al. 2011) for classification: `root`/CUB_200_2011; download is 1.1 GB.
+
+    The official split, all 200 species in both parts: 5,994 training and 5,794 test images.
+    """
+    images, names, y, first, classes = _cub("cub200", root, download)
+    train, test = (subset(images, names, y, (first == part).nonzero()[:, 0]) for part in (1, 0))
+    return streamed(
+        "cub200", classes, train, test, framing(size, crop), cached_in(root), validation=validation, train_size=train_size,
+        seed=seed, distort=distort, cutout=cutout, mixup=mixup,
+    )  # fmt: skip
+
+
+def cub200_retrieval(
+    *, root: Path | None = None, size: int = 224, crop: str = "window", validation: int = 0, train_size: int | None = None,
+    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
+) -> Data:  # fmt: skip
+    """CUB-200-2011 for metric learning (SFR, Table 3): species 1 to 100 to learn, all images of 101 to 200 to find.
+
+    `retrieval()` gives the others: every image asks all the rest. Our reading: one image of every learned species is held out
+    as `test`, so that a classifier's accuracy can be read.
+    """
+    images, names, y, _, classes = _cub("cub200_retrieval", root, download)
+    half = len(classes) // 2
+    return _learn_and_find(
+        "cub200_retrieval", classes[:half], subset(images, names, y, (y < half).nonzero()[:, 0]), framing(size, crop), root,
+        query=whole(*subset(images, names, y - half, (y >= half).nonzero()[:, 0]), framing(size, crop)),
+        validation=validation, train_size=train_size, seed=seed, distort=distort, cutout=cutout, mixup=mixup,
+    )  # fmt: skip
+
+
+def _cub(name: str, root: Path | None, download: bool) -> tuple[Path, list[str], Tensor, Tensor, list[str]]:
+    """The folder of images, their names, labels [N], which are in the official training set [N], the species' names."""
+    folder = places(root) / "CUB_200_2011"
+    if download and not folder.is_dir():
+        unpack(fetch(CUB, places(root)), places(root), "CUB_200_2011")
+    tables = {}
+    for file in ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"):
+        if not (folder / file).is_file():
+            raise missing(name, folder, file, CUB, places(root))
+        rows = [line.split(maxsplit=1) for line in (folder / file).read_text(encoding="utf-8").splitlines() if line.strip()]
+        if any(len(row) != 2 for row in rows):
+            raise ValueError(f"{folder / file} has a line that is not a number and a word: unpack {CUB.name} again")
+        tables[file] = {number: word.strip() for number, word in rows}
+    paths, labels, split, species = tables.values()
+    odd = next((number for number in paths if labels.get(number) not in species or split.get(number) not in ("0", "1")), None)
+    if odd:
+        raise ValueError(
+            f"image {odd} of {folder}/images.txt has no label or no split in the other lists: unpack {CUB.name} again"
+        )
+    images, order = folder / "images", list(species)
+    present(images, list(paths.values()), folder / "images.txt")
+    y = torch.tensor([order.index(labels[number]) for number in paths])
+    first = torch.tensor([int(split[number]) for number in paths])
+    return images, list(paths.values()), y, first, [word.partition(".")[2] or word for word in species.values()]
+
+
+def dukemtmc(
+    *, root: Path | None = None, i_understand_this_dataset_was_withdrawn: bool = False, size: int = 256, crop: str = "padded",
+    validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0, distort: Sequence[str] = (),
+    cutout: int = 0, mixup: float = 0.0,
+) -> Data:  # fmt: skip
+    """DukeMTMC-reID, withdrawn in 2019: opens a copy that you hold only if you say that you know, and never downloads.
+
+    `root`/DukeMTMC-reID/{bounding_box_train,query,bounding_box_test}/0001_c2_f0046182.jpg, as size x size / 2. A class is a
+    person, `camera` what took the image. Our reading: one image of every person of the training is held out as `test`.
+    """
+    if i_understand_this_dataset_was_withdrawn is not True:
+        raise ValueError(WITHDRAWN + " To open a copy that you hold, say i_understand_this_dataset_was_withdrawn=True")
+    if download:
+        raise ValueError("DukeMTMC-reID is withdrawn and never downloaded: leave download out, or use `reid`")
+    print(WITHDRAWN, file=sys.stderr)
+    folder, splits = places(root) / "DukeMTMC-reID", {}
+    for split in ("bounding_box_train", "query", "bounding_box_test"):
+        if not (folder / split).is_dir():
+            raise FileNotFoundError(
+                f"no {split} in {folder}: the set has bounding_box_train, query and bounding_box_test there"
+            )
+        names = sorted(p.name for p in (folder / split).iterdir() if p.suffix.lower() == ".jpg")
+        found = [re.match(r"(\d+)_c(\d)", name) for name in names]
+        if not names or None in found:
+            what = names[found.index(None)] if names else "nothing"
+            raise ValueError(f"{folder / split} has {what}, expected are files such as 0001_c2_f0046182.jpg")
+        splits[split] = names, [int(m[1]) for m in found], torch.tensor([int(m[2]) - 1 for m in found])
+    frame = framing(size, crop, width=size // 2)
+    (names, persons, camera), *sought = splits.values()
+    known = sorted(set(persons))
+    others = {person: k for k, person in enumerate(sorted({p for _, every, _ in sought for p in every}))}
+    query, gallery = (
+        whole(Files(folder / split, n), torch.tensor([others[p] for p in every]), frame)._replace(camera=c)
+        for split, (n, every, c) in zip(("query", "bounding_box_test"), sought, strict=True)
+    )
+    y = torch.tensor([known.index(p) for p in persons])
+    return _learn_and_find(
+        "dukemtmc", [f"person {p}" for p in known], (Files(folder / "bounding_box_train", names), y), frame, root, query=query,
+        gallery=gallery, validation=validation, train_size=train_size, seed=seed, distort=distort, cutout=cutout, mixup=mixup,
+    )  # fmt: skip
+
+
+def _learn_and_find(
+    name: str, classes: Sequence[str], learned: tuple[Files, Tensor], frame: Any, root: Path | None, *, seed: int, **more: Any
+) -> Data:
+    """One image of every class held out as `test`, the others to train on."""
+    files, y = learned
+    few = torch.bincount(y, minlength=len(classes)) < 2
+    if few.any():
+        raise ValueError(
+            f"{classes[int(few.nonzero()[0])]} of {name} has fewer than two images: one to learn from, one held out"
+        )
+    out = stratified(y, len(classes), np.random.Generator(np.random.PCG64([seed, 3])))
+    kept = torch.ones(len(y), dtype=torch.bool)
+    kept[out] = False
+    names = [files[i][len(files.folder) + 1 :] for i in range(len(files))]
+    train, test = (subset(Path(files.folder), names, y, part) for part in (kept.nonzero()[:, 0], out))
+    return streamed(name, classes, train, test, frame, cached_in(root), seed=seed, **more)
+
+
+def subset(folder: Path, names: Sequence[str], y: Tensor, chosen: Tensor) -> tuple[Files, Tensor]:
+    """The files at some places, and their labels."""
+    return Files(folder, [names[i] for i in chosen.tolist()]), y[chosen]
+
+
+def present(images: Path, names: Sequence[str], path: Path) -> None:
+    """FileNotFoundError for the first image of a list that is not there."""
+    for name in names:
+        if not (images / name).is_file():
+            raise FileNotFoundError(f"{path} names {name}, which is missing in {images}: unpack the archive there again")
+
+
+def missing(name: str, folder: Path, file: str, archive: Archive, where: Path) -> FileNotFoundError:
+    """The error for a set that is not there but could be fetched."""
+    return FileNotFoundError(
+        f"{name} is expected in {folder}, where {file} is missing: get it with `sdkit train --data {name} --download`, or "
+        f"unpack {archive.name} (md5 {archive.md5}) in {where} by hand"
+    )
+
+
+def _torchvision() -> Any:
+    from ..vision import ensure
+
+    ensure()
+    import torchvision
+
+    return torchvision.datasets
