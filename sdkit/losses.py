@@ -6,9 +6,14 @@ detached. Paper 004 prints a further 1/K (Eq. 2, 4); `per_class_mean=True` of it
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+TINY = 1e-12
+"""The least squared distance with a root's gradient and a direction: below it both are 0."""
 
 
 def kl(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True) -> Tensor:
@@ -91,3 +96,117 @@ def sinkhorn_plan(cost: Tensor, a: Tensor, b: Tensor, epsilon: float = 0.05, ite
 def marginal_error(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """How far a plan is from moving exactly a to b: the mean absolute error of both marginals' sums. -> []."""
     return ((plan.sum(2) - a).abs().sum(1) + (plan.sum(1) - b).abs().sum(1)).mean() / 2
+
+
+def distances(embedding: Tensor) -> Tensor:
+    """Euclidean distances within a batch. [B, D] -> [B, B]. Between doubles both the distance and its gradient are 0."""
+    squares = (embedding[:, None] - embedding).square().sum(2)
+    return torch.where(squares > TINY, squares.clamp_min(TINY).sqrt(), 0)
+
+
+def relative_distances(embedding: Tensor) -> Tensor:
+    """Distances divided by their mean over pairs of two images. [B, D] -> [B, B]. RKD Sec. 3.2.1."""
+    apart = distances(embedding)
+    pairs = max(len(apart) * (len(apart) - 1), 1)
+    return apart / (apart.sum() / pairs).clamp_min(TINY**0.5)
+
+
+def angles(embedding: Tensor) -> Tensor:
+    """The cosine at j of the triplet i, j, k, at [j, i, k]. [B, D] -> [B, B, B], 0 where two are one point. RKD Sec. 3.2.2."""
+    to = embedding - embedding[:, None]  # [j, i]: from j to i
+    squares = to.square().sum(2, keepdim=True)
+    direction = to * torch.where(squares > TINY, squares.clamp_min(TINY).rsqrt(), 0)
+    return direction @ direction.mT
+
+
+def relation_gap(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean Huber loss (δ = 1) of two tables of relations, of one shape. -> []. RKD Sec. 3.2, with means for sums.
+
+    No gradient reaches the teacher.
+    """
+    return F.smooth_l1_loss(student, teacher.detach())
+
+
+def bilinear_kernel(embedding: Tensor) -> Tensor:
+    """Cosines within a batch. [B, D] -> [B, B]. CC Sec. 3.3, of unit vectors."""
+    unit = F.normalize(embedding)
+    return unit @ unit.mT
+
+
+def taylor_kernel(embedding: Tensor, gamma: float) -> Tensor:
+    """exp(-γ |x - y|^2) of unit vectors, to second order in their cosine c: e^(-2γ) (1 + 2γc + (2γc)^2 / 2). [B, D] -> [B, B].
+
+    CC Sec. 3.3 with P = 2.
+    """
+    c = 2 * gamma * bilinear_kernel(embedding)
+    return math.exp(-2 * gamma) * (1 + c + c.square() / 2)
+
+
+def kernel_gap(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two kernel matrices. [B, B] x2 -> []. CC Sec. 3.2. No gradient reaches the teacher."""
+    return (student - teacher.detach()).square().mean()
+
+
+def rank_scores(distance: Tensor, alpha: float, beta: float) -> Tensor:
+    """How near: -α d^β, entry by entry. DarkRank, score of a candidate."""
+    return -alpha * distance.pow(beta)
+
+
+def list_log_likelihood(scores: Tensor) -> Tensor:
+    """Log-likelihood of drawing a list in the order it has (Plackett, Luce). scores [..., L] -> [...]. DarkRank."""
+    return (scores - scores.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
+
+
+def others(logits: Tensor, y: Tensor) -> Tensor:
+    """The logits of all classes but the label. [B, K], [B] -> [B, K-1]."""
+    k = torch.arange(logits.shape[1] - 1, device=y.device)
+    return logits.gather(1, k + (k >= y[:, None]).long())
+
+
+def target_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """KL(teacher || student) of label against all other classes, mean over the batch. [B, K] x2, [B] -> []. DKD Sec. 3, TCKD.
+
+    No gradient reaches the teacher.
+    """
+
+    def two(z: Tensor) -> Tensor:
+        z = z / temperature
+        return torch.stack([z.gather(1, y[:, None]).squeeze(1), others(z, y).logsumexp(1)], 1)
+
+    return kl(two(student), two(teacher), 1.0)
+
+
+def other_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """KL(teacher || student) among the classes that are not the label, mean over the batch. [B, K] x2, [B] -> []. DKD Sec. 3.
+
+    No gradient reaches the teacher.
+    """
+    return kl(others(student, y), others(teacher, y), temperature)
+
+
+def logit_regression(student: Tensor, teacher: Tensor) -> Tensor:
+    """Half the squared L2 distance of the logits, mean over the batch. [B, K] x2 -> []. Ba and Caruana 2014, Eq. 1.
+
+    No gradient reaches the teacher.
+    """
+    return hint(student, teacher) / 2
+
+
+def variational_gap(mean: Tensor, variance: Tensor, teacher: Tensor) -> Tensor:
+    """Mean of ((t - m)^2 / s + ln s) / 2: a Gaussian's negative log-likelihood, without its constant. -> []. VID Sec. 2.
+
+    mean, teacher: [B, C, H, W]; variance: [C], or anything that broadcasts to [C, 1, 1]. No gradient reaches the teacher.
+    """
+    variance = variance.view(-1, 1, 1)
+    return ((teacher.detach() - mean).square() / variance + variance.log()).mean() / 2
+
+
+def contrast(positive: Tensor, negative: Tensor, counts: Tensor, level: float) -> Tensor:
+    """Telling one pair of a joint draw from N of separate ones. positive [B], negative, counts [B, N] -> []. CRD Sec. 3.1.
+
+    positive and negative are similarities over τ; a negative counts where `counts` is true. h(z) = e^z / (e^z + N e^level), N
+    being how many count for the image, and the loss -log h(positive) - sum of log(1 - h(negative)), mean over the batch.
+    """
+    shift = level + counts.sum(1).clamp_min(1).to(positive.dtype).log()  # [B]
+    wrong = torch.where(counts, F.logsigmoid(shift[:, None] - negative), 0).sum(1)
+    return -(F.logsigmoid(positive - shift) + wrong).mean()

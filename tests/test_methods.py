@@ -610,6 +610,16 @@ def test_sfr_weighs_every_stages_distance_and_lets_no_gradient_into_the_last_map
         assert torch.allclose(w.sum(1), torch.ones(6)) and not w.requires_grad
 
 
+def test_ps_kd_keeps_the_hard_label_of_an_image_that_the_last_epoch_left_out():
+    method, index = PSKD(four_stage(5, width=8), train_size=4), torch.arange(4)
+    z, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 3])
+    method.remember(Taps(z[:2], None, ()), Batch(None, y[:2], index[:2]), Clock(0, 0, 4, 1))
+    task = method.terms(None, Taps(z, None, ()), Batch(None, y, index), Clock(1, 1, 4, 1))["task"]
+    target = F.one_hot(y, 5).float()
+    target[:2] = 0.6 * target[:2] + 0.4 * z[:2].softmax(1)
+    assert task.item() == pytest.approx(-(target * z.log_softmax(1)).sum(1).mean().item(), rel=1e-6)
+
+
 def labelled(past, y, **options):
     """The targets in the second of four epochs, when the last one said `past` [N, K]."""
     _, method = sfr(**options)
@@ -641,8 +651,43 @@ def test_dynamic_labels_share_epsilon_as_the_last_epoch_did():
     assert labelled(past, y, labels="ols") == pytest.approx(0.5 * hard + 0.5 * table[y], abs=1e-6)
 
 
+def test_sfr_of_blocks_compares_every_residual_block_but_the_last():
+    torch.manual_seed(0)
+    model = four_stage(5, width=8, blocks=2)
+    method = SFR(model, train_size=20, students="blocks")
+    x = torch.randn(6, 3, 16, 16)
+    out = model.train().tap(x)
+    maps = method.maps(out)
+    assert [m.shape[1] for m in maps] == [8, 8, 16, 16, 32, 32, 64, 64]
+    assert torch.equal(maps[1], out.stages[0]) and torch.equal(maps[-1], out.stages[-1]), "a stage ends with its last block"
+    assert method.distances(maps).shape == method.weights(maps).shape == (6, 7)
+    terms = method.terms(model, out, Batch(x, torch.arange(6) % 5, torch.arange(6)), Clock(0, 0, 2, 1))
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for m in (model, method) for p in m.parameters())
+    plain = four_stage(5, width=8, blocks=2)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    one_block = torch.nn.Module()
+    one_block.stages, one_block.channels, one_block.num_classes = [torch.nn.Identity()], (8,), 5
+    with pytest.raises(ValueError, match="two or more residual blocks"):
+        SFR(one_block, train_size=20, students="blocks")
+
+
+def test_sfr_offers_the_raw_cost_and_attention_that_the_loss_cannot_bend():
+    model, method = sfr(cost="raw l2")
+    u, v = torch.randn(2, 3, 4, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
+    cost, _, _ = method.transport(u, v)
+    for b, i, j in np.ndindex(2, 3, 3):
+        assert cost[b, i, j].item() == pytest.approx(sum((u[b, i, c].item() - v[b, j, c].item()) ** 2 for c in range(4)))
+    batch = Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, torch.arange(6))
+    for detached in (False, True):
+        model, method = sfr(detach_attention=detached)
+        out = model.train().tap(batch.x)
+        sum(method.terms(model, out, batch, Clock(0, 0, 2, 1)).values()).backward()
+        assert (method.query[0].weight.grad is None) == detached
+
+
 def test_sfr_refuses_what_it_does_not_know():
-    for option in ({"attention": "dot"}, {"labels": "soft"}):
+    for option in ({"attention": "dot"}, {"labels": "soft"}, {"students": "dot"}, {"cost": "soft"}):
         with pytest.raises(ValueError, match="got '(dot|soft)'"):
             sfr(**option)
 
@@ -705,5 +750,7 @@ def test_every_method_learns(name):
         list(fit(method.teacher.net.requires_grad_(True), Vanilla(), data, recipe, on="cpu"))
         method.teacher.net.eval().requires_grad_(False)
         recipe = replace(recipe, epochs=8)  # five hardly move AT, which weighs the teacher's maps a thousandfold
+    if method.per_class:
+        recipe = replace(recipe, epochs=8)  # the classifier comes after an embedding that it does not shape
     *_, last = fit(model, method, data, recipe, on="cpu")
     assert last.accuracy["final"] > 0.5, "a few epochs on 300 digits are enough for five times chance"

@@ -6,9 +6,31 @@ from .base import Cut, Exit, Frozen, Method, Together, Vanilla
 from .byot import BYOT, DSN
 from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
+from .generations import (
+    ATS,
+    BAN,
+    CTKD,
+    Codistillation,
+    Defensive,
+    Ensemble,
+    Hot,
+    LabelRefinery,
+    MeanTeacher,
+    Shadow,
+    SnapshotKD,
+    TFKDSelf,
+    born_again,
+)
+from .guidance import DropoutGuidance, MultiExit
+from .information import CRD, VID
 from .kd import KD, LSR
+from .labels import OLS, ZFLS, TFKDReg
+from .logits import DKD, LogitRegression
+from .metric import Center, Contrastive, MultiSimilarity, SoftmaxTriplet, Triplet
+from .online import DML, ONE, OKDDip
+from .relations import CC, RKD, DarkRank
 from .self_guidance import SelfGuidance
-from .selfkd import DLB, PSKD
+from .selfkd import CSKD, DLB, PSKD
 from .sfr import SFR
 from .sfr_teacher import AT, L2, SFRAT, SFRL2, FitNet, SFRFitNet
 
@@ -31,12 +53,73 @@ METHODS: dict[str, type[Method]] = {
     "sfr-fitnet": SFRFitNet,
     "dlb": DLB,
     "ps-kd": PSKD,
+    "cs-kd": CSKD,
+    "zf-ls": ZFLS,
+    "tf-kd-reg": TFKDReg,
+    "tf-kd-self": TFKDSelf,
+    "ols": OLS,
+    "dml": DML,
+    "one": ONE,
+    "okddip": OKDDip,
+    "codistillation": Codistillation,
+    "mean-teacher": MeanTeacher,
+    "ss-kd": SnapshotKD,
+    "ban": BAN,
+    "label-refinery": LabelRefinery,
+    "ats": ATS,
+    "ctkd": CTKD,
+    "multi-exit": MultiExit,
+    "dropout-guidance": DropoutGuidance,
+    "defensive": Defensive,
+    "hot": Hot,
+    "rkd": RKD,
+    "cc": CC,
+    "darkrank": DarkRank,
+    "vid": VID,
+    "crd": CRD,
+    "dkd": DKD,
+    "logits": LogitRegression,
+    "triplet": Triplet,
+    "softmax-triplet": SoftmaxTriplet,
+    "multi-similarity": MultiSimilarity,
+    "contrastive": Contrastive,
+    "center": Center,
 }
 """A "+" between names trains them together: "drg+dsr"."""
 
 __all__ = [
     "AT",
+    "ATS",
+    "BAN",
     "BYOT",
+    "CSKD",
+    "CTKD",
+    "Codistillation",
+    "DML",
+    "Center",
+    "Contrastive",
+    "Defensive",
+    "DropoutGuidance",
+    "Hot",
+    "MultiExit",
+    "Ensemble",
+    "LabelRefinery",
+    "MeanTeacher",
+    "MultiSimilarity",
+    "OKDDip",
+    "OLS",
+    "ONE",
+    "Shadow",
+    "SnapshotKD",
+    "TFKDReg",
+    "SoftmaxTriplet",
+    "TFKDSelf",
+    "Triplet",
+    "ZFLS",
+    "born_again",
+    "CC",
+    "CRD",
+    "DKD",
     "DLB",
     "DRG",
     "DSN",
@@ -46,9 +129,13 @@ __all__ = [
     "LSR",
     "METHODS",
     "PSKD",
+    "RKD",
     "SFR",
     "SFRAT",
     "SFRL2",
+    "VID",
+    "DarkRank",
+    "LogitRegression",
     "FitNet",
     "SFRFitNet",
     "DDGSD",

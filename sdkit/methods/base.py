@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,6 +28,9 @@ class Method(nn.Module):
 
     own_task: ClassVar[bool] = False
     """Whether its "task" is more than plain cross entropy against the label, such as a softened label."""
+
+    per_class: int | None = None
+    """How many images of a class a batch holds, of as many classes as fit into it; None: the images as they come."""
 
     both_views: bool = False
     """Whether the step's one pass goes over `batch.x` and `batch.pair` together: `out` then has 2B rows."""
@@ -98,6 +102,31 @@ class Method(nn.Module):
         return super()._apply(fn, recurse)
 
 
+def supervised(logits: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of the batch's images with their labels. logits [B, K] -> []. smoothing: of the labels, in [0, 1].
+
+    Under mixup both labels of a mixture count by their shares (Zhang et al. 2018).
+    """
+    if batch.mix is None:
+        return F.cross_entropy(logits, batch.y, label_smoothing=smoothing)
+    return mixed(batch, lambda y: F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")).mean()
+
+
+def labels_of(batch: Batch, num_classes: int) -> Tensor:
+    """The batch's labels as distributions, [B, K]: what a method softens. Those of mixtures are mixed."""
+    return mixed(batch, lambda y: F.one_hot(y, num_classes).float())
+
+
+def mixed(batch: Batch, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `of` makes of labels [B], mixed as the images are: of(y), under mixup s of(y) + (1 - s) of(partner's). [B, ...]."""
+    own = of(batch.y)
+    if batch.mix is None:
+        return own
+    partner, share = batch.mix
+    share = share.view(-1, *(1,) * (own.dim() - 1))  # one for the batch, or one per image
+    return share * own + (1 - share) * of(partner)
+
+
 class Frozen(nn.Module):
     """A teacher: asked, never taught. No gradient, always in eval mode, in no optimiser and no checkpoint."""
 
@@ -152,6 +181,7 @@ class Together(Method):
     def __init__(self, *methods: Method) -> None:
         super().__init__()
         self.methods = nn.ModuleList(methods)
+        each = {m.per_class for m in methods} - {None}
         asked, owners = {m.pair for m in methods} - {None}, [type(m).__name__ for m in methods if m.own_task]
         if len(owners) > 1:
             raise ValueError(
@@ -159,7 +189,9 @@ class Together(Method):
             )
         if len(asked) > 1:
             raise ValueError(f"these methods ask for different partners ({', '.join(sorted(asked))}) and cannot share a batch")
-        self.pair = asked.pop() if asked else None
+        if len(each) > 1:
+            raise ValueError(f"these methods ask for different batches: say the same per_class to all, got {sorted(each)}")
+        self.pair, self.per_class = asked.pop() if asked else None, each.pop() if each else None
         self.both_views = any(m.both_views for m in methods)
         names = [type(m).__name__.lower() for m in methods]
         self._parts = dict(zip(names, methods, strict=True))
@@ -205,4 +237,4 @@ class Vanilla(Method):
     """Cross entropy against the hard label: the baseline of every table."""
 
     def terms(self, model, out, batch, clock):
-        return {"task": F.cross_entropy(out.logits, batch.y)}
+        return {"task": supervised(out.logits, batch)}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..core import Knob, temperature
 from ..losses import hint, hint_norm, kl
 from ..models import Head
-from .base import Method
+from .base import Method, supervised
 
 
 class BYOT(Method):
-    """The deepest classifier teaches one auxiliary classifier per shallower stage (the loss slide).
+    """The deepest classifier teaches one auxiliary classifier per shallower stage (paper 003, the loss slide).
+
+    Costs the auxiliary classifiers' passes, a sixth more on ResNet-18. Memory: their weights, none of it deployed.
+    Helps when early exits are wanted too, or the network is deep enough that its early stages learn slowly.
 
     alpha: weight of the soft target, in [0, 1]. 0 is deep supervision by labels alone; 1 learns from the deepest alone.
     lam: weight of the squared L2 hint between pooled features, summed over features and averaged over the batch.
@@ -58,8 +60,8 @@ class BYOT(Method):
         soft = sum(kl(z, out.logits, self.temperature) for z, _ in heads)
         deepest = 1 - self.alpha if self.deepest_alpha else 1.0
         return {
-            "task": deepest * F.cross_entropy(out.logits, batch.y),
-            "head ce": (1 - self.alpha) * sum(F.cross_entropy(z, batch.y) for z, _ in heads),  # loss source 1
+            "task": deepest * supervised(out.logits, batch),
+            "head ce": (1 - self.alpha) * sum(supervised(z, batch) for z, _ in heads),  # loss source 1
             "kd": self.alpha * (self.temperature**2 if self.t_squared else 1.0) * soft,  # loss source 2
             "hint": self.lam * sum(distance(f, out.embedding) for _, f in heads) if self.lam else out.logits.new_zeros(()),
         }  # loss source 3
@@ -80,7 +82,11 @@ class BYOT(Method):
 
 
 class DSN(BYOT):
-    """Deeply supervised nets (Lee et al. 2015): every head learns from the label alone. BYOT's Table 4 compares with it."""
+    """Deeply supervised nets (Lee et al. 2015): every head learns from the label alone. BYOT's Table 4 compares with it.
+
+    Costs and memory: BYOT's.
+    Helps when gradients hardly reach the early stages.
+    """
 
     knobs = {}
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import nn
 
 from ..core import Knob, temperature
 from ..losses import kd, ranked
 from ..models import Head
-from .base import Method
+from .base import Method, supervised
 
 
 class DRG(Method):
     """A shallow classifier, a deliberately poor teacher, guides the whole network (Alg. 1, Eq. 10).
+
+    Costs one auxiliary classifier's pass. Memory: its weights, not deployed.
+    Helps when the network is over-confident: the shallow exit's outputs are softer.
 
     stages: which stages carry an auxiliary classifier, counted from 1 as in Table IV. The paper settles on (2,).
     alpha: weight of the guidance. 0 is two classifiers that ignore each other. The paper uses 0.2.
@@ -49,8 +51,8 @@ class DRG(Method):
     def terms(self, model, out, batch, clock):
         shallow = [head(out.stages[s - 1])[0] for head, s in zip(self.heads, self.stages, strict=True)]
         return {
-            "task": self.scale * F.cross_entropy(out.logits, batch.y),  # Eq. 8
-            "shallow ce": self.scale * sum(F.cross_entropy(z, batch.y) for z in shallow),  # Eq. 8
+            "task": self.scale * supervised(out.logits, batch),  # Eq. 8
+            "shallow ce": self.scale * sum(supervised(z, batch) for z in shallow),  # Eq. 8
             "rg": self.scale * self.alpha * sum(kd(out.logits, z, self.temperature) for z in shallow),  # Eq. 9
         }
 
@@ -60,6 +62,9 @@ class DRG(Method):
 
 class DSR(Method):
     """Ranked outputs keep the shape they had one iteration ago (Alg. 2, Eq. 12).
+
+    Costs a sort of the logits. Memory: one batch of logits.
+    Helps when there are many classes; with few, a ranked output has little shape.
 
     beta: weight of the regulariser. 0 is vanilla training. The paper uses 1.
     temperature: of the regulariser. The paper finds 4 best (Fig. 6).
@@ -93,7 +98,7 @@ class DSR(Method):
             before = z.detach() * 0
         n = 0 if before is None else min(len(z), len(before))
         sr = kd(z[:n], before[:n], self.temperature) if n else z.new_zeros(())  # Eq. 11
-        return {"task": self.scale * F.cross_entropy(out.logits, batch.y), "sr": self.scale * self.beta * sr}
+        return {"task": self.scale * supervised(out.logits, batch), "sr": self.scale * self.beta * sr}
 
     def remember(self, out, batch, clock):
         self.memory["ranked"] = ranked(out.logits)

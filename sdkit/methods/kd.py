@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import nn
 
 from ..core import Knob, temperature
 from ..losses import kd
-from .base import Frozen, Method
+from .base import Frozen, Method, supervised
 
 
 class KD(Method):
     """A trained teacher's softened outputs beside the labels (Hinton et al. 2015, Sec. 2).
+
+    Costs a forward pass of the teacher, after the teacher's own training. Memory: the teacher.
+    Helps when a better network on the same classes is at hand.
 
     alpha: weight of the teacher, in [0, 1]. 0 is vanilla training; 1 never looks at a label. Default: 0.9, T = 4, the
     common practice of public distillation collections.
@@ -31,13 +33,16 @@ class KD(Method):
     def terms(self, model, out, batch, clock):
         soft = self.teacher.tap(batch.x).logits
         return {
-            "task": (1 - self.alpha) * F.cross_entropy(out.logits, batch.y),
+            "task": (1 - self.alpha) * supervised(out.logits, batch),
             "kd": self.alpha * kd(out.logits, soft, self.temperature),
         }
 
 
 class LSR(Method):
     """Label smoothing (Szegedy et al. 2016, Sec. 7): epsilon / K of the label goes to every class.
+
+    Costs nothing. Memory: none.
+    Helps when the network is too sure of itself; it blurs which wrong classes are alike.
 
     epsilon: in [0, 1]. 0 is vanilla training; 1 teaches that every class is as likely.
     """
@@ -50,4 +55,4 @@ class LSR(Method):
         self.epsilon = epsilon
 
     def terms(self, model, out, batch, clock):
-        return {"task": F.cross_entropy(out.logits, batch.y, label_smoothing=self.epsilon)}
+        return {"task": supervised(out.logits, batch, self.epsilon)}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 
-import torch.nn.functional as F
-
 from ..core import Knob, temperature
 from ..losses import kd, kl
 from ..models import residuals, sampled, still_statistics
-from .base import Method
+from .base import Method, supervised
 
 
 class SelfGuidance(Method):
     """The whole network teaches the sub-network that stochastic depth samples (Alg. 1, Eq. 5).
+
+    Costs a second, partly skipped pass. Memory: none beyond the step's.
+    Helps when a residual network is deep enough that stochastic depth does too.
 
     The loop's pass is the teacher's: every block, scaled by its survival (Eq. 4), as deployed. The student's is a second
     pass that computes only the blocks it kept (Eq. 3).
@@ -58,9 +59,9 @@ class SelfGuidance(Method):
         else:
             distill = kd(student.logits, out.logits, self.temperature)
         if not self.teacher_learns:
-            return {"task": F.cross_entropy(student.logits, batch.y), "kd": self.lam * distill}
+            return {"task": supervised(student.logits, batch), "kd": self.lam * distill}
         return {
-            "task": F.cross_entropy(out.logits, batch.y),
-            "student ce": F.cross_entropy(student.logits, batch.y),
+            "task": supervised(out.logits, batch),
+            "student ce": supervised(student.logits, batch),
             "kd": self.lam * distill,
         }

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..core import Batch, Clock, Knob, Taps
 from ..losses import cross_reference, ground_cost, local_vectors, marginal_error, sinkhorn_plan, soft_cross_entropy
-from .base import Method
+from ..models import residuals
+from .base import Method, labels_of, mixed
 
 GRID = 4
 """Maps are compared on at most this many cells a side: a plan has GRID^4 entries."""
@@ -29,15 +30,21 @@ class Inspection(NamedTuple):
 class SFR(Method):
     """The last feature map teaches every shallower one by earth mover's distance; last epoch's outputs soften the labels.
 
+    Costs 1x1 convolutions and a transport plan per stage and image. Memory: one answer per training image.
+    Helps when maps have more than one cell, so that features have somewhere to go.
+
     The paper prints no formula: this is our reading, from what it says and the methods it names (Sec. 3).
 
     lam: weight of the feature loss. 0 is dynamic label smoothing alone.
     epsilon: share of the label that the wrong classes get. 0 is hard labels.
+    students: "stages" compares every shallower stage with the last map, "blocks" every residual block but the last.
     attention: "learned" weighs the stages by queries and keys of their pooled maps, "cosine" by the likeness of the pooled
-    maps, "uniform" alike. labels: "dynamic" shares epsilon among the wrong classes as last epoch's outputs did; "ps-kd" mixes
-    in last epoch's outputs, ever more, up to 0.8; "ols" mixes in the mean of the class's right outputs; "uniform" is label
-    smoothing; "hard". solver: "sinkhorn", or "exact", a linear program for each pair of maps, seconds a step. iterations: of
-    Sinkhorn. 20 meet the marginals of 4x4 maps to less than a hundredth, at 40 % of 50's time.
+    maps, "uniform" alike. detach_attention=True keeps the loss from training the weights that it is weighed by, which may
+    come to prefer the easiest stage. cost: "l2" of unit vectors, "raw l2" of the vectors as they are.
+    labels: "dynamic" shares epsilon among the wrong classes as last epoch's outputs did; "ps-kd" mixes in last epoch's
+    outputs, ever more, up to 0.8; "ols" mixes in the mean of the class's right outputs; "uniform" is label smoothing; "hard".
+    solver: "sinkhorn", or "exact", a linear program for each pair of maps, seconds a step. iterations: of Sinkhorn. 20 meet
+    the marginals of 4x4 maps to less than a hundredth, at 40 % of 50's time.
     """
 
     own_task = True
@@ -55,6 +62,9 @@ class SFR(Method):
         epsilon: float = 0.1,
         attention: str = "learned",
         labels: str = "dynamic",
+        students: str = "stages",
+        cost: str = "l2",
+        detach_attention: bool = False,
         dim: int = 128,
         solver: str = "sinkhorn",
         iterations: int = 20,
@@ -66,24 +76,59 @@ class SFR(Method):
             raise ValueError(f"labels are 'dynamic', 'ps-kd', 'ols', 'uniform' or 'hard', got {labels!r}")
         if solver not in ("sinkhorn", "exact"):
             raise ValueError(f"the solver is 'sinkhorn' or 'exact', got {solver!r}")
+        if students not in ("stages", "blocks"):
+            raise ValueError(f"students are 'stages' or 'blocks', got {students!r}")
+        if cost not in ("l2", "raw l2"):
+            raise ValueError(f"the ground cost is 'l2' (of unit vectors) or 'raw l2', got {cost!r}")
         if iterations < 1:
             raise ValueError(f"Sinkhorn needs at least one iteration, got {iterations}")
         self.lam, self.epsilon, self.attention, self.labels = lam, epsilon, attention, labels
-        self.solver, self.iterations = solver, int(iterations)
+        self.solver, self.iterations, self.cost, self.detach_attention = solver, int(iterations), cost, detach_attention
         self.train_size, self.num_classes = train_size, model.num_classes
+        self._blocks: list[Tensor | None] = []
         *shallow, deep = model.channels
+        if students == "blocks":
+            shallow = self._watch(model)
         self.lift = nn.ModuleList(nn.Sequential(nn.Conv2d(c, deep, 1, bias=False), nn.BatchNorm2d(deep)) for c in shallow)
         if attention == "learned":
             self.query = projection(deep, dim)
             self.keys = nn.ModuleList(projection(c, dim) for c in shallow)
 
     def terms(self, model, out, batch, clock):
-        distance = self.distances(out.stages)  # [B, S-1]
-        weights = self.weights(out.stages)
+        stages = self.maps(out)
+        distance = self.distances(stages)  # [B, S-1]
+        weights = self.weights(stages)
+        weights = weights.detach() if self.detach_attention else weights
         return {
             "task": soft_cross_entropy(out.logits, self.targets(batch, clock)),
             "emd": self.lam * (weights * distance).sum(1).mean(),
         }
+
+    def _watch(self, model: nn.Module) -> list[int]:
+        """Keeps every residual block's map of the last pass; the channels of all blocks but the last."""
+        placed = [(b, c) for stage, c in zip(model.stages, model.channels, strict=True) for b in residuals(stage)]
+        if len(placed) < 2:
+            raise ValueError(
+                f"students='blocks' needs a network of two or more residual blocks, this one has {len(placed)}: "
+                "take students='stages' or a ResNet"
+            )
+        self._blocks = [None] * len(placed)
+
+        def keep(place: int):
+            def hook(module, args, output):
+                self._blocks[place] = output
+
+            return hook
+
+        for place, (block, _) in enumerate(placed):
+            block.register_forward_hook(keep(place))
+        return [c for _, c in placed[:-1]]
+
+    def maps(self, out: Taps) -> tuple[Tensor, ...]:
+        """The students' maps of the pass that `out` came from, and the last map."""
+        if not self._blocks:
+            return out.stages
+        return (*(f[: len(out.logits)] for f in self._blocks[:-1]), out.stages[-1])
 
     def aligned(self, stages) -> tuple[list[Tensor], Tensor]:
         """Every shallower stage's local vectors, pooled and lifted to the last one's shape, and the last one's: [B, N, C]."""
@@ -95,7 +140,8 @@ class SFR(Method):
 
     def transport(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, N, C] x2 -> the ground cost and the plan [B, N, N], and the plan's marginal error []."""
-        cost, a, b = ground_cost(u, v), cross_reference(u, v), cross_reference(v, u)
+        cost = ground_cost(u, v) if self.cost == "l2" else torch.cdist(u, v).square()
+        a, b = cross_reference(u, v), cross_reference(v, u)
         plan = exact_plan(cost, a, b) if self.solver == "exact" else sinkhorn_plan(cost, a, b, iterations=self.iterations)
         return cost, plan, marginal_error(plan, a, b)
 
@@ -105,11 +151,12 @@ class SFR(Method):
         training = self.training
         self.eval()
         try:
-            students, teacher = self.aligned(out.stages)
+            maps = self.maps(out)
+            students, teacher = self.aligned(maps)
             cost, plan, error = zip(*(self.transport(u, teacher) for u in students), strict=True)
             plans, costs = torch.stack(plan), torch.stack(cost)
             distance = (plans * costs).sum((2, 3)).T
-            return Inspection(distance, self.weights(out.stages), torch.stack(error), plans, costs)
+            return Inspection(distance, self.weights(maps), torch.stack(error), plans, costs)
         finally:
             self.train(training)
 
@@ -135,21 +182,22 @@ class SFR(Method):
 
     def targets(self, batch: Batch, clock: Clock) -> Tensor:
         """The labels of this step as distributions, [B, K]. Sec. 3.4; the first epoch's are hard."""
-        hard = F.one_hot(batch.y, self.num_classes).float()
+        hard = labels_of(batch, self.num_classes)
         if self.labels == "uniform":
             return (1 - self.epsilon) * hard + self.epsilon / self.num_classes
         if self.labels == "hard" or "past" not in self.memory:
             return hard
         if self.labels == "ols":
-            return 0.5 * hard + 0.5 * self.memory["past"][batch.y]
+            return 0.5 * hard + 0.5 * mixed(batch, lambda y: self.memory["past"][y])
         past = self.memory["past"][batch.index]
         seen = past.sum(1, keepdim=True) > 0
         if self.labels == "ps-kd":
             share = 0.8 * (clock.epoch + 1) / clock.epochs
             return torch.where(seen, (1 - share) * hard + share * past, hard)
-        wrong = past * (1 - hard)
-        wrong = wrong / wrong.sum(1, keepdim=True).clamp_min(1e-12)
-        return torch.where(seen, (1 - self.epsilon) * hard + self.epsilon * wrong, hard)
+        wrong = past * (hard == 0)  # under mixup: of neither label
+        total = wrong.sum(1, keepdim=True)
+        wrong = wrong / total.clamp_min(1e-12)
+        return torch.where(total > 0, (1 - self.epsilon) * hard + self.epsilon * wrong, hard)
 
     def remember(self, out, batch, clock):
         if self.labels in ("uniform", "hard"):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Knob, Taps
-from .base import Frozen, Method
+from .base import Frozen, Method, supervised
 from .sfr import GRID, SFR, projection
 
 FLOOR = 1e-6
@@ -129,11 +129,14 @@ class Taught(Method):
 
     def terms(self, model, out, batch, clock):
         apart = self.distance(out, self.teacher.tap(batch.x))
-        return {"task": F.cross_entropy(out.logits, batch.y), self.term: self.beta * apart}
+        return {"task": supervised(out.logits, batch), self.term: self.beta * apart}
 
 
 class L2(Taught):
     """The student's embedding regresses the teacher's (paper 000, Sec. 4: "L2").
+
+    Costs a forward pass of the teacher. Memory: the teacher and an adapter.
+    Helps when both embeddings mean the same thing, as in metric learning.
 
     beta: weight of the mean squared error. 0 is vanilla training; far above 1 the labels hardly count. Ours: 1.
     variance: weigh each entry by the variance that the student expects.
@@ -148,6 +151,9 @@ class L2(Taught):
 class AT(Taught):
     """Attention transfer (Zagoruyko and Komodakis 2017): the student looks where the teacher looks.
 
+    Costs a forward pass of the teacher. Memory: the teacher.
+    Helps when the maps are large enough to look somewhere; on a few cells it hurts.
+
     beta: 0 is vanilla training; above some thousands the labels hardly count. Default: 1000, as in public collections: the
     entries of a unit vector are small. last: how many stages are compared, from the end, at most; paper 000 takes four.
     """
@@ -160,6 +166,9 @@ class AT(Taught):
 
 class FitNet(Taught):
     """Hints (Romero et al. 2015): a regressor on the student's map foretells the teacher's.
+
+    Costs a forward pass of the teacher and the regressors. Memory: the teacher and the regressors.
+    Helps when the student is thinner than the teacher and cannot copy its answers alone.
 
     beta: 0 is vanilla training; above some hundreds the labels hardly count. Default: 100 and one stage, as in public
     collections. last: how many stages are compared, from the end, at most; paper 000 takes two.
@@ -192,7 +201,11 @@ class TaughtSFR(SFR):
 
 
 class SFRL2(TaughtSFR):
-    """SFR and `L2` with its variance branch."""
+    """SFR and `L2` with its variance branch.
+
+    Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
+    Helps when both the network's own last map and a teacher's embedding have something to say.
+    """
 
     term = "l2"
 
@@ -214,7 +227,11 @@ class SFRL2(TaughtSFR):
 
 
 class SFRAT(TaughtSFR):
-    """SFR and `AT` on the last four stages with its variance branch."""
+    """SFR and `AT` on the last four stages with its variance branch.
+
+    Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
+    Helps where `AT` and `SFR` do.
+    """
 
     term, knobs = "at", SFR.knobs | weight(5000)
 
@@ -237,7 +254,11 @@ class SFRAT(TaughtSFR):
 
 
 class SFRFitNet(TaughtSFR):
-    """SFR and `FitNet` on the last two stages with its variance branch."""
+    """SFR and `FitNet` on the last two stages with its variance branch.
+
+    Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
+    Helps where `FitNet` and `SFR` do.
+    """
 
     term, knobs = "fitnet", SFR.knobs | weight(500)
 

@@ -1,0 +1,175 @@
+"""Information that the student's features hold of a trained teacher's: two lower bounds on it, VID and CRD."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Knob
+from ..losses import contrast, variational_gap
+from ..models.backbone import whole_precision
+from .base import Frozen, Method, supervised
+from .sfr_teacher import last_stages, to_smaller
+
+LEAST_VARIANCE = 1e-5
+"""What VID's variance never falls below."""
+
+
+class Foretold(nn.Module):
+    """A Gaussian over a teacher's map, given the student's: a mean from 1x1 convolutions, one variance for each channel."""
+
+    def __init__(self, c_in: int, c_out: int, variance: float) -> None:
+        super().__init__()
+        self.mean = nn.Sequential(
+            nn.Conv2d(c_in, c_out, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(c_out, c_out, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(c_out, c_out, 1, bias=False),
+        )
+        self.raw = nn.Parameter(torch.full((c_out,), math.log(math.expm1(variance - LEAST_VARIANCE))))
+
+    @property
+    def variance(self) -> Tensor:
+        """[C], above LEAST_VARIANCE."""
+        return F.softplus(self.raw) + LEAST_VARIANCE
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        student, teacher = to_smaller(student, teacher)
+        return variational_gap(whole_precision(self.mean(student)), self.variance, whole_precision(teacher))
+
+
+class VID(Method):
+    """Variational information distillation (Ahn et al. 2019, Sec. 2): the student's maps foretell the teacher's, as a Gaussian.
+
+    beta: weight of the negative log-likelihood, a mean over entries, summed over stages. 0 is vanilla training; far above 1
+    the labels hardly count. Default: 1, as in public collections. The value may be negative: a density may exceed 1.
+    last: how many stages are compared, from the end, at most; the paper takes four, the ends of four groups of blocks.
+    variance: where each channel's starts. A channel whose variance grows is one that the student gives up on.
+
+    Costs the teacher's pass and three 1x1 convolutions a stage. Memory: their maps, nothing between steps.
+    Helps when the teacher's maps hold what the student has no use for: the variance lets that go.
+    """
+
+    knobs = {"beta": Knob("β", 0, 10, "the teacher is ignored", "the teacher's maps weigh more than the labels")}
+
+    def __init__(self, model, *, teacher: nn.Module, beta: float = 1.0, last: int = 4, variance: float = 5.0) -> None:
+        super().__init__()
+        if variance <= LEAST_VARIANCE:
+            raise ValueError(f"variance is what each channel's starts at, above {LEAST_VARIANCE:g}, got {variance:g}")
+        self.stages = last_stages(model, teacher, last)
+        self.beta, self.teacher = beta, Frozen(teacher)
+        self.foretold = nn.ModuleList(Foretold(model.channels[i], teacher.channels[i], variance) for i in self.stages)
+
+    def terms(self, model, out, batch, clock):
+        taught = self.teacher.tap(batch.x).stages
+        gaps = [say(out.stages[i], taught[i]) for say, i in zip(self.foretold, self.stages, strict=True)]
+        return {"task": supervised(out.logits, batch), "vid": self.beta * sum(gaps)}
+
+
+class CRD(Method):
+    """Contrastive representation distillation (Tian et al. 2020, Sec. 3.1): whose teacher's embedding is it, among many?
+
+    Both embeddings are projected to unit vectors of `dim` numbers. An image's own pair is told from pairs with images of other
+    classes that a memory bank holds, with the student's vector as the anchor and with the teacher's.
+    beta: weight. 0 is vanilla training; at 3 labels hardly count. Default: 0.8, as in public collections. temperature: of the
+    similarities. At 0.03 only the nearest negatives count; at 0.5 all do. Default: 0.07.
+    negatives: how many entries of the bank a step draws, with repetition, for the whole batch at once (our reading: to draw
+    for each image costs B times the memory traffic and expects the same). All of the bank where it has no more than that;
+    entries of the image's class, itself among them, do not count. momentum: share that an entry keeps of itself when its image
+    comes by. in_batch: the negatives are the batch's other images, and there is no bank: the more classes and the larger the
+    batch, the better.
+
+    The critic is h = e^z / (e^z + N Z), z the similarity over temperature. The paper prints 1 / M for Z, M the training set;
+    its code sets Z to the mean of e^z over its first batch, when the bank is random unit vectors. That mean is
+    exp(1 / (2 dim temperature^2)) to a hundredth, which is what we take: nothing to measure or to store.
+    Our reading: the positive pair is the step's own, as printed, rather than an entry of the bank.
+
+    Costs the teacher's pass and 2 B N dim multiplications. Memory: the bank is 2 N_train dim numbers, and in the checkpoint.
+    Helps when the teacher is another architecture, and when embeddings are wanted for transfer.
+    """
+
+    knobs = {
+        "beta": Knob("β", 0, 3, "the teacher is ignored", "the contrast weighs more than labels"),
+        "temperature": Knob("τ", 0.03, 0.5, "only the nearest negatives count", "all negatives count alike", least=0.01),
+    }
+
+    def __init__(
+        self,
+        model,
+        *,
+        teacher: nn.Module,
+        train_size: int,
+        beta: float = 0.8,
+        temperature: float = 0.07,
+        negatives: int = 16384,
+        momentum: float = 0.5,
+        dim: int = 128,
+        in_batch: bool = False,
+    ) -> None:
+        super().__init__()
+        last_stages(model, teacher, 1)
+        if negatives < 1 or dim < 2:
+            raise ValueError(f"CRD needs at least 1 negative and 2 dimensions, got negatives={negatives} and dim={dim}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is the share that an entry of the bank keeps, in [0, 1), got {momentum:g}")
+        self.beta, self.temperature, self.momentum = beta, temperature, momentum
+        self.negatives, self.dim, self.in_batch = int(negatives), int(dim), in_batch
+        self.student = nn.Linear(model.classifier.in_features, dim)
+        self.taught = nn.Linear(teacher.classifier.in_features, dim)
+        self.teacher, self.asked = Frozen(teacher), None
+        if not in_batch:
+            for side in ("student", "teacher"):
+                self.memory[side] = F.normalize(torch.randn(train_size, dim))
+            self.memory["label"] = torch.full((train_size,), -1)
+
+    def project(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, D], [B, E] -> unit vectors [B, dim] of the student and of the teacher."""
+        with torch.autocast(student.device.type, enabled=False):
+            student, teacher = self.student(whole_precision(student)), self.taught(whole_precision(teacher))
+            return F.normalize(student), F.normalize(teacher)
+
+    def terms(self, model, out, batch, clock):
+        told = self.teacher.tap(batch.x).embedding
+        self.asked = (batch.x, told)  # the bank wants it once more after the step
+        said, told = self.project(out.embedding, told)
+        with torch.autocast(said.device.type, enabled=False):
+            return {"task": supervised(out.logits, batch), "crd": self.beta * self.gap(said, told, batch)}
+
+    def gap(self, student: Tensor, teacher: Tensor, batch) -> Tensor:
+        """The contrast from both sides, unit vectors [B, dim] x2 -> []."""
+        level = 1 / (2 * self.dim * self.temperature**2)
+        if self.in_batch:
+            bank, label = {"student": student, "teacher": teacher}, batch.y
+        else:
+            drawn = self.drawn(batch.index.device)
+            bank = {side: self.memory[side][drawn].to(student.dtype) for side in ("student", "teacher")}
+            label = self.memory["label"][drawn]
+        counts = label != batch.y[:, None]  # an entry that no image has come by to has label -1, and counts
+        if not self.in_batch:
+            counts = counts & (drawn != batch.index[:, None])
+        own = (student * teacher).sum(1) / self.temperature
+        return contrast(own, student @ bank["teacher"].mT / self.temperature, counts, level) + contrast(
+            own, teacher @ bank["student"].mT / self.temperature, counts, level
+        )
+
+    def drawn(self, device: torch.device) -> Tensor:
+        """The places in the bank that a step compares with: all, or as many as `negatives` says. [N]."""
+        size = len(self.memory["label"])
+        if size <= self.negatives:
+            return torch.arange(size, device=device)
+        return torch.randint(size, (self.negatives,), device=device)
+
+    def remember(self, out, batch, clock):
+        if self.in_batch:
+            return
+        told = self.asked[1] if self.asked and self.asked[0] is batch.x else self.teacher.tap(batch.x).embedding
+        self.asked = None
+        for side, new in zip(("student", "teacher"), self.project(out.embedding, told), strict=True):
+            bank = self.memory[side]
+            old = bank[batch.index]
+            bank[batch.index] = F.normalize(self.momentum * old + (1 - self.momentum) * new.to(old.dtype))
+        self.memory["label"][batch.index] = batch.y

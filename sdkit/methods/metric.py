@@ -1,0 +1,290 @@
+"""Learning an embedding in which images of one class lie near: for finding the same object again, not for naming it.
+
+What is deployed is the network without its classifier: its embedding of two images tells how near they are. A batch should
+hold several images of every class in it, so these methods ask the loader for that (`per_class`). All is computed in
+float32 or better.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Knob, pick
+from ..losses import distances
+from ..models.backbone import whole_precision
+from .base import Method, mixed, supervised
+
+
+def relatives(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels [B] -> which pairs are two images of one class, and which are of two classes. [B, B] bool each."""
+    same = y[:, None] == y
+    return same & ~torch.eye(len(y), dtype=torch.bool, device=y.device), ~same
+
+
+def triplet_hard(apart: Tensor, y: Tensor) -> Tensor:
+    """How much farther each image's farthest relative is than its nearest stranger. distances [B, B], labels [B] -> [B].
+
+    Hermans et al. 2017, Eq. 5, inside the brackets. -inf for an image without relatives or without strangers.
+    """
+    positive, negative = relatives(y)
+    return apart.masked_fill(~positive, -torch.inf).amax(1) - apart.masked_fill(~negative, torch.inf).amin(1)
+
+
+def triplet_weighted(apart: Tensor, y: Tensor) -> Tensor:
+    """The same of a mean relative and a mean stranger, in which far relatives and near strangers weigh more. -> [B].
+
+    Ristani and Tomasi 2018, adaptive weights: the softmax of d over the relatives, and of -d over the strangers. No gradient
+    reaches the weights.
+    """
+    seen, gap = apart.detach(), 0
+    for kept, sign in zip(relatives(y), (1, -1), strict=True):
+        weight = (sign * seen).masked_fill(~kept, -torch.inf).softmax(1)
+        gap = gap + torch.where(kept.any(1), sign * (weight.nan_to_num() * apart).sum(1), -torch.inf)
+    return gap
+
+
+def triplet_loss(gap: Tensor, margin: float, soft: bool) -> Tensor:
+    """max(0, m + gap), mean over the images that have a gap; 0 where none has. soft: ln(1 + exp(m + gap)). gaps [B] -> []."""
+    loss = F.softplus(margin + gap) if soft else (margin + gap).clamp_min(0)
+    return loss.sum() / gap.isfinite().sum().clamp_min(1)
+
+
+def multi_similarity(cosine: Tensor, y: Tensor, alpha: float, beta: float, lam: float, epsilon: float) -> Tensor:
+    """Multi-similarity loss of the pairs that its mining keeps. cosines [B, B], labels [B] -> []. Wang et al. 2019, Eq. 10-15.
+
+    A stranger is kept where it is nearer than the farthest relative, less epsilon; a relative where it is farther than the
+    nearest stranger, plus epsilon. Mean over all B images. No gradient passes through the mining.
+    """
+    positive, negative = relatives(y)
+    seen = cosine.detach()
+    farthest = seen.masked_fill(~positive, torch.inf).amin(1, keepdim=True)
+    nearest = seen.masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
+    negative, positive = negative & (seen > farthest - epsilon), positive & (seen < nearest + epsilon)
+
+    def soft_sum(x: Tensor, kept: Tensor) -> Tensor:
+        """ln(1 + sum of exp(x) over those kept), [B, B] -> [B]."""
+        return F.pad(x.masked_fill(~kept, -torch.inf), (1, 0)).logsumexp(1)  # the column of zeros is the 1
+
+    pulled = soft_sum(-alpha * (cosine - lam), positive) / alpha
+    pushed = soft_sum(beta * (cosine - lam), negative) / beta
+    return (pulled + pushed).mean()
+
+
+def contrastive(apart: Tensor, y: Tensor, margin: float) -> Tensor:
+    """Relatives come together, strangers part until they are `margin` away. distances [B, B], labels [B] -> [].
+
+    Hadsell et al. 2006, Eq. 4: half of d^2, and half of max(0, m - d)^2, each the mean over its kind of pairs (our reading:
+    the paper draws pairs; of a batch's pairs nearly all are strangers).
+    """
+    positive, negative = relatives(y)
+    pull = (apart.square() * positive).sum() / positive.sum().clamp_min(1)
+    push = ((margin - apart).clamp_min(0).square() * negative).sum() / negative.sum().clamp_min(1)
+    return (pull + push) / 2
+
+
+class Metric(Method):
+    """An embedding learned from which images are of one class; the classifier only reads it, and reaches it with no gradient.
+
+    So the term "task" is the metric loss, and accuracy stays readable.
+    """
+
+    own_task = True
+
+    def __init__(self, model: nn.Module, neck: bool, per_class: int | None) -> None:
+        super().__init__()
+        if per_class is not None and (isinstance(per_class, bool) or not isinstance(per_class, int) or per_class < 2):
+            raise ValueError(
+                f"per_class is at least 2 images, an image and a relative, or None for any batch; got {per_class!r}"
+            )
+        self.per_class = per_class
+        self.neck = nn.BatchNorm1d(model.classifier.in_features, affine=False) if neck else nn.Identity()
+
+    def of_labels(self, embedding: Tensor, y: Tensor) -> Tensor:
+        """The loss of the batch's embeddings [B, D] with labels [B] -> []."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it makes of embeddings: write of_labels()")
+
+    def metric(self, out, batch) -> Tensor:
+        """The loss of the batch; under mixup that of both labellings, by the shares."""
+        with torch.autocast(out.embedding.device.type, enabled=False):
+            embedding = self.neck(whole_precision(out.embedding))
+            return mixed(batch, lambda y: self.of_labels(embedding, y)).mean()
+
+    def terms(self, model, out, batch, clock):
+        reading = whole_precision(model.classifier(out.embedding.detach()))
+        return {"task": self.metric(out, batch), "readout ce": supervised(reading, batch)}
+
+
+class Triplet(Metric):
+    """Every image is nearer to its relatives than to strangers, by a margin (Hermans et al. 2017; Ristani and Tomasi 2018).
+
+    margin: what the distance to a stranger is to exceed that to a relative by. 0 only orders them; the common value is 0.3.
+    mining: "hard" takes the farthest relative and the nearest stranger; "weighted" all of both, those more. From its first,
+    random weights a network may shrink under "hard" until all images are one point (loss = margin), so it is not the default:
+    our reading, where the common practice is to start from a network trained on other images.
+    soft: ln(1 + exp(·)) for max(0, ·): the pull fades and never ends. unit: distances between embeddings of unit length.
+    neck: the loss sees the embedding standardised over the batch (BatchNorm without scale and shift), which keeps it from
+    shrinking. It belongs to training: images are found by the network's own embedding.
+    per_class: images of each class in a batch; None takes batches as they come, in which many images have no relative.
+
+    No softmax loss: the classifier reads the embedding and does not shape it. Costs B^2 D multiplications. Memory B^2 D.
+    Helps when the classes to be found are others than those in training. "triplet+rkd" learns a teacher's relations, too.
+    """
+
+    knobs = {"margin": Knob("m", 0, 2, "nearer is enough", "strangers are pushed far away")}
+
+    def __init__(
+        self,
+        model,
+        *,
+        margin: float = 0.3,
+        mining: str = "weighted",
+        soft: bool = True,
+        unit: bool = False,
+        neck: bool = True,
+        per_class: int | None = 4,
+    ) -> None:
+        super().__init__(model, neck, per_class)
+        self.margin, self.soft, self.unit = margin, soft, unit
+        self.mining = pick(mining, ("weighted", "hard"), "mining")
+
+    def of_labels(self, embedding, y):
+        apart = distances(F.normalize(embedding) if self.unit else embedding)
+        gap = triplet_hard(apart, y) if self.mining == "hard" else triplet_weighted(apart, y)
+        return triplet_loss(gap, self.margin, self.soft)
+
+
+class SoftmaxTriplet(Triplet):
+    """Cross entropy and the triplet loss on one embedding: the usual strong start in re-identification (paper 000, Table 3).
+
+    lam: weight of the triplets. 0 is vanilla training in batches of few classes; common practice, and ours, is 1.
+    margin, mining, soft, unit, neck, per_class: as of `Triplet`; the labels keep the embedding from shrinking, so no neck. Only
+    2 images of each class: a softmax over many classes learns slowly from batches of few.
+
+    Costs B^2 D multiplications. Memory B^2 D numbers.
+    Helps when there are enough images of a class to name it, and others are to be found.
+    """
+
+    own_task = False
+    knobs = Triplet.knobs | {"lam": Knob("λ", 0, 5, "the labels alone", "triplets weigh more than labels")}
+
+    def __init__(
+        self,
+        model,
+        *,
+        lam: float = 1.0,
+        margin: float = 0.3,
+        mining: str = "weighted",
+        soft: bool = True,
+        unit: bool = False,
+        neck: bool = False,
+        per_class: int | None = 2,
+    ) -> None:
+        super().__init__(model, margin=margin, mining=mining, soft=soft, unit=unit, neck=neck, per_class=per_class)
+        self.lam = lam
+
+    def terms(self, model, out, batch, clock):
+        return {"task": supervised(out.logits, batch), "triplet": self.lam * self.metric(out, batch)}
+
+
+class MultiSimilarity(Metric):
+    """Pairs weigh by how they compare with the others of their image (Wang et al. 2019, Eq. 10-15).
+
+    alpha: how sharply relatives below the threshold stand out. Near 0 all are pulled alike; the paper uses 2.
+    beta: the same of strangers above it. 1 pushes all; at 100 the nearest alone; the paper uses 50.
+    lam: the threshold, a cosine. Relatives are pulled above it, strangers pushed below. Default 0.5, as in the released code.
+    epsilon: of the mining: by how much a pair may already be in order and still count. 0 keeps only what is out of order; the
+    paper uses 0.1.
+    neck, per_class: as of `Triplet`.
+
+    No softmax loss: the classifier reads the embedding and does not shape it. Costs B^2 D multiplications. Memory B^2.
+    Helps when classes are many and fine, as birds are.
+    """
+
+    knobs = {
+        "alpha": Knob("α", 0.5, 10, "all relatives are pulled alike", "only far relatives are pulled", least=0.01),
+        "beta": Knob("β", 1, 100, "all strangers are pushed", "only the nearest stranger is pushed", least=0.01),
+        "lam": Knob("λ", 0, 1, "only strangers are to be dealt with", "relatives are to be one point", most=1),
+    }
+
+    def __init__(
+        self,
+        model,
+        *,
+        alpha: float = 2.0,
+        beta: float = 50.0,
+        lam: float = 0.5,
+        epsilon: float = 0.1,
+        neck: bool = True,
+        per_class: int | None = 4,
+    ) -> None:
+        super().__init__(model, neck, per_class)
+        if not 0 <= epsilon <= 2:
+            raise ValueError(f"epsilon is a difference of cosines, in [0, 2], got {epsilon}: 0.1 is the paper's")
+        self.alpha, self.beta, self.lam, self.epsilon = alpha, beta, lam, epsilon
+
+    def of_labels(self, embedding, y):
+        unit = F.normalize(embedding)
+        return multi_similarity(unit @ unit.mT, y, self.alpha, self.beta, self.lam, self.epsilon)
+
+
+class Contrastive(Metric):
+    """Images of one class come together, others part until they are a margin away (Hadsell et al. 2006, Eq. 4).
+
+    margin: how far apart strangers are to be. 0 pushes nobody, and all images may become one point; ours is 1.
+    unit: distances between embeddings of unit length, in [0, 2]; our reading, so that a margin means the same for any network.
+    neck, per_class: as of `Triplet`.
+
+    No softmax loss: the classifier reads the embedding and does not shape it. Costs B^2 D multiplications. Memory B^2 D.
+    Helps when all that is known of two images is whether they show the same.
+    """
+
+    knobs = {"margin": Knob("m", 0, 2, "strangers are not pushed", "strangers are pushed as far as can be")}
+
+    def __init__(self, model, *, margin: float = 1.0, unit: bool = True, neck: bool = False, per_class: int | None = 4) -> None:
+        super().__init__(model, neck, per_class)
+        self.margin, self.unit = margin, unit
+
+    def of_labels(self, embedding, y):
+        return contrastive(distances(F.normalize(embedding) if self.unit else embedding), y, self.margin)
+
+
+class Center(Method):
+    """Cross entropy, and every embedding comes near its class's centre (Wen et al. 2016, Eq. 2-5).
+
+    lam: weight of half the squared distance to the centre, mean over the batch as in the released code (the paper prints the
+    sum). 0 is vanilla training; the paper uses 0.003.
+    rate: of the centres, in [0, 1]. They are no parameters: after every step each goes this share of the way that Eq. 4 gives,
+    sum of (x - c) over its images / (1 + their number). 0 leaves them where they are; the paper uses 0.5. Our reading: they
+    start at the origin, and no gradient reaches them.
+
+    Costs no pass. Memory K D numbers.
+    Helps when classes are to be tight as well as apart, such as faces.
+    """
+
+    knobs = {"lam": Knob("λ", 0, 0.1, "labels alone", "classes are tight, and may be one")}
+
+    def __init__(self, *, lam: float = 0.003, rate: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= rate <= 1:
+            raise ValueError(f"the centres' rate lies in [0, 1], got {rate}: 0.5 is the paper's")
+        self.lam, self.rate = lam, rate
+
+    def centres(self, out) -> Tensor:
+        """Where the classes' centres are, [K, D]."""
+        if "centres" in self.memory:
+            return self.memory["centres"]
+        return whole_precision(out.embedding).new_zeros(out.logits.shape[1], out.embedding.shape[1])
+
+    def terms(self, model, out, batch, clock):
+        embedding, centres = whole_precision(out.embedding), self.centres(out)
+        away = mixed(batch, lambda y: (embedding - centres[y]).square().sum(1))
+        return {"task": supervised(out.logits, batch), "center": self.lam / 2 * away.mean()}
+
+    def remember(self, out, batch, clock):
+        """The step of Eq. 4. Of a mixture, the label of the larger part counts."""
+        centres, embedding = self.centres(out), whole_precision(out.embedding)
+        number = centres.new_zeros(len(centres), 1).index_add_(0, batch.y, embedding.new_ones(len(embedding), 1))
+        to = torch.zeros_like(centres).index_add_(0, batch.y, embedding) - number * centres
+        self.memory["centres"] = centres + self.rate * to / (1 + number)

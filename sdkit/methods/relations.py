@@ -1,0 +1,179 @@
+"""Learning the relations among a batch's images from a trained teacher: distances, angles, kernels, ranks.
+
+What is compared is B x B (or B x B x B) numbers, never the embeddings themselves: the teacher's may have any size, and it
+may know other classes. Public code reads the embedding that the classifier reads, and so do these. All is computed in
+float32 or better: a difference of near embeddings has few digits.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import permutations
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Knob, pick
+from ..losses import (
+    angles,
+    bilinear_kernel,
+    distances,
+    kernel_gap,
+    list_log_likelihood,
+    rank_scores,
+    relation_gap,
+    relative_distances,
+    taylor_kernel,
+)
+from ..models.backbone import whole_precision
+from .base import Frozen, Method, supervised
+from .sfr_teacher import last_stages
+
+LONGEST = 6
+"""Of a list whose every order is looked at: 720 of them."""
+
+
+class Relational(Method):
+    """The labels, and relations among the batch's embeddings that a frozen teacher has too."""
+
+    def __init__(self, model: nn.Module, teacher: nn.Module) -> None:
+        super().__init__()
+        last_stages(model, teacher, 1)
+        self.teacher = Frozen(teacher)
+
+    def relations(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+        """What the embeddings' relations differ by, as weighted terms. [B, D], [B, E] -> []."""
+        raise NotImplementedError
+
+    def task(self, model, out, batch) -> Tensor:
+        """The term against the labels."""
+        return supervised(out.logits, batch)
+
+    def terms(self, model, out, batch, clock):
+        taught = self.teacher.tap(batch.x).embedding
+        with torch.autocast(taught.device.type, enabled=False):
+            relations = self.relations(whole_precision(out.embedding), whole_precision(taught))
+        return {"task": self.task(model, out, batch)} | relations
+
+
+class RKD(Relational):
+    """Distances and angles among a batch's images are the teacher's (Park et al. 2019, Sec. 3.2).
+
+    distance: weight of the distances, which are divided by their mean. 0 leaves the angles alone. angle: weight of the cosines
+    at every corner of every triplet. 0 leaves the distances alone. The paper uses 25 and 50 for classification (the default)
+    and, for metric learning, 1 and 2.
+    task: False is "without the task loss": the embedding learns from the relations alone, and the labels reach nothing but the
+    classifier that reads it, so that accuracy stays readable.
+
+    Self-distillation in metric learning is this method with a teacher of the same network: teacher=Experiment(...) with the
+    same model. The published code takes means over all B^2 pairs and B^3 triplets where the paper prints sums; the weights
+    belong to the means. One image has no distance, and two have no relative distance and no angle: their terms are 0.
+    Costs the teacher's pass and, for the angles, B^3 D multiplications. Memory B^2 D and B^3 numbers.
+    Helps when the teacher's embedding has another size, and when embeddings are wanted for retrieval.
+    """
+
+    knobs = {
+        "distance": Knob("λ_D", 0, 100, "distances are ignored", "distances weigh more than labels"),
+        "angle": Knob("λ_A", 0, 200, "angles are ignored", "angles weigh more than labels"),
+    }
+
+    def __init__(self, model, *, teacher: nn.Module, distance: float = 25.0, angle: float = 50.0, task: bool = True) -> None:
+        super().__init__(model, teacher)
+        self.distance, self.angle, self.with_task = distance, angle, task
+
+    def relations(self, student, teacher):
+        return {
+            "distance": self.distance * relation_gap(relative_distances(student), relative_distances(teacher)),
+            "angle": self.angle * relation_gap(angles(student), angles(teacher)),
+        }
+
+    def task(self, model, out, batch):
+        logits = out.logits if self.with_task else whole_precision(model.classifier(out.embedding.detach()))
+        return supervised(logits, batch)
+
+
+class CC(Relational):
+    """Correlation congruence (Peng et al. 2019, Sec. 3.2 and 3.3): the batch's kernel matrix is the teacher's.
+
+    beta: weight of the mean squared difference of the matrices. 0 is vanilla training. Default: 0.02, as in public
+    collections, is hardly felt: the mean squared difference is about a hundredth at first. A hundred weighs as labels do.
+    gamma: of the Gaussian kernel exp(-γ |x - y|^2) between unit vectors, which is expanded to second order around orthogonal
+    ones. 0 sees no difference at all; the paper uses 0.4. kernel: "rbf" or "bilinear", the cosine itself.
+    The paper trains it beside soft targets: that is "kd+cc". A batch of one image has one entry, 1: its term is 0.
+
+    Costs the teacher's pass and B^2 D multiplications. Memory B^2 numbers.
+    Helps when classes overlap: the teacher says how much.
+    """
+
+    knobs = {
+        "beta": Knob("β", 0, 100, "the teacher is ignored", "the teacher's kernel weighs about as much as labels"),
+        "gamma": Knob("γ", 0.1, 2, "nearly every pair is alike", "only near pairs are alike"),
+    }
+
+    def __init__(self, model, *, teacher: nn.Module, beta: float = 0.02, gamma: float = 0.4, kernel: str = "rbf") -> None:
+        super().__init__(model, teacher)
+        self.beta, self.gamma, self.kernel = beta, gamma, pick(kernel, ("rbf", "bilinear"), "kernel")
+
+    def relations(self, student, teacher):
+        matrices = [
+            bilinear_kernel(e) if self.kernel == "bilinear" else taylor_kernel(e, self.gamma) for e in (student, teacher)
+        ]
+        return {"cc": self.beta * kernel_gap(*matrices)}
+
+
+class DarkRank(Relational):
+    """An image's nearest neighbours come in the teacher's order (Chen et al. 2018).
+
+    An order's likelihood is Plackett and Luce's, with the score -α d^β of a neighbour at distance d. Hard (the default)
+    minimises -log of the likelihood of the teacher's order, which is ListMLE; soft minimises the KL divergence over all
+    orders of the list.
+    alpha: 0 makes every order as likely; at 10 near neighbours alone decide. beta: at 1 the score falls as the distance does;
+    at 5 only what is far away is told apart. The paper uses 3 and 3. lam: weight. 0 is vanilla training; ours is 1.
+    length: neighbours in a list, the teacher's nearest first; 4 as RKD's authors have it. Our reading: embeddings have unit
+    length, or else their size would decide how sure an order is. A batch with fewer other images has shorter lists; of two
+    images there is one order, and the term is 0.
+
+    Costs the teacher's pass and B^2 D multiplications; soft adds length! orders an image. Memory B^2 numbers.
+    Helps when embeddings are wanted for retrieval.
+    """
+
+    knobs = {
+        "alpha": Knob("α", 0.5, 10, "all orders are nearly as likely", "one order is nearly certain"),
+        "beta": Knob("β", 1, 5, "the score falls as the distance", "only far neighbours are told apart", least=1),
+        "lam": Knob("λ", 0, 5, "the teacher is ignored", "ranks weigh more than labels"),
+    }
+
+    def __init__(
+        self,
+        model,
+        *,
+        teacher: nn.Module,
+        alpha: float = 3.0,
+        beta: float = 3.0,
+        lam: float = 1.0,
+        length: int = 4,
+        soft: bool = False,
+    ) -> None:
+        super().__init__(model, teacher)
+        if length < 2 or (soft and length > LONGEST):
+            raise ValueError(
+                f"a list has at least 2 neighbours and, if soft, {LONGEST} at most (its orders are counted out), got {length}"
+            )
+        self.alpha, self.beta, self.lam, self.length, self.soft = alpha, beta, lam, int(length), soft
+
+    def relations(self, student, teacher):
+        said, told = (rank_scores(distances(nn.functional.normalize(e)), self.alpha, self.beta) for e in (student, teacher))
+        itself = torch.eye(len(told), dtype=torch.bool, device=told.device)
+        nearest = told.masked_fill(itself, -torch.inf).topk(min(self.length, len(told) - 1), dim=1).indices  # [B, L]
+        said, told = said.gather(1, nearest), told.gather(1, nearest)
+        if not self.soft:
+            return {"rank": -self.lam * list_log_likelihood(said).mean()}
+        every = orders(nearest.shape[1], nearest.device)
+        said, told = (list_log_likelihood(z[:, every]) for z in (said, told))  # [B, L!]
+        return {"rank": self.lam * nn.functional.kl_div(said, told, reduction="batchmean", log_target=True)}
+
+
+@cache
+def orders(length: int, device: torch.device) -> Tensor:
+    """Every order of a list, [L!, L]."""
+    return torch.tensor(list(permutations(range(length))), dtype=torch.long, device=device)
