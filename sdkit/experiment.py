@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import count, product
@@ -21,8 +21,8 @@ from .core import Clock, home, pick
 from .data import DATASETS, Data
 from .methods import METHODS, Exit, Method, Together
 from .models import MODELS, Backbone
-from .runs import Run
-from .train import RECIPES, Epoch, Recipe, Training, device, recipe_name
+from .runs import Run, kept_state
+from .train import RECIPES, Diverged, Epoch, Recipe, Training, device, recipe_name
 
 SEEDED = threading.Lock()
 """Held while the global random generator is seeded: trainings may start in several threads."""
@@ -40,6 +40,7 @@ class Experiment:
     network, dataset: options of the network and the data set, such as `{"width": 8}` and `{"train_size": 5000}`.
     recipe: "smoke", "quick", "lab", "paper" or a Recipe of your own.
     teacher: for methods that learn from a trained network, the experiment that trains it.
+    turned: knobs turned while it trains, by the epochs that end before: `{4: {"beta": 3.0}}`; 4.5 is amid the fifth epoch.
     """
 
     method: str = "vanilla"
@@ -51,6 +52,7 @@ class Experiment:
     dataset: dict[str, Any] = field(default_factory=dict)
     teacher: Experiment | None = None
     seed: int = 0
+    turned: dict[float, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part in self.parts:
@@ -66,6 +68,7 @@ class Experiment:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"the seed is a whole number from 0, got {self.seed!r}")
         object.__setattr__(self, "knobs", self._spelled_out())
+        object.__setattr__(self, "turned", self._planned())
         needs = [p for p in self.parts if "teacher" in inspect.signature(METHODS[p]).parameters]
         if needs and self.teacher is None:
             raise ValueError(f"{needs[0]} learns from a trained network: say which, teacher=Experiment(model=...)")
@@ -82,9 +85,35 @@ class Experiment:
 
     def _spelled_out(self) -> dict[str, Any]:
         """Every argument of the method, defaults included; of several methods each as "method.argument"."""
-        known = {f"{p}.{k}" if len(self.parts) > 1 else k: v for p in self.parts for k, v in _options(METHODS[p]).items()}
+        known = self._defaults()
+        return known | self._in_full(self.knobs, known)
+
+    def _defaults(self) -> dict[str, Any]:
+        """The methods' own arguments, by their full names."""
+        return {f"{p}.{k}" if len(self.parts) > 1 else k: v for p in self.parts for k, v in _options(METHODS[p]).items()}
+
+    def _planned(self) -> dict[float, dict[str, float]]:
+        """`turned` in the order of time, knobs by their full names. A turn to what a knob is already is left out."""
+        known = {
+            k: v for k, v in self.knobs.items() if k.rpartition(".")[2] in METHODS[k.rpartition(".")[0] or self.method].knobs
+        }
+        now, out = dict(known), {}
+        for when, knobs in sorted((float(when), knobs) for when, knobs in self.turned.items()):
+            if not 0 < when < self.recipe.epochs:
+                raise ValueError(
+                    f"knobs turn between the start and the end of {self.recipe.epochs} epochs, got {when:g}: "
+                    "what holds from the start is said in knobs"
+                )
+            moved = {k: v for k, v in self._in_full(knobs, known).items() if v != now[k]}
+            now |= moved
+            if moved:
+                out[int(when) if when.is_integer() else when] = moved
+        return out
+
+    def _in_full(self, knobs: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+        """Knobs by their names among the `known` ones, each checked."""
         given = {}
-        for name, value in self.knobs.items():
+        for name, value in knobs.items():
             fits = [k for k in known if k == name or k.partition(".")[2] == name]
             if len(fits) > 1:
                 raise KeyError(f"{name} is a knob of several of {self.method}: say {' or '.join(fits)}")
@@ -93,7 +122,7 @@ class Experiment:
             kind = METHODS[part or self.method]
             as_it_is = knob not in kind.knobs or value is known[full]  # a default may be None: the method's own choice
             given[full] = value if as_it_is else kind.knobs[knob].check(knob, value)
-        return known | given
+        return given
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -106,11 +135,11 @@ class Experiment:
             "seed": self.seed,
             "recipe": asdict(self.recipe),
             "knobs": self.knobs,
-            "network": _options(MODELS[self.model]) | self.network,
+            "network": {k: v for k, v in (_options(MODELS[self.model]) | self.network).items() if _counts(k, v)},
             "dataset": {k: v for k, v in (_options(DATASETS[self.data], PLACES) | self.dataset).items() if _counts(k, v)},
             "teacher": self.teacher.asked if self.teacher else None,
         }
-        return _plain(plain)
+        return _plain(plain | ({"turned": self.turned} if self.turned else {}))
 
     @cached_property
     def key(self) -> str:
@@ -124,8 +153,8 @@ class Experiment:
 
     def __str__(self) -> str:
         """The line of code that makes it, defaults left out."""
-        defaults = {k: v for p in self.parts for k, v in _options(METHODS[p]).items()}
-        knobs = {k: v for k, v in self.knobs.items() if defaults.get(k.rpartition(".")[2]) != v}
+        defaults = self._defaults()
+        knobs = {k: v for k, v in self.knobs.items() if defaults[k] != v}
         name = recipe_name(self.recipe)
         said = {
             "method": self.method,
@@ -137,8 +166,9 @@ class Experiment:
             "dataset": self.dataset,
             "teacher": self.teacher,
             "seed": self.seed,
+            "turned": self.turned,
         }
-        blank = {"recipe": "quick", "knobs": {}, "network": {}, "dataset": {}, "teacher": None, "seed": 0}
+        blank = {"recipe": "quick", "knobs": {}, "network": {}, "dataset": {}, "teacher": None, "seed": 0, "turned": {}}
         spoken = [f"{k}={v!s}" if k == "teacher" else f"{k}={v!r}" for k, v in said.items() if v != blank.get(k)]
         return f"Experiment({', '.join(spoken)})"
 
@@ -167,11 +197,31 @@ class Experiment:
         """Everything assembled on the device, before its first step."""
         model, method, data = self.build()
         torch.manual_seed(self.seed)
-        return Training(model, method, data, self.recipe, seed=self.seed)
+        training = Training(model, method, data, self.recipe, seed=self.seed)
+        training.turned = self.turned
+        return training
 
     def walk(self) -> Iterator[Clock | Epoch]:
-        """Trains and records, yielding a Clock after every step and an Epoch after every epoch; nothing where it is done."""
-        return self.record.follow(self.asked, self.training)
+        """Trains and records, yielding a Clock after every step and an Epoch after every epoch; nothing where it is done.
+
+        What a panel has kept of the same training is not trained again.
+        """
+        return self.record.follow(self.asked, self.training, start=kept_state(self.asked, self.recipe.epochs))
+
+    def fork(self, epochs: float, knobs: dict[str, float]) -> Experiment:
+        """The same training with other knobs after so many epochs: what was planned for later is dropped."""
+        before = {when: turned for when, turned in self.turned.items() if when < epochs}
+        return replace(self, turned=before | {epochs: knobs})
+
+    def as_turned(self, history: Iterable[Epoch], steps_per_epoch: int) -> Experiment:
+        """The experiment that repeats a training of this one whose knobs were turned by hand, step for step."""
+        start, plan = {}, {}
+        for t in (t for e in history for t in e.turned):
+            when = t["step"] / steps_per_epoch
+            short = round(when, 4)
+            place = plan.setdefault(short if round(short * steps_per_epoch) == t["step"] else when, {})
+            (place if t["step"] else start)[t["knob"]] = t["after"]
+        return replace(self, knobs=self.knobs | start, turned={when: knobs for when, knobs in plan.items() if knobs})
 
     def run(self, progress: bool = True) -> Trained:
         """The recorded run: trained now, continued after a crash, or found again."""
@@ -208,10 +258,13 @@ def pocket(base: Experiment, **options: Any) -> Experiment:
 
 
 class Trained:
-    """A finished run with its network. What figures and analyses start from."""
+    """A finished run with its network. What figures and analyses start from.
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment, self.run = experiment, experiment.record
+    run: a panel's, where the experiment only repeats it; else the experiment's own.
+    """
+
+    def __init__(self, experiment: Experiment, run: Run | None = None) -> None:
+        self.experiment, self.run = experiment, run or experiment.record
         self.history = self.run.history()
 
     @cached_property
@@ -306,12 +359,12 @@ HANDED_IN = ("model", "teacher", "train_size", "num_classes")
 PLACES = ("root", "download")
 """Options of data sets that say where the images lie, and so do not change a run."""
 
-LATER = ("distort", "cutout")
-"""Options of data sets younger than the first recorded runs: switched off they are left out, so that those are still found."""
+LATER = ("distort", "cutout", "mixup", "pretrained")
+"""Options of data sets and networks younger than the first recorded runs: switched off they are left out of a run's name."""
 
 
 def _counts(option: str, value: Any) -> bool:
-    """Whether an option of a data set is part of what makes a run."""
+    """Whether an option of a data set or a network is part of what makes a run."""
     return option not in PLACES and not (option in LATER and not value)
 
 
@@ -391,29 +444,78 @@ def by_knob(runs_of: Iterable[Trained], knob: str) -> dict[Any, list[float]]:
     return grouped
 
 
-def run_all(experiments: Iterable[Experiment], jobs: int = 1, progress: bool = True) -> list[Trained]:
+def run_all(
+    experiments: Iterable[Experiment] | Mapping[str, Experiment],
+    jobs: int | None = None,
+    progress: bool = True,
+    diverged: bool = False,
+) -> list[Trained] | dict[str, Trained]:
     """Runs independent experiments, `jobs` at a time through joblib, each once. Finished ones are found again.
 
+    A dict gives a dict. jobs: None is one per core on a CPU, where two small trainings side by side take little longer than
+    one, and 1 on a card. diverged: whether a run that diverges is kept as what it is; else it raises.
     Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
     """
+    if isinstance(experiments, Mapping):
+        return dict(zip(experiments, run_all(experiments.values(), jobs, progress, diverged), strict=True))
     experiments = list(experiments)
-    waiting = [e for e in dict.fromkeys(experiments) if e.record.status != "done"]
+    ended, borne = (("done", "diverged"), (Diverged,)) if diverged else (("done",), ())
+    needed = [e for asked in experiments for e in _taught_by(asked)]  # teachers first: whoever needs one waits for its record
+    waiting = [e for e in dict.fromkeys([*needed, *experiments]) if e.record.status not in ended]
+    if jobs is None:
+        jobs = min(torch.get_num_threads(), 8) if device().type == "cpu" else 1
     if jobs == 1 or len(waiting) < 2:
         for e in waiting:
-            e.run(progress)
+            with contextlib.suppress(*borne):
+                e.run(progress)
     else:
         from joblib import Parallel, delayed
-        from tqdm import tqdm
 
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(_train)(e, torch.get_num_threads() // jobs, str(home())) for e in waiting
+            delayed(_train)(e, torch.get_num_threads() // jobs, str(home()), borne) for e in waiting
         )
-        for _ in tqdm(work, total=len(waiting), unit="run", file=_bars(), disable=not progress):
-            pass
+        with _counted(waiting) if progress else contextlib.nullcontext():
+            for _ in work:
+                pass
     return [Trained(e) for e in experiments]
 
 
-def _train(experiment: Experiment, threads: int, where: str) -> None:
+def _taught_by(experiment: Experiment) -> list[Experiment]:
+    """Its teacher, and the teacher's teachers before that."""
+    teacher = experiment.teacher
+    return [] if teacher is None else [*_taught_by(teacher), teacher]
+
+
+@contextlib.contextmanager
+def _counted(experiments: list[Experiment]) -> Iterator[None]:
+    """Within, a bar of the epochs that other processes record for these experiments."""
+    from tqdm import tqdm
+
+    ended = threading.Event()
+    bar = tqdm(
+        total=sum(e.recipe.epochs for e in experiments), unit="epoch", desc=f"{len(experiments)} runs", file=_bars(),
+        dynamic_ncols=True,
+    )  # fmt: skip
+
+    def count_epochs() -> None:
+        last = False
+        while not last:
+            last = ended.wait(1.0)
+            bar.update(sum(len(e.record.history()) for e in experiments) - bar.n)
+
+    counter = threading.Thread(target=count_epochs, daemon=True)
+    counter.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        counter.join()
+        bar.close()
+
+
+def _train(experiment: Experiment, threads: int, where: str, borne: tuple[type[Exception], ...]) -> None:
     os.environ["SDKIT_HOME"] = where  # a worker may be older than the caller's
     torch.set_num_threads(max(threads, 1))
-    experiment.run(progress=False)
+    for e in (*_taught_by(experiment), experiment):
+        with contextlib.suppress(*borne):
+            e.run(progress=False)

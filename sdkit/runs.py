@@ -6,8 +6,8 @@
                       checkpoint.pt     while training: all that the next epoch depends on
                       weights.safetensors   when done: "model.*" and "method.*"
 
-Every file is replaced atomically, and the checkpoint is written last: whatever moment a process dies at, the folder
-holds a whole number of epochs.
+Every file is replaced atomically, and the checkpoint is written last: whatever moment a process dies at, what it holds is
+a whole number of epochs.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .core import Clock, home
-from .train import Diverged, Epoch, Training
+from .train import Diverged, Epoch, Recipe, Training, recipe_name
 
 
 def key_of(asked: dict[str, Any]) -> str:
@@ -136,9 +139,19 @@ class Run:
 
     # writing
 
-    def follow(self, asked: dict[str, Any], build: Callable[[], Training]) -> Iterator[Clock | Epoch]:
+    def follow(
+        self,
+        asked: dict[str, Any],
+        build: Callable[[], Training],
+        spare: float | None = None,
+        start: Path | None = None,
+        keep: bool = False,
+    ) -> Iterator[Clock | Epoch]:
         """Trains what `build` returns and records it, from the last checkpoint where there is one. Yields what it yields.
 
+        spare: seconds of training that a crash may cost; 0 writes a checkpoint after every epoch. Default: SPARE.
+        start: a state of the same training that another run kept, to go on from where this run has none of its own.
+        keep: whether every epoch's state is kept for forks, as long as there is room for it.
         Waits while another living process records the same run, then reads what that one left.
         """
         with self._alone():
@@ -152,15 +165,21 @@ class Run:
                 history = saved["history"]
             else:
                 write_json(self.folder / "experiment.json", {"asked": asked, "about": self._about(training)})
+                history = self._inherit(start, training) if start else []
             self._write_history("training", history)
+            spare, saved = SPARE if spare is None else spare, time.monotonic()
             try:
                 for event in training.walk():
                     if isinstance(event, Epoch):
                         history.append(event.record())
                         self._write_outputs(event)
                         self._write_history("training", history)
-                        with replacing(checkpoint) as temporary:
-                            torch.save({"key": self.key, "training": training.state_dict(), "history": history}, temporary)
+                        if keep or time.monotonic() - saved >= spare:
+                            with replacing(checkpoint) as temporary:
+                                torch.save({"key": self.key, "training": training.state_dict(), "history": history}, temporary)
+                            saved = time.monotonic()
+                        if keep:
+                            self._keep(len(history))
                     yield event
             except Diverged as error:
                 self._write_history("diverged", [*history, error.epoch.record()])
@@ -169,6 +188,40 @@ class Run:
             self._write_weights(training)
             self._write_history("done", history)
             checkpoint.unlink(missing_ok=True)
+
+    def kept(self, epochs: int) -> Path:
+        """Where its state after so many epochs is kept, if it is."""
+        return self.folder / "epochs" / f"{epochs:04d}.pt"
+
+    def _keep(self, epochs: int) -> None:
+        """Keeps the checkpoint under a second name. Beyond `ROOM` the oldest kept states of all runs go."""
+        place = self.kept(epochs)
+        place.parent.mkdir(exist_ok=True)
+        place.unlink(missing_ok=True)
+        try:
+            os.link(self.folder / "checkpoint.pt", place)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(self.folder / "checkpoint.pt", place)
+        with contextlib.suppress(FileNotFoundError):  # another run's training makes room at this very moment
+            room, files = ROOM, [(f.stat(), f) for f in self.folder.parent.glob("*/epochs/*.pt")]
+            for about, file in sorted(files, key=lambda pair: pair[0].st_mtime, reverse=True):
+                room -= about.st_size
+                if room < 0 and file != place:
+                    file.unlink()
+
+    def _inherit(self, state: Path, training: Training) -> list[dict[str, Any]]:
+        """Puts the training where another run's kept state was. -> the history until there; none where it is gone."""
+        try:
+            saved = torch.load(state, map_location="cpu", weights_only=True)
+        except FileNotFoundError:  # room was made for newer ones: the epochs are trained again, to the same bits
+            return []
+        training.load_state_dict(saved["training"])
+        for epoch in range(len(saved["history"])):
+            outputs = state.parents[1] / "outputs" / f"{epoch:04d}.npy"
+            if outputs.exists():
+                with replacing(self.folder / "outputs" / outputs.name) as temporary:
+                    shutil.copyfile(outputs, temporary)
+        return saved["history"]
 
     def _checkpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
         path = self.folder / "checkpoint.pt"
@@ -216,6 +269,7 @@ class Run:
             "device": card or f"CPU, {torch.get_num_threads()} threads",
             "machine": platform.platform(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+            "steps per epoch": len(training.loader),
         }
 
     @contextlib.contextmanager
@@ -234,8 +288,42 @@ class Run:
                 HELD.discard(self.key)
 
 
+SPARE = 5.0
+"""Seconds of training that a crash may cost: a run of a few seconds writes no checkpoint at all."""
+
 HELD: set[str] = set()
 """The runs that this process is training."""
+
+ROOM = 300_000_000
+"""Bytes that the kept states of all runs may take together."""
+
+
+def turns(planned: dict[Any, dict[str, float]], steps_per_epoch: int) -> list[tuple[int, str, float]]:
+    """A plan, knobs by the epochs before they are turned, as (step, knob, value), in order."""
+    return sorted(
+        (round(float(when) * steps_per_epoch), knob, float(value))
+        for when, knobs in planned.items()
+        for knob, value in knobs.items()
+    )
+
+
+def kept_state(asked: dict[str, Any], upto: float) -> Path | None:
+    """The latest state, after `upto` epochs at most, that any run kept of the training that is asked for."""
+    best: tuple[int, Path | None] = 0, None
+    plain = {k: v for k, v in asked.items() if k != "turned"}
+    for folder in {f.parents[1] for f in root().glob("*/epochs/*.pt")}:
+        run = Run(folder)
+        steps = run.about.get("steps per epoch")
+        if steps is None or {k: v for k, v in run.asked.items() if k != "turned"} != plain:
+            continue
+        wanted = turns(asked.get("turned", {}), steps)
+        done = sorted((t["step"], t["knob"], t["after"]) for e in run.history() for t in e.turned)
+        for file in (folder / "epochs").glob("*.pt"):
+            epochs = int(file.stem)
+            same = [t for t in wanted if t[0] < epochs * steps] == [t for t in done if t[0] < epochs * steps]
+            if same and best[0] < epochs <= upto:
+                best = epochs, file
+    return best[1]
 
 
 def all_runs() -> list[Run]:
@@ -252,3 +340,230 @@ def find(start: str) -> Run:
         said = "several runs begin" if matches else "no run begins"
         raise FileNotFoundError(f"{said} with {start!r} in {root()}: the newest are {known}")
     return matches[0]
+
+
+# runs as a table
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One run as the row of a table. `settings` and `measured` share no column; what a run has not is missing."""
+
+    run: Run
+    status: str  # "new", "training", "done", "diverged" or "damaged"
+    settings: dict[str, Any]  # "method", "model", "data", "recipe", "seed", "knobs.alpha", "recipe.lr", "network.width", ...
+    measured: dict[str, float]  # "accuracy.final", "best.final", "validation.final", "loss", "seconds", "parameters", ...
+    wrong: str = ""  # of a damaged run: what is wrong, and the mend
+
+    def __getitem__(self, column: str) -> Any:
+        """The value in a column, None where the run has none."""
+        return self.settings.get(column, self.measured.get(column))
+
+
+READ: dict[Path, tuple[tuple[int, ...], Record]] = {}
+"""What `records` has read, under the times and sizes of the files it was read from."""
+
+
+def records(where: Path | None = None) -> list[Record]:
+    """Every run in a folder as a row, the newest last; where None, of `root()`. Only files that changed are read again."""
+    where = Path(where) if where else root()
+    found = []
+    for folder in where.iterdir() if where.is_dir() else ():
+        stamps = [_stamp(folder / name) for name in ("experiment.json", "history.json", "weights.safetensors")]
+        if any(stamps[0]):
+            stamp = tuple(n for pair in stamps for n in pair)
+            if folder not in READ or READ[folder][0] != stamp:
+                READ[folder] = stamp, _row(Run(folder))
+            found.append((stamp[0], READ[folder][1]))
+    return [record for _, record in sorted(found, key=lambda pair: (pair[0], pair[1].run.key))]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+    except OSError:  # absent, or replaced just now
+        return 0, 0
+    return about.st_mtime_ns, about.st_size
+
+
+def _row(run: Run) -> Record:
+    """A run as a row. Whatever is wrong with it becomes the row's last word: one bad folder hides no other."""
+    try:
+        asked, kept = run.asked, run._read("history.json", {"status": "new", "epochs": []})
+        settings = _settings(asked) | {"steered": any(e["turned"] for e in kept["epochs"])}
+        return Record(run, kept["status"], settings, _measured(kept["epochs"]) | _weighed(run.folder / "weights.safetensors"))
+    except Damaged as error:
+        return Record(run, "damaged", {}, {}, str(error))
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        wrong = f"{run.folder} does not hold what sdkit writes ({said}): delete the folder and run the experiment again"
+        return Record(run, "damaged", {}, {}, wrong)
+
+
+def _settings(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked in one level. The recipe stands by its name beside its numbers, a teacher by its network and key."""
+    teacher, recipe = asked.get("teacher"), asked["recipe"]
+    out = {name: asked[name] for name in ("method", "model", "data")}
+    out["recipe"] = recipe_name(Recipe(**recipe))
+    out["seed"] = asked["seed"]
+    out["teacher"] = f"{teacher['model']} {key_of(teacher)}" if teacher else None
+    for part, values in (
+        ("knobs", asked["knobs"]),
+        ("recipe", recipe),
+        ("network", asked["network"]),
+        ("dataset", asked["dataset"]),
+    ):
+        out |= {f"{part}.{name}": tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    rest = {k: v for k, v in asked.items() if k not in {"format", "knobs", "network", "dataset", *out}}
+    return out | {k: json.dumps(v, ensure_ascii=False) for k, v in rest.items()}
+
+
+def _measured(epochs: list[dict[str, Any]]) -> dict[str, float]:
+    """What the epochs left: the last one's numbers, the best accuracy (chosen on the test set), the time of all."""
+    if not epochs:
+        return {}
+    last = epochs[-1]
+    out: dict[str, float | None] = {f"accuracy.{name}": v for name, v in last["accuracy"].items()}
+    best = [e["accuracy"].get("final") for e in epochs]
+    out["best.final"] = max((v for v in best if v is not None), default=None)
+    out |= {f"validation.{name}": v for name, v in last["validation"].items()}
+    out |= {"train_accuracy": last["train_accuracy"], "loss": last["loss"]}
+    out |= {f"terms.{name}": v for name, v in last["terms"].items()}
+    seconds = sum(e["seconds"] for e in epochs)
+    out |= {"seconds": seconds, "seconds per epoch": seconds / len(epochs), "epochs": float(len(epochs))}
+    return {name: v for name, v in out.items() if v is not None}
+
+
+def _weighed(path: Path) -> dict[str, float]:
+    """The parameters of the network and of the method's own parts, counted in the header of the weights file."""
+    if not path.exists():
+        return {}
+    with open(path, "rb") as f:
+        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+    counts = {"model": 0, "method": 0}
+    for name, tensor in header.items():
+        part, _, rest = name.partition(".")
+        if part in counts and not rest.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            counts[part] += math.prod(tensor["shape"])
+    return {"parameters": float(counts["model"]), "scaffolding": float(counts["method"])}
+
+
+def columns(table: Iterable[Record]) -> list[str]:
+    """Every column in which some run has a value: settings first."""
+    table = list(table)
+    settings = dict.fromkeys(name for r in table for name, v in r.settings.items() if v is not None)
+    return list(settings | dict.fromkeys(name for r in table for name in r.measured))
+
+
+def select(table: Iterable[Record], complete: bool = False, **settings: Any) -> list[Record]:
+    """The runs with these settings, such as method="drg"; complete: of those that ended well alone."""
+    return [
+        r for r in table if (r.status == "done" or not complete) and all(r.settings.get(k) == v for k, v in settings.items())
+    ]
+
+
+def varied(table: Iterable[Record], start: str = "") -> set[str]:
+    """The settings that begin with `start` and differ between runs of one method."""
+    seen: dict[str, set[Any]] = {}
+    for r in table:
+        for name, value in r.settings.items():
+            if name.startswith(start):
+                seen.setdefault(name, set()).add((r["method"], value))
+    return {n for n, pairs in seen.items() if len(pairs) > len({method for method, _ in pairs})}
+
+
+class Points(NamedTuple):
+    """Runs as points of a plane. A value is a number or a name; y is NaN where a run diverged before it had one."""
+
+    keys: list[str]
+    x: list[Any]
+    y: list[Any]
+    colour: list[Any]  # None where the run has no value
+    status: list[str]
+    columns: tuple[str, str, str]  # of x, y and colour; colour may be ""
+    means: list[tuple[list[Any], list[float], Any]]  # x, the mean of y over the seeds, colour: of runs alike in all the rest
+
+    def in_order(self) -> list[str]:
+        """The keys from left to right, names by the alphabet; at one x from low to high, diverged ones last."""
+        rows = zip(self.keys, self.x, self.y, strict=True)
+        return [key for key, *_ in sorted(rows, key=lambda row: (_rank(row[1]), _rank(row[2]), row[0]))]
+
+
+def points(table: Iterable[Record], x: str, y: str, colour: str = "") -> Points:
+    """The runs that have both columns, and the diverged ones that have x."""
+    kept = [r for r in table if r[x] is not None and (r[y] is not None or r.status == "diverged")]
+    values = [[_plain(r[name]) if name else None for r in kept] for name in (x, y, colour)]
+    values[1] = [math.nan if v is None else v for v in values[1]]
+    return Points([r.run.key for r in kept], *values, [r.status for r in kept], (x, y, colour), _means(kept, x, y, colour))
+
+
+def _means(table: Sequence[Record], x: str, y: str, colour: str) -> list[tuple[list[Any], list[float], Any]]:
+    """Done runs that differ only in the seed and, where x is a number, in x: the mean of y over the seeds at every x."""
+    if x == "seed" or any(x not in r.settings for r in table) or any(isinstance(_plain(r[y]), str) for r in table):
+        return []
+    number = all(not isinstance(_plain(r[x]), str) for r in table)
+    free = {"seed", x, *(["recipe"] if x.startswith("recipe.") else [])} if number else {"seed"}
+    alike: dict[tuple, dict[Any, list[Record]]] = {}
+    for r in table:
+        if r.status == "done":
+            rest = tuple(sorted((k, repr(v)) for k, v in r.settings.items() if k not in free))
+            alike.setdefault(rest, {}).setdefault(_plain(r[x]), []).append(r)
+    out = []
+    for group in alike.values():
+        if len(group) > 1 or any(len(runs) > 1 for runs in group.values()):
+            at = sorted(group)
+            means = [sum(r[y] for r in group[v]) / len(group[v]) for v in at]
+            shown = {_plain(r[colour]) for runs in group.values() for r in runs} if colour else {None}
+            out.append((at, means, shown.pop() if len(shown) == 1 else None))
+    return out
+
+
+def _plain(value: Any) -> Any:
+    """A value for an axis: a number, a name or None."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value) or "none"
+    return value
+
+
+SWEPT = ("knobs.", "seed")
+
+
+def swept(table: Iterable[Record], around: Record) -> tuple[list[Record], dict[str, list[Any]]]:
+    """The recorded sweep that a run belongs to -> its runs, and the values that were run of every knob that varies in it.
+
+    A sweep is what differs from `around` in knobs and in the seed alone.
+    """
+
+    def rest(r: Record) -> dict[str, Any]:
+        return {k: v for k, v in r.settings.items() if not k.startswith(SWEPT)}
+
+    family = [r for r in table if r.settings and rest(r) == rest(around)]
+    values = {
+        name: {r.settings.get(name) for r in family} for start in SWEPT for name in around.settings if name.startswith(start)
+    }
+    return family, {name: _in_order(v) for name, v in values.items() if len(v) > 1}
+
+
+def _in_order(values: Iterable[Any]) -> list[Any]:
+    """Numbers by size, then names, then None."""
+    return sorted(values, key=_rank)
+
+
+def _rank(value: Any) -> tuple[int, float, str]:
+    if value is None or value != value:
+        return 2, 0.0, ""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, value, "") if number else (1, 0.0, str(value))
+
+
+def epoch_table(history: Iterable[Epoch]) -> dict[str, list[Any]]:
+    """What every epoch left, as columns of equal length; None where an epoch has no such number."""
+    history = list(history)
+    out: dict[str, list[Any]] = {"epoch": [e.epoch + 1 for e in history]}
+    out |= {name: [getattr(e, name) for e in history] for name in ("lr", "seconds", "train_accuracy", "loss")}
+    for part in ("terms", "accuracy", "validation"):
+        for name in dict.fromkeys(n for e in history for n in getattr(e, part)):
+            out[f"{part}.{name}"] = [getattr(e, part).get(name) for e in history]
+    return out

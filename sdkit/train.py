@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import fast
 from .core import Clock, pick
 
 OUTPUTS_KEPT = 2000
@@ -95,7 +96,7 @@ class Epoch:
     lr: float  # at its last step
     seconds: float  # of training, without evaluation
     terms: dict[str, float] = field(default_factory=dict)  # means over the epoch; their sum is the loss
-    train_accuracy: float = math.nan  # of the final exit on the augmented batches as they came, in [0, 1]
+    train_accuracy: float = math.nan  # of the final exit on the batches as they came, in [0, 1]; of a mixture, its larger part
     accuracy: dict[str, float] = field(default_factory=dict)  # of every exit, on the test set, in [0, 1]
     validation: dict[str, float] = field(default_factory=dict)  # the same on the validation images, where some were set aside
     loss: float = math.nan  # cross entropy of the final exit on the test set
@@ -164,10 +165,23 @@ class Training:
         self.method = method.to(self.device, memory_format=torch.channels_last)
         self.data, self.recipe, self.epochs_done = data, recipe, 0
         self.settings = method.settings()  # as the last step read them
-        self.loader = data.batches(recipe.batch_size, pair=method.pair, device=self.device, seed=seed)
+        self.turned: dict[float, dict[str, float]] = {}  # knobs to turn, by the epochs before: {2.5: {"alpha": 0.3}}
+        self.turns: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
+        self.sums: dict[str, Tensor] = {}  # of the terms over the `seen` images of the present epoch
+        self.seen = 0
+        self.moved: list[dict[str, Any]] = []  # knobs turned in the present epoch, as its record will say
+        self.loader = data.batches(
+            recipe.batch_size, pair=method.pair, per_class=method.per_class, device=self.device, seed=seed
+        )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
+        how = fast.mode()
+        self.tap = fast.compiled(model.tap, type(model).__name__) if how == "compile" else model.tap
+        self.replayed = (
+            fast.Replayed(self._work, method, self.device) if how == "graphs" and self.device.type == "cuda" else None
+        )
+        rate = torch.tensor(recipe.lr, device=self.device) if self.replayed else recipe.lr  # a recorded step reads a tensor
         self.optimiser = torch.optim.SGD(
-            self.params, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
+            self.params, rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
         )
 
     def walk(self) -> Iterator[Clock | Epoch]:
@@ -177,28 +191,29 @@ class Training:
 
     def _epoch(self, epoch: int) -> Iterator[Clock | Epoch]:
         self.model.train(), self.method.train()
-        seconds, sums, hits, seen = 0.0, {}, torch.zeros((), device=self.device), 0
-        turned, began = [], time.perf_counter()
+        seconds, hits, began = 0.0, torch.zeros((), device=self.device), time.perf_counter()
+        self.sums, self.seen, self.moved = {}, 0, []
         for i, batch in enumerate(self.loader):
             clock = Clock(epoch, epoch * len(self.loader) + i, self.recipe.epochs, len(self.loader))
+            self._turn(clock)
             before, self.settings = self.settings, self.method.settings()
-            turned += [
+            self.moved += [
                 {"step": clock.step, "knob": k, "before": before[k], "after": v}
                 for k, v in self.settings.items()
                 if v != before[k]
             ]
-            terms, out = self._step(batch, clock)
+            terms, logits = self._step(batch, clock)
             for name, term in terms.items():
-                sums[name] = sums.get(name, 0) + term.detach() * len(batch.y)
-            hits += (out.logits[: len(batch.y)].argmax(1) == batch.y).sum()
-            seen += len(batch.y)
+                self.sums[name] = self.sums.get(name, 0) + term * len(batch.y)
+            hits += (logits[: len(batch.y)].argmax(1) == batch.y).sum()
+            self.seen += len(batch.y)
             seconds += time.perf_counter() - began
             yield clock
             began = time.perf_counter()
         began = time.perf_counter()
-        means = {k: float(v) / seen for k, v in sums.items()}  # the epoch's one wait for the device
+        means = {k: float(v) / self.seen for k, v in self.sums.items()}  # the epoch's one wait for the device
         seconds += time.perf_counter() - began
-        record = Epoch(epoch, self.recipe.rate(clock), seconds, means, float(hits) / seen, turned=turned)
+        record = Epoch(epoch, self.recipe.rate(clock), seconds, means, float(hits) / self.seen, turned=self.moved)
         record.accuracy, record.loss, record.outputs = evaluate(self.model, self.method, self.data, self.device)
         if len(self.data.val.y):
             record.validation, _, _ = evaluate(self.model, self.method, self.data, self.device, "val")
@@ -207,22 +222,41 @@ class Training:
             raise Diverged(record)
         yield record
 
-    def _step(self, batch, clock: Clock):
+    def _turn(self, clock: Clock) -> None:
+        """Turns the knobs that are due before a step: by the plan, then by whoever asked meanwhile."""
+        for when, knobs in self.turned.items():
+            if round(when * clock.steps_per_epoch) == clock.step:
+                for knob, value in knobs.items():
+                    setattr(self.method, knob, value)
+        while self.turns:
+            setattr(self.method, *self.turns.popitem())
+
+    def _step(self, batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+        """One step. -> its terms and the logits of its pass, detached."""
+        rate, self.first = self.recipe.rate(clock), clock.step == 0
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate(clock)
+            if self.replayed:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        return (self.replayed or self._work)(batch, clock)
+
+    def _work(self, batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+        """What a step does on the device, the learning rate apart."""
+        tap = self.tap if len(batch.y) == self.recipe.batch_size else self.model.tap  # compiled for whole batches
         with autocast(self.device):
-            out = self.model.tap(self.method.view(batch))
+            out = tap(self.method.view(batch))
             terms = self.method.terms(self.model, out, batch, clock)
             loss = sum(terms.values())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if clock.step == 0:  # fused SGD wants every momentum to begin at one step
+        if self.first:  # fused SGD wants every momentum to begin at one step
             for p in self.params:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         self.optimiser.step()
         with torch.no_grad():
             self.method.remember(out, batch, clock)
-        return terms, out
+        return {name: term.detach() for name, term in terms.items()}, out.logits.detach()
 
     def stepper(self) -> Callable[[], None]:
         """One training step a call, over and over the epoch's batches: what a benchmark times."""
@@ -266,6 +300,10 @@ class Training:
         self.method.load_state_dict(state["method"])
         self.method.memory_to(self.device)
         self.optimiser.load_state_dict(state["optimiser"])
+        if self.replayed:
+            self.replayed = fast.Replayed(self._work, self.method, self.device)  # the old one's tensors are no longer these
+            for group in self.optimiser.param_groups:
+                group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
         self.loader.load_state_dict(state["loader"])
         self.epochs_done = state["epochs done"]
         for knob, value in state["settings"].items():

@@ -16,6 +16,7 @@ EVERYTHING = {
     "data",
     "methods",
     "train",
+    "fast",
     "runs",
     "experiment",
     "analysis",
@@ -23,6 +24,7 @@ EVERYTHING = {
     "figures",
     "widgets",
     "doctor",
+    "record",
     "cli",
 }
 MAY_IMPORT = {
@@ -31,7 +33,8 @@ MAY_IMPORT = {
     "losses": set(),
     "models": {"core"},
     "data": {"core"},
-    "train": {"core"},  # the loop knows no method, no network and no data set by name
+    "fast": {"core"},
+    "train": {"core", "fast"},  # the loop knows no method, no network and no data set by name
     "analysis": {"core"},
     "methods": {"core", "losses", "models"},
     "runs": {"core", "train"},
@@ -39,7 +42,8 @@ MAY_IMPORT = {
     "doctor": {"core"},
     "experiment": {"core", "data", "models", "methods", "train", "runs", "papers"},  # the one room where all meet
     "figures": {"core", "analysis", "papers"},
-    "widgets": {"core", "methods", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone
+    "widgets": {"core", "methods", "runs", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone
+    "record": EVERYTHING - {"widgets", "cli"},  # runs plans without a browser, as the command line does
     "cli": EVERYTHING - {"widgets"},
 }
 ROOT = Path(__file__).parents[1] / "sdkit"

@@ -32,6 +32,7 @@ ALL = [*METHODS, "drg+dsr"]
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(runs, "SPARE", 0.0)  # these runs last a second: every epoch leaves a checkpoint
     return tmp_path
 
 
@@ -86,6 +87,13 @@ def test_the_line_that_an_experiment_prints_makes_it_again():
         Experiment("byot", "resnet20", "cifar100", "lab"),
     ):
         assert eval(str(e)) == e
+
+
+def test_defaults_of_joined_methods_go_without_saying():
+    joined = experiment("drg+dsr")
+    assert "knobs" not in str(joined) and joined.knobs["drg.temperature"] != joined.knobs["dsr.temperature"]
+    other = replace(joined, knobs={"dsr.temperature": joined.knobs["drg.temperature"]})
+    assert f"knobs={{'dsr.temperature': {joined.knobs['drg.temperature']!r}}}" in str(other)
 
 
 def test_what_was_recorded_is_what_the_network_says():
@@ -181,7 +189,9 @@ def test_a_knob_turned_while_training_is_written_to_the_history():
 CHILD = """
 import os, signal, sys
 from tests_child import experiment
+from sdkit import runs
 from sdkit.core import Clock
+runs.SPARE = 0.0
 for event in experiment({method!r}).walk():
     if isinstance(event, Clock) and event.step == 6:      # the middle of the second epoch
         os.kill(os.getpid(), signal.SIGKILL)
@@ -262,7 +272,7 @@ def one_sentence(error) -> bool:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"method": "dgr"}, r"no method is called 'dgr': did you mean .*'drg'.*\? known are vanilla,"),
+        ({"method": "dgr"}, r"no method is called 'dgr': did you mean .*'drg'.*\? `sdkit list` names all \d+"),
         ({"method": "drg+dsx"}, "no method is called 'dsx': did you mean 'dsr'"),
         ({"model": "resnet23"}, r"no network is called 'resnet23': did you mean 'resnet\d\d' or 'resnet\d\d'\?"),
         ({"data": "cifar"}, "no data set is called 'cifar': did you mean 'cifar10"),
@@ -317,6 +327,16 @@ def interrupted(method="dsr"):
             break
     walk.close()
     return experiment(method).record
+
+
+def test_a_run_too_short_to_spare_a_checkpoint_begins_again_and_ends_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SPARE", 60.0)
+    run = interrupted()
+    assert run.status == "training" and run.history() and not (run.folder / "checkpoint.pt").exists()
+    resumed = experiment("dsr").run(progress=False)
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "straight"))
+    straight = experiment("dsr").run(progress=False)
+    assert [e.terms for e in straight.history] == [e.terms for e in resumed.history]
 
 
 def test_a_checkpoint_cut_in_half_is_named_and_nothing_is_lost():

@@ -1,0 +1,195 @@
+"""Fewer launches a step: the launches of a whole training step recorded once and replayed (CUDA graphs), or a compiled pass.
+
+$SDKIT_FAST says which: "eager" runs every operation as it is written, "graphs" replays, "compile" hands the pass to
+torch.compile. What a run is does not depend on it, and so nor does its key.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .core import Batch, Clock, pick
+
+MODES = ("eager", "compile", "graphs")
+
+WARM = 3
+"""Steps that run as they are written before one is recorded: memories fill, and what a method reads of the clock is seen."""
+
+Step = Callable[[Batch, Any], tuple[dict[str, Tensor], Tensor]]
+
+
+def mode() -> str:
+    """How steps run: $SDKIT_FAST, else "eager"."""
+    return pick(os.environ.get("SDKIT_FAST") or "eager", MODES, "way to run a step ($SDKIT_FAST)")
+
+
+class Watched:
+    """A clock that remembers what was asked of it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.read = clock, set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.read.add(name)
+        return getattr(self.clock, name)
+
+    def __iter__(self):
+        self.read.add("step")
+        return iter(self.clock)
+
+    def __getitem__(self, place: int) -> int:
+        self.read.add("step")
+        return self.clock[place]
+
+
+class Replayed:
+    """A training step that is recorded once and replayed: the same operations on the same tensors, launched at once.
+
+    `step(batch, clock) -> (terms, logits)` does all that a step does, the learning rate in a tensor. A step is replayed only
+    where that is the step: not for a batch of another size, nor the last of an epoch, nor for a method that reads the step's
+    number or draws from the host's generator. Such steps run as they are written.
+    """
+
+    def __init__(self, step: Step, method: nn.Module, device: torch.device, record: Callable | None = None) -> None:
+        self.step, self.method, self.device = step, method, device
+        self.record = record or record_graph
+        self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.key: Any = None  # of what the recording holds for: the epoch where it matters, knobs, the batch's form
+        self.warm, self.refused, self.replays = 0, False, 0
+        self.replay: Callable[[], None] | None = None
+        self.batch: Batch | None = None  # the recording's own tensors, from here on
+        self.memories: dict[tuple[int, str], Tensor] = {}
+        self.found: tuple[dict[str, Tensor], Tensor] | None = None
+        self.by_epoch = False
+
+    def __call__(self, batch: Batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+        """One step. -> its terms and logits, detached; the next call writes over them."""
+        if self.side is None:
+            return self._run(batch, clock)
+        now = torch.cuda.current_stream(self.device)
+        self.side.wait_stream(now)
+        with torch.cuda.stream(self.side):
+            out = self._run(batch, clock)
+        now.wait_stream(self.side)
+        return out
+
+    def _run(self, batch: Batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+        last = (clock.step + 1) % clock.steps_per_epoch == 0
+        if self.refused or last:
+            return self.step(batch, clock)
+        form = [None if t is None else (t.shape, t.dtype) for t in _tensors(batch)]
+        key = (form, self.method.settings(), clock.epoch if self.by_epoch else None)
+        if key != self.key:
+            self.key, self.warm, self.replay = key, 0, None
+        if self.warm < WARM:
+            self.warm += 1
+            return self._watched(batch, clock)
+        if self.replay is None and not self._recorded(batch, clock):
+            return self.step(batch, clock)
+        if not self._remembered():
+            return self.step(batch, clock)
+        for own, new in zip(_tensors(self.batch), _tensors(batch), strict=True):
+            if own is not None:
+                own.copy_(new)
+        self.replay()
+        self.replays += 1
+        return self.found
+
+    def _watched(self, batch: Batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+        """A step as it is written, which may show that steps of this method cannot be replayed."""
+        watched, before = Watched(clock), torch.get_rng_state()
+        out = self.step(batch, watched)
+        self.by_epoch |= bool(watched.read & {"epoch", "epochs"})
+        if watched.read & {"step", "progress", "steps_per_epoch"} or not torch.equal(before, torch.get_rng_state()):
+            self.refused = True
+        elif self.by_epoch:
+            self.key = (*self.key[:2], clock.epoch)
+        return out
+
+    def _recorded(self, batch: Batch, clock: Clock) -> bool:
+        """Records a step. -> whether that could be done; where not, no later one is tried."""
+        self.batch = Batch(*(_copy(t) for t in batch))
+        self.memories = {place: t.clone() for place, t in self._memory().items()}
+
+        def work() -> None:
+            self._place(self.memories)
+            terms, logits = self.step(self.batch, clock)
+            for place, new in self._memory().items():
+                if new is not self.memories[place]:  # bound to a new tensor: the recording reads the old one
+                    self.memories[place].copy_(new)
+            self._place(self.memories)
+            self.found = terms, logits
+
+        try:
+            self.replay = self.record(work, self.side)
+        except Exception as error:
+            print(
+                f"sdkit: steps of {type(self.method).__name__} run one by one, they cannot be recorded: {error}",
+                file=sys.stderr,
+            )
+            self.refused = True
+            self._place(self.memories)
+            return False
+        return True
+
+    def _memory(self) -> dict[tuple[int, str], Tensor]:
+        """What the method and its parts remember, by part and name."""
+        parts = [m for m in self.method.modules() if isinstance(getattr(m, "memory", None), dict)]
+        return {(i, name): t for i, m in enumerate(parts) for name, t in m.memory.items()}
+
+    def _place(self, memories: dict[tuple[int, str], Tensor]) -> None:
+        parts = [m for m in self.method.modules() if isinstance(getattr(m, "memory", None), dict)]
+        for (i, name), t in memories.items():
+            parts[i].memory[name] = t
+
+    def _remembered(self) -> bool:
+        """Brings what is remembered to where the recording reads it. -> False where it has another form."""
+        now = self._memory()
+        if now.keys() != self.memories.keys() or any(t.shape != self.memories[k].shape for k, t in now.items()):
+            return False
+        for place, t in now.items():
+            if t is not self.memories[place]:
+                self.memories[place].copy_(t)
+        self._place(self.memories)
+        return True
+
+
+def record_graph(work: Callable[[], None], side: Any) -> Callable[[], None]:
+    """Records what `work` launches on the card as a CUDA graph. -> what replays it. Recording computes nothing."""
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, stream=side):
+        work()
+    return graph.replay
+
+
+def compiled(tap: Callable, name: str) -> Callable:
+    """A network's `tap`, compiled at its first call; as it is written from the moment that compiling fails."""
+    fast, failed = torch.compile(tap), False
+
+    def run(x: Tensor) -> Any:
+        nonlocal failed
+        if not failed:
+            try:
+                return fast(x)
+            except Exception as error:
+                first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                print(f"sdkit: {name} runs as it is written, it could not be compiled: {first}", file=sys.stderr)
+                failed = True
+        return tap(x)
+
+    return run
+
+
+def _tensors(batch: Batch) -> list[Tensor | None]:
+    return [*batch[:4], *(batch.mix or (None, None))]
+
+
+def _copy(part: Any) -> Any:
+    return tuple(t.clone() for t in part) if isinstance(part, tuple) else None if part is None else part.clone()
