@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import nbformat
+
 from sdkit.doctor import find_browser
 
 if TYPE_CHECKING:
@@ -135,12 +137,29 @@ def serve(root: Path) -> Iterator[Lab]:
             server.wait()
 
 
+_DRIVERS: list = []
+
+
+@contextmanager
+def _driver() -> Iterator:
+    """Playwright: a process has one at a time, however many pages are open."""
+    from playwright.sync_api import sync_playwright
+
+    if _DRIVERS:
+        yield _DRIVERS[0]
+        return
+    with sync_playwright() as playwright:
+        _DRIVERS.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _DRIVERS.clear()
+
+
 @contextmanager
 def open_page(profile: Path) -> Iterator[Page]:
     """A page that collects its script errors in `page.errors` and every request that leaves this machine in `page.outside`."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+    with _driver() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(profile),
             executable_path=find_browser(),
@@ -157,6 +176,30 @@ def open_page(profile: Path) -> Iterator[Page]:
             yield page
         finally:
             context.close()
+
+
+def write_notebook(lab: Lab, name: str, *cells: str) -> None:
+    """A notebook of code cells among those that are served."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(made, lab.folder / name)
+
+
+def start_cells(lab: Lab, page: Page, name: str) -> Page:
+    """Opens a notebook and starts all its cells; `wait_until_done` waits for them."""
+    page.goto(f"{lab.url}/lab/tree/{name}?reset")
+    page.locator(".jp-Notebook").wait_for()
+    page.evaluate(RUN_ALL_CELLS)
+    return page
+
+
+@contextmanager
+def shared_page(lab: Lab, profile: Path, name: str, *cells: str) -> Iterator[Page]:
+    """A page with a notebook of its own whose cells have been started, for several tests one after another."""
+    write_notebook(lab, name, *cells)
+    with open_page(profile) as page:
+        yield start_cells(lab, page, name)
+    lab.end_kernels()
 
 
 def wait_until_done(page: Page, seconds: float = 120) -> None:

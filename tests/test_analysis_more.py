@@ -30,6 +30,7 @@ from sdkit.analysis import (
     loss_slice,
     procrustes,
     reliance,
+    retrieve,
     sharpness,
     single_directions,
     threshold_policy,
@@ -84,6 +85,7 @@ MORE = {
     "single directions": lambda net, x, y: single_directions(net, x, y, first_convolution(net), [0, 0.5, 1], 2, mode="mean"),
     "cka": lambda net, x, y: cka(numbers(9, 4), numbers(9, 5, seed=2)),
     "procrustes": lambda net, x, y: procrustes(numbers(9, 4), numbers(9, 5, seed=2)),
+    "retrieval": lambda net, x, y: retrieve(x.flatten(1), None, y),
     "threshold policy": lambda net, x, y: threshold_policy(*exits(), [0.1, 0.5]),
     "fixed policy": lambda net, x, y: fixed_policy(*exits()),
 }

@@ -141,10 +141,12 @@ VERDICTS = {
         lambda: checks.merged_attention([0.5, 0.6, 0.5], [0.1, 0.1, 0.0], [0.4, 0.5, 0.4]),
         lambda: checks.merged_attention([0.5, 0.1, 0.3], [0.6, 0.6, 0.5], [0.3, 0.3, 0.2]),
     ),
-    "separation": (
-        lambda: checks.clearer_separation({"vanilla": 0.1, "drg": 0.1, "dsr": 0.2}, {"vanilla": 0.5, "drg": 0.5, "dsr": 0.6}),
-        lambda: checks.clearer_separation({"vanilla": 0.1, "drg": 0.1, "dsr": 0.0}, {"vanilla": 0.5, "drg": 0.5, "dsr": 0.4}),
-        lambda: checks.clearer_separation({"vanilla": 0.1, "drg": 0.3, "dsr": 0.2}, {"vanilla": 0.5, "drg": 0.5, "dsr": 0.6}),
+    "separation": tuple(
+        lambda dsr=dsr: checks.clearer_separation(
+            {"vanilla": [0.10, 0.12], "drg": [0.11, 0.12], "dsr": dsr},
+            {"vanilla": [0.5, 0.52], "drg": [0.5, 0.5], "dsr": [0.6, 0.61]},
+        )
+        for dsr in ([0.20, 0.21], [0.01, 0.02], [0.05, 0.20])
     ),
     "blocks": tuple(
         lambda a=a: checks.block_choice(

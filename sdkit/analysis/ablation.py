@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, scores, untouched
+from .base import Progress, check_images, check_labels, device_of, scores, untouched
 
 MODES = ("zero", "mean")
 
@@ -53,6 +53,7 @@ def single_directions(
         raise ValueError(f"the {type(layer).__name__} to ablate is no part of the network: hand in one of its own modules")
     with torch.no_grad(), untouched(model):
         level = _levels(model, x, y, layer, mode, batch_size)
+        model, layer, x = _from(model, layer, x, batch_size)
         c = len(level)
         off = [round(f * c) for f in fractions]
         g = torch.Generator().manual_seed(seed)
@@ -101,6 +102,17 @@ def _levels(model: nn.Module, x: Tensor, y: Tensor, layer: nn.Module, mode: str,
         raise ValueError(f"these logits do not pass through the {type(layer).__name__} to ablate: take a layer on their way")
     total = torch.stack(seen).sum(0)
     return total / len(x) if mode == "mean" else torch.zeros_like(total)
+
+
+def _from(model: nn.Module, layer: nn.Module, x: Tensor, batch_size: int) -> tuple[nn.Module, nn.Module, Tensor]:
+    """The same network, layer and images, but from the last stage on where that is the layer: what is before is done once."""
+    stages = getattr(model, "stages", None)
+    if not (isinstance(stages, nn.ModuleList) and layer is stages[-1] and hasattr(model, "neck")):
+        return model, layer, x
+    place = device_of(model)
+    maps = torch.cat([model.tap(part.to(place)).stages[-1] for part in x.split(batch_size)])
+    gate = nn.Identity()
+    return nn.Sequential(gate, model.neck, model.classifier), gate, maps
 
 
 def _hold(off: Tensor, level: Tensor):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .bench import LossBoard, loss_board
 from .byot import (
     FlowStep,
     architecture,
@@ -30,31 +31,71 @@ from .drg_dsr import (
     sweep,
     time_and_space,
 )
+from .explorer import curves_figure, points_figure, run_curves, run_points
 from .general import gradients, noise, pictures, reliability
 from .report import Report, folder, index, report
+from .retrieval import cmc, hits
 from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, step_cost, train_and_test
 from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
+from .side_by_side import agreement, loss_plane, paths, scoreboard
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
-from .training import exit_accuracy, learning_curves, live, loss_terms, marks
+from .training import Course, Screen, course_table, courses, exit_accuracy, learning_curves, live, loss_terms, marks, quick_png
+from .viewers import (
+    Still,
+    answer_cards,
+    answer_marks,
+    cam_cards,
+    cam_marks,
+    cards,
+    feature_frame,
+    feature_marks,
+    feature_panels,
+    feature_points,
+    noise_marks,
+    ranked_frame,
+    ranked_marks,
+    ranked_panels,
+    ranked_view,
+    thumbnail,
+)
 
 __all__ = [
     "STYLE",
+    "Course",
     "FlowStep",
+    "LossBoard",
     "Report",
+    "Screen",
+    "Still",
     "ablation",
+    "agreement",
     "algorithm",
     "along_stages",
+    "answer_cards",
+    "answer_marks",
     "architecture",
     "bare",
     "block_table",
+    "cam_cards",
+    "cam_marks",
+    "cards",
+    "cmc",
+    "course_table",
+    "courses",
+    "curves_figure",
     "distillations",
     "distorted_pairs",
     "exit_accuracy",
     "exit_bars",
     "exit_pca",
+    "feature_frame",
+    "feature_marks",
+    "feature_panels",
+    "feature_points",
     "folder",
     "gradients",
     "heat_maps",
+    "hits",
     "house",
     "index",
     "label",
@@ -65,6 +106,8 @@ __all__ = [
     "live",
     "look",
     "looks",
+    "loss_board",
+    "loss_plane",
     "loss_terms",
     "marks",
     "mechanisms",
@@ -72,19 +115,30 @@ __all__ = [
     "mu_sensitivity",
     "new",
     "noise",
+    "noise_marks",
     "noise_panels",
     "overview",
+    "paths",
     "pictures",
     "pipeline",
     "png",
+    "points_figure",
     "projections",
+    "quick_png",
     "ranked_correlation",
+    "ranked_frame",
+    "ranked_marks",
+    "ranked_panels",
     "ranked_probabilities",
     "ranked_variance",
+    "ranked_view",
     "reliability",
     "report",
+    "run_curves",
+    "run_points",
     "sampling",
     "scalable",
+    "scoreboard",
     "self_features",
     "separation_bars",
     "show",
@@ -93,6 +147,7 @@ __all__ = [
     "step_cost",
     "sweep",
     "thresholds",
+    "thumbnail",
     "time_and_space",
     "train_and_test",
     "training_flow",

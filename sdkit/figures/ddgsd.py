@@ -199,7 +199,7 @@ def ablation(
             markersize=7, linestyle="", label=f"the paper, {network}",
         )  # fmt: skip
     ax.axhline(0, color=GREY, linewidth=1)
-    ax.set_xticks(x, names)
+    ax.set_xticks(x, [label(n) for n in names])
     ax.set_xlim(-0.6, len(names) - 0.3)
     ax.grid(False, axis="x")
     ax.set_ylabel(f"{what}, points above\n{base} ({mean:.1f} % here)")

@@ -39,6 +39,10 @@ STYLE: dict[str, dict[str, str]] = {
 LABELS = {
     "vanilla": "vanilla", "byot": "BYOT", "ddgsd": "DDGSD", "self-guidance": "Self-Guidance", "drg": "DRG", "dsr": "DSR",
     "drg+dsr": "DRG+DSR", "sfr": "SFR", "kd": "KD", "lsr": "LSR", "dsn": "DSN", "dlb": "DLB",
+    "l2": "L2", "at": "AT", "fitnet": "FitNet", "sfr-l2": "SFR-L2", "sfr-at": "SFR-AT", "sfr-fitnet": "SFR-FitNet",
+    "ps-kd": "PS-KD", "cs-kd": "CS-KD", "zf-ls": "ZF-LS", "tf-kd-reg": "TF-KD reg", "tf-kd-self": "TF-KD self", "ols": "OLS",
+    "dml": "DML", "one": "ONE", "okddip": "OKDDip", "ss-kd": "SS-KD", "ban": "BAN", "ats": "ATS", "ctkd": "CTKD", "rkd": "RKD",
+    "cc": "CC", "softmax-triplet": "softmax + triplet", "darkrank": "DarkRank", "vid": "VID", "crd": "CRD", "dkd": "DKD",
 }  # fmt: skip
 
 _SPARE_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, "#7a5195", GREY)

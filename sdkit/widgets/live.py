@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
-from ..core import Clock
-from ..experiment import Epoch, Experiment, Run, live_record
+from filelock import FileLock, Timeout
+
+from .. import runs
+from ..core import Clock, Knob, pick
+from ..experiment import Epoch, Experiment, Run, Training, kept_state, live_record
+from ..figures import Course, marks
+from ..methods import METHODS
+from .parts import every
+
+POINTS = 400
+"""Of how many moments within epochs the running means are kept: beyond, every second one goes."""
+
+
+class Pace(NamedTuple):
+    """How fast a training goes, pauses left out."""
+
+    images: float = math.nan  # a second, while it trains
+    seconds_left: float = math.nan  # evaluation included
 
 
 class Live:
     """Trains `experiment` in a background thread. `listen(event)` is called in that thread after every step and epoch, and
     with None when the thread ends.
 
-    state: "idle", "running", "paused", "stopped", "done" or "failed: ...". A stop answers after the present step; what the
-    epoch had done until then is given up, whole epochs are kept, and `resume` goes on from them.
+    state: "idle", "running", "paused", "stopped", "done", "failed: ...", or "recorded" where it only shows a `record`. A
+    panel's record that a kernel has left unfinished is "stopped". A stop answers after the present step; what the epoch had
+    done until then is given up, whole epochs are kept, and `start` goes on from them. A fork, an experiment that turns its
+    knobs at an epoch, begins where a training like it has kept that epoch's state, else it trains the epochs before once more.
     """
 
-    def __init__(self, experiment: Experiment, listen: Callable[[Clock | Epoch | None], None]) -> None:
+    def __init__(
+        self, experiment: Experiment, listen: Callable[[Clock | Epoch | None], None], record: Run | None = None
+    ) -> None:
         self.experiment, self.listen = experiment, listen
-        self.record: Run = live_record(experiment)
+        self.record: Run = record or live_record(experiment)
         self.state = "idle"
-        self._method: Any = None
-        self._go, self._stop = threading.Event(), threading.Event()
+        if record is not None:
+            self.state = "stopped" if "-live-" in record.key and record.status == "training" else "recorded"
+        self.history: list[Epoch] = self.record.history()
+        self.running: list[tuple[float, dict[str, float]]] = []  # the terms' means between two looks, by the epochs before
+        self.clock: Clock | None = None
+        self.first: Clock | Epoch | None = None  # what the present thread's training began with
+        self.pace = Pace()
+        self.steps_per_epoch: int | None = self.record.about.get("steps per epoch")
+        self.turns: dict[str, float] = {}  # what the next step will read
+        self._by_hand: dict[str, float] = {}
+        self._training: Training | None = None
+        self._go, self._stop, self._deciding = threading.Event(), threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins, or goes on from the last whole epoch after a stop."""
-        if self.alive and not self._stop.is_set():
+        if self.open and self.alive and not self._stop.is_set():
             return self.resume()
         self.wait()
         self._go.set()
@@ -40,12 +72,13 @@ class Live:
 
     def pause(self) -> None:
         """Waits between two steps."""
-        self._go.clear()
-        self.state = "paused"
+        if self._become("paused", "running"):
+            self._go.clear()
 
     def resume(self) -> None:
-        self.state = "running"
-        self._go.set()
+        """Ends a pause."""
+        if self._become("running", "paused"):
+            self._go.set()
 
     def stop(self) -> None:
         """Ends after the present step."""
@@ -53,49 +86,181 @@ class Live:
         self._go.set()
 
     def turn(self, knob: str, value: float) -> None:
-        """Moves a knob of the running training; the loop reads it at the next step and writes it to the history."""
-        if self._method is not None:
-            setattr(self._method, knob, value)
+        """Moves a knob before the next step, which writes it to the history. Moves between two steps count as one."""
+        known = knobs_of(self.experiment)
+        value = known[pick(knob, known, f"knob of {self.experiment.method}")].check(knob, value)
+        self.turns[knob] = self._by_hand[knob] = value
 
     @property
     def alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def open(self) -> bool:
+        """Whether there is something left to train."""
+        return self.state in ("idle", "running", "paused", "stopped")
+
+    def _become(self, state: str, *out_of: str) -> bool:
+        """Goes from one state to another; says whether it did. A hand and the training may want to at one moment."""
+        with self._deciding:
+            if self.state not in out_of:
+                return False
+            self.state = state
+            return True
 
     def wait(self, timeout: float | None = None) -> None:
         """Until the thread has ended."""
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _build(self):
+    @property
+    def settings(self) -> dict[str, float]:
+        """The knobs as they are now."""
+        if self._training is not None and self.open:
+            return self._training.method.settings() | self.turns
+        now = {k: v for k, v in self.experiment.knobs.items() if k in knobs_of(self.experiment)}
+        for turned in self.experiment.turned.values():
+            now |= turned
+        for e in self.history:
+            now |= {t["knob"]: t["after"] for t in e.turned}
+        return now | self.turns
+
+    @property
+    def replaying(self) -> bool:
+        """Whether it trains again what came before its fork."""
+        return self.clock is not None and self.clock.epoch < min(self.experiment.turned, default=0)
+
+    def steered(self, epochs: int | None = None) -> Experiment:
+        """The experiment that repeats it, knobs turned by hand included; epochs: only what was turned within so many."""
+        done = self._so_far() if epochs is None else self.history[:epochs]
+        if not any(e.turned for e in done):
+            return self.experiment
+        if self.steps_per_epoch is None:
+            raise ValueError(
+                f"run {self.record.key} does not say how many steps an epoch has: train it again to repeat its turns"
+            )
+        return self.experiment.as_turned(done, self.steps_per_epoch)
+
+    def course(self) -> Course:
+        """What its curves show."""
+        return Course(list(self.history), list(self.running), marks(self._so_far(), self.steps_per_epoch))
+
+    def _so_far(self) -> list[Epoch]:
+        """The history, and of the epoch that has not ended what was turned in it and what its next step will read."""
+        training, clock = self._training, self.clock
+        if training is None or clock is None or not self.open:
+            return list(self.history)
+        moved = list(training.moved) if clock.epoch >= len(self.history) else []
+        moved += [
+            {"step": clock.step + 1, "knob": k, "before": training.settings[k], "after": v}
+            for k, v in dict(self.turns).items()
+            if v != training.settings[k]
+        ]
+        return [*self.history, *([Epoch(len(self.history), math.nan, 0.0, turned=moved)] if moved else [])]
+
+    def _build(self) -> Training:
         training = self.experiment.training()
-        self._method = training.method
+        training.turns = self.turns
+        self._training, self.steps_per_epoch = training, len(training.loader)
         return training
 
     def _work(self) -> None:
-        walk = self.record.follow(self.experiment.asked, self._build)
         try:
-            for event in walk:
-                self.listen(event)
-                while not self._go.wait(0.1):
-                    pass
-                if self._stop.is_set():
-                    break
-            self.state = "stopped" if self._stop.is_set() else "done"
+            upto = math.floor(max(self.experiment.turned, default=0))
+            start = kept_state(self.experiment.asked, upto)
+            walk = self.record.follow(self.experiment.asked, self._build, start=start, keep=True)
+            self._follow(walk)
+            self._become("stopped" if self._stop.is_set() else "done", "running", "paused")
+            if self._training is not None:  # turned in an epoch that a stop gave up: turned again when it goes on
+                given_up = {t["knob"] for t in self._training.moved} if self.state == "stopped" else set()
+                self.turns = {k: v for k, v in self._by_hand.items() if k in given_up} | self.turns
         except Exception as error:  # the thread's only way to speak is its state
-            self.state = f"failed: {error}"
+            self._become(f"failed: {error.args[0] if isinstance(error, KeyError) else error}", "running", "paused")
         finally:
-            walk.close()
             self.listen(None)
 
+    def _follow(self, walk) -> None:
+        due, first, idle, began = every(0.3), None, 0.0, time.monotonic()
+        before: tuple[float, int, dict[str, float]] = (began, 0, {})
+        try:
+            for event in walk:
+                if first is None:  # what follow found: a checkpoint, or a kept state of the parent
+                    self.first = first = event
+                    began = time.monotonic()
+                    self.history = self.record.history()
+                    self.running = [p for p in self.running if p[0] <= len(self.history)]
+                    before = (began, 0, {})
+                if isinstance(event, Epoch):
+                    self.history.append(event)
+                    before = (time.monotonic(), 0, {})
+                else:
+                    self.clock = event
+                    if due():
+                        before = self._look(event, first, before, time.monotonic() - began - idle)
+                self.listen(event)
+                paused = time.monotonic()
+                while not self._go.wait(0.1):
+                    pass
+                paused = time.monotonic() - paused
+                if paused > 0.05:
+                    idle, before = idle + paused, (before[0] + paused, *before[1:])
+                if self._stop.is_set():
+                    break
+            if first is None:  # another process ended it meanwhile
+                self.history = self.record.history()
+        finally:
+            walk.close()
 
-def every(seconds: float) -> Callable[[], bool]:
-    """A clock that says yes at most once in so many seconds."""
-    last = [0.0]
+    def _look(self, clock: Clock, first: Clock, before: tuple[float, int, dict[str, float]], active: float):
+        """Reads the sums that the loop keeps: the means since the look before, and the pace."""
+        now, seen = time.monotonic(), self._training.seen
+        sums = {name: float(s) for name, s in self._training.sums.items()}
+        then, had, old = before
+        if seen <= had or now - then < 0.1:  # too little to tell a pace by
+            return before
+        means = {name: (s - old.get(name, 0.0)) / (seen - had) for name, s in sums.items()}
+        if all(map(math.isfinite, means.values())):
+            self.running.append(((clock.step + 1) / clock.steps_per_epoch, means))
+        if len(self.running) > POINTS:
+            del self.running[::2]
+        done = clock.step + 1 - first.step
+        left = clock.epochs * clock.steps_per_epoch - clock.step - 1
+        self.pace = Pace((seen - had) / max(now - then, 1e-9), active / done * left)
+        return now, seen, sums
 
-    def now() -> bool:
-        if time.monotonic() - last[0] < seconds:
+
+def unfinished(experiment: Experiment) -> tuple[Experiment, Run] | None:
+    """The newest panel's training of an experiment, with its own knobs and turns, where its kernel has died before the end.
+
+    None where the newest has ended, or another kernel trains it at this moment.
+    """
+    found = [f for f in runs.root().glob("*-live-*/experiment.json")] if runs.root().is_dir() else []
+    for file in sorted(found, key=lambda f: f.stat().st_mtime, reverse=True):
+        run = Run(file.parent)
+        try:
+            asked = run.asked
+            knobs = {k: v for k, v in asked["knobs"].items() if k in knobs_of(experiment)}
+            turned = {float(when): moved for when, moved in asked.get("turned", {}).items()}
+            same = replace(experiment, knobs=experiment.knobs | knobs, turned=turned)
+            if same.asked != asked:
+                continue
+            waits = run.status == "training" and run.history() and (run.folder / "checkpoint.pt").exists()
+        except (runs.Damaged, KeyError, TypeError, ValueError):  # of another method, or of another sdkit
+            continue
+        return (same, run) if waits and not _trained_elsewhere(run) else None
+    return None
+
+
+def _trained_elsewhere(run: Run) -> bool:
+    lock = FileLock(run.folder / "lock")
+    try:
+        with lock.acquire(timeout=0):
             return False
-        last[0] = time.monotonic()
+    except Timeout:
         return True
 
-    return now
+
+def knobs_of(experiment: Experiment) -> dict[str, Knob]:
+    """The knobs of an experiment's method or methods, by the names that its `knobs` use."""
+    several = len(experiment.parts) > 1
+    return {f"{p}.{k}" if several else k: knob for p in experiment.parts for k, knob in METHODS[p].knobs.items()}

@@ -1,118 +1,255 @@
-"""The training panel: sliders for a method's knobs beside the curves of the run that they steer."""
+"""The training panel: sliders for a method's knobs beside the curves of the run that they steer, and of its forks."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
+from typing import Any
 
 import ipywidgets as W
 from IPython.display import display
 
 from .. import figures
-from ..core import Clock, Knob
+from ..core import Clock, home
 from ..experiment import Epoch, Experiment
-from ..methods import METHODS
-from .live import Live, every
+from .live import Live, knobs_of, unfinished
+from .parts import Latest, Twin, every, kept, notice, picture, read, sentence, slider, with_ends
+
+__all__ = ["TrainingPanel", "knobs_of", "slider"]
+
+NEXT = "the next fork"
+SHOWN = 4
+"""How many trainings the curves show: beyond, the oldest forks leave the picture. Their records stay."""
 
 
 class TrainingPanel:
-    """Start, pause and stop a training of `experiment`, and turn its knobs while it runs.
+    """Start, pause and stop a training of `experiment`, turn its knobs while it runs, and fork it at an epoch.
 
     Before the start the sliders set what will be trained; while it runs each move is read at the next step, marked on the
-    curves and written to the history. Training goes on in a thread: the notebook stays free.
+    curves and written to the history. Training goes on in a thread: the notebook stays free. The same experiment gives the
+    same panel as long as the kernel lives: a cell that runs again, or a second panel, shows the training that is there. What a
+    kernel that died has left unfinished waits under "Go on".
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __new__(cls, experiment: Experiment) -> TrainingPanel:
+        return kept("training", (str(home()), experiment.key), lambda: super(TrainingPanel, cls).__new__(cls)._made(experiment))
+
+    def _made(self, experiment: Experiment) -> TrainingPanel:
         self.experiment = experiment
+        self.live: Live | None = None  # what the buttons and sliders act on
+        self.trainings: dict[str, Live] = {}  # shown, by the names in the picture
         values = experiment.knobs
         if None in values.values():  # a default that the method chooses by its network
             values = experiment.build()[1].settings()
-        self.sliders = {name: slider(knob, values[name]) for name, knob in knobs_of(experiment).items()}
-        self.start = W.Button(description="Start", icon="play", tooltip="train with the knobs as they are")
-        self.pause = W.Button(description="Pause", icon="pause", disabled=True, tooltip="wait between two steps")
-        self.stop = W.Button(
-            description="Stop", icon="stop", disabled=True, tooltip="end after this step; whole epochs are kept"
+        knobs = knobs_of(experiment)
+        self.sliders = {name: slider(knob, values[name]) for name, knob in knobs.items()}
+        self.start = W.Button(description="Start", tooltip="train with the knobs as they are")
+        self.pause = W.Button(description="Pause", disabled=True, tooltip="wait between two steps")
+        self.stop = W.Button(description="Stop", disabled=True, tooltip="end after this step; whole epochs are kept")
+        self.target = W.Dropdown(
+            description="Sliders turn", options=["what Start trains"], layout=W.Layout(width="max-content")
+        )
+        last = max(experiment.recipe.epochs - 1, 1)
+        self.fork_at = W.IntSlider(description="after epoch", value=1, min=1, max=last, layout=W.Layout(width="24em"))
+        self.fork = W.Button(
+            description="Fork", tooltip="train on from that epoch with the knobs as they are, beside the curves"
         )
         self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%"))
-        self.says = W.HTML(f"<code>{experiment}</code>")
-        self.picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
-        for widget, name in ((self.start, "start"), (self.pause, "pause"), (self.stop, "stop"), (self.says, "says")):
-            widget.add_class(f"sdkit-{name}")
-        self.picture.add_class("sdkit-curves")
-        self.live: Live | None = None
-        self.history: list[Epoch] = []
-        self._due = every(0.2)
-        self.start.on_click(self._on_start)
-        self.pause.on_click(self._on_pause)
-        self.stop.on_click(lambda _: self.live and self.live.stop())
+        self.says, self.notice = W.HTML(f"<code>{experiment}</code>"), notice()
+        self.picture = picture("sdkit-curves")
+        self.twin = Twin(f"training-{experiment.method}", self.code, self.figure, self.data)
+        for name in ("start", "pause", "stop", "says", "target", "fork", "fork_at", "progress"):
+            getattr(self, name).add_class(f"sdkit-{name.replace('_', '-')}")
+        self._due, self._screen, self._quiet, self._forks = every(0.2), figures.Screen(), False, count(1)
+        self._drawing = Latest(self._draw, self._tell)
+        self._saying = threading.Lock()
+        self.start.on_click(lambda _: self._try(self._on_start))
+        self.pause.on_click(lambda _: self._try(self._on_pause))
+        self.stop.on_click(lambda _: self._try(self._on_stop))
+        self.fork.on_click(lambda _: self._try(self._on_fork))
+        self.target.observe(lambda _: self._try(self._on_target), "value")
         for name, box in self.sliders.items():
             box.add_class(f"sdkit-{name.replace('.', '-')}")
-            box.observe(lambda change, name=name: self.live and self.live.turn(name, change.new), "value")
-        self.box = W.VBox(
-            [*self.sliders.values(), W.HBox([self.start, self.pause, self.stop]), self.progress, self.says, self.picture]
-        )
-        self._draw()
+            box.observe(lambda _, name=name: self._try(lambda: self._on_turn(name)), "value")
+        turned = [with_ends(box, knobs[name], name) for name, box in self.sliders.items()]
+        buttons = W.HBox([self.start, self.pause, self.stop, self.target], layout=W.Layout(flex_flow="row wrap"))
+        forks = W.HBox([self.fork, self.fork_at], layout=W.Layout(flex_flow="row wrap"))
+        self.box = W.VBox([*turned, buttons, self.progress, self.says, self.notice, self.picture, forks, self.twin.box])
+        if experiment.record.history():
+            self._show("recorded", Live(experiment, self._listener("recorded"), experiment.record))
+        if left := unfinished(experiment):  # by a kernel that died
+            asked, record = left
+            self._show("live", Live(asked, self._listener("live"), record))
+            self._follow_knobs()
+            self._say()
+        self._draw(None)
+        return self
+
+    @property
+    def history(self) -> list[Epoch]:
+        """What the training that the sliders turn has recorded."""
+        return self.live.history if self.live else []
+
+    def code(self) -> str:
+        """The line that makes what the sliders turn; of a training, every turn so far included."""
+        return str(self.live.steered() if self.live else self._chosen())
+
+    def figure(self) -> Any:
+        """The curves, for paper."""
+        return figures.Screen(dpi=200).draw(self._courses())
+
+    def data(self) -> dict[str, list[Any]]:
+        """The curves' numbers."""
+        return figures.course_table(self._courses())
 
     def _ipython_display_(self) -> None:
         display(self.box)
 
-    def _on_start(self, _=None) -> None:
-        if self.live is None or not self.live.alive and self.live.state != "stopped":
-            chosen = replace(self.experiment, knobs={**self.experiment.knobs, **{k: s.value for k, s in self.sliders.items()}})
-            self.live, self.history = Live(chosen, self._on_event), []
-        self.start.disabled, self.pause.disabled, self.stop.disabled = True, False, False
-        self.pause.description = "Pause"
-        self.live.start()
+    # what a hand does
 
-    def _on_pause(self, _=None) -> None:
+    def _on_start(self) -> None:
+        if self.live is None or not self.live.open:
+            self.trainings = {name: live for name, live in self.trainings.items() if name == "recorded"}
+            chosen = self._chosen()
+            self._show("live", Live(chosen, self._listener("live")))
+        self._begin()
+
+    def _on_pause(self) -> None:
         if self.live.state == "paused":
             self.live.resume()
         else:
             self.live.pause()
-        self.pause.description = "Resume" if self.live.state == "paused" else "Pause"
         self._say()
 
-    def _on_event(self, event: Clock | Epoch | None) -> None:
-        """Called in the training's thread: it only sets values of widgets. None is the thread's last word."""
-        if isinstance(event, Epoch):
-            self.history.append(event)
-            self._draw()
-        elif isinstance(event, Clock) and self._due():
-            self.progress.max, self.progress.value = event.epochs * event.steps_per_epoch, event.step + 1
-            self._say(event)
-        elif event is None:
-            self.start.disabled, self.pause.disabled, self.stop.disabled = False, True, True
-            self.start.description = "Go on" if self.live.state == "stopped" else "Start"
-            if self.live.state == "done":
-                self.progress.value = self.progress.max
-            self._say()
+    def _on_stop(self) -> None:
+        if self.live is not None:
+            self.live.stop()
 
-    def _say(self, clock: Clock | None = None) -> None:
-        where = f", epoch {clock.epoch + 1} of {clock.epochs}, step {clock.step + 1}" if clock else ""
-        last = f"; test accuracy {self.history[-1].accuracy['final']:.1%}" if self.history else ""
-        self.says.value = f"<b>{self.live.state}</b>{where}{last} · run <code>{self.live.record.key}</code>"
+    def _on_fork(self) -> None:
+        parent, epochs = self.live, self.fork_at.value
+        if parent is None:
+            raise ValueError("there is nothing to fork yet: press Start, and Fork once an epoch has ended")
+        if len(parent.history) < epochs:
+            raise ValueError(
+                f"the training has {len(parent.history)} whole epochs, and a fork begins after one: choose another"
+            )
+        values = {name: read(box) for name, box in self.sliders.items()}
+        experiment = parent.steered(epochs).fork(epochs, values)
+        symbols = {name: knob.symbol for name, knob in knobs_of(self.experiment).items()}
+        moved = ", ".join(f"{symbols[name]} {value:.4g}" for name, value in experiment.turned.get(epochs, {}).items())
+        name = f"fork {next(self._forks)}: {moved or 'nothing turned'} after epoch {epochs}"
+        self._show(name, Live(experiment, self._listener(name)))
+        self._begin()
 
-    def _draw(self) -> None:
-        figure, axes = figures.new(columns=2, height=2.8)
-        figures.live(self.history, *axes)
-        self.picture.value = figures.png(figure)
+    def _on_turn(self, name: str) -> None:
+        if not self._quiet and self.live is not None and self.live.open and self.target.value != NEXT:
+            self.live.turn(name, read(self.sliders[name]))
+            self._drawing.ask(None)
+
+    def _on_target(self) -> None:
+        if self._quiet:
+            return
+        if self.target.value in self.trainings:
+            self.live = self.trainings[self.target.value]
+            self._follow_knobs()
+        self._say()
+        self._drawing.ask(None)
+
+    def _follow_knobs(self) -> None:
+        """The sliders show the knobs of what they turn."""
+        self._quiet = True  # these moves only show what is
+        for name, value in self.live.settings.items():
+            self.sliders[name].value = value
+        self._quiet = False
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """A mistake is a sentence in the panel."""
+        try:
+            self.notice.value = ""
+            act()
+        except Exception as error:
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        self.notice.value = sentence(error)
+
+    def _chosen(self) -> Experiment:
+        moved = {name: read(box) for name, box in self.sliders.items()}
+        return replace(self.experiment, knobs={**self.experiment.knobs, **moved})
+
+    def _show(self, name: str, live: Live) -> None:
+        """Takes a training into the picture and makes it what the sliders turn."""
+        forks = [n for n, other in self.trainings.items() if n.startswith("fork") and not other.alive]
+        if len(self.trainings) >= SHOWN and forks:
+            del self.trainings[forks[0]]
+        self.trainings[name] = live
+        self._quiet = True
+        with self.target.hold_sync():  # in two messages, the page answers the first one with the first option
+            self.target.options = [*self.trainings, NEXT]
+            self.target.value = name
+        self.live, self._quiet = live, False
+
+    def _begin(self) -> None:
+        self.live.start()
+        self._say()
+        self._drawing.ask(None)
+
+    # what a training says, in its thread: only values of widgets are set
+
+    def _listener(self, name: str) -> Callable[[Clock | Epoch | None], None]:
+        return lambda event: self._on_event(name, event)
+
+    def _on_event(self, name: str, event: Clock | Epoch | None) -> None:
+        mine = self.live is not None and self.trainings.get(name) is self.live
+        if not isinstance(event, Clock):
+            self._drawing.ask(None)
+            if mine:
+                self._say()
+        elif self._due():
+            self._drawing.ask(None)
+            if mine:
+                self._say()
+
+    def _say(self) -> None:
+        """The state in words. One thread at a time: what is said last is what is."""
+        with self._saying:
+            if self.live is not None:
+                self._say_of(self.live)
+
+    def _say_of(self, live: Live) -> None:
+        clock, alive = live.clock, live.state in ("running", "paused")
+        self.start.disabled, self.pause.disabled, self.stop.disabled = alive, not alive, not alive
+        self.start.description = "Go on" if live.state == "stopped" else "Start"
+        self.pause.description = "Resume" if live.state == "paused" else "Pause"
+        words = [f"<b>{'replaying' if alive and live.replaying and live.state == 'running' else live.state.split(':')[0]}</b>"]
+        if live.state.startswith("failed: "):
+            self._tell(live.state.removeprefix("failed: "))
+        if clock and alive:
+            words.append(f"epoch {clock.epoch + 1} of {clock.epochs}, step {clock.step + 1}")
+        if live.state == "running" and live.pace.images == live.pace.images:
+            words.append(f"{live.pace.images:,.0f} images/s, {lasting(live.pace.seconds_left)} left")
+        if live.history:
+            words.append(f"test accuracy {live.history[-1].accuracy.get('final', 0):.1%} after epoch {len(live.history)}")
+        if clock:
+            self.progress.max = clock.epochs * clock.steps_per_epoch
+            self.progress.value = self.progress.max if live.state == "done" else clock.step + 1
+        elif live.history:
+            self.progress.max, self.progress.value = live.experiment.recipe.epochs, len(live.history)
+        self.says.value = f"{' · '.join(words)} · run <code>{live.record.key}</code>"
+
+    def _courses(self) -> dict[str, figures.Course]:
+        """What the picture shows, what the sliders turn last."""
+        shown = sorted(self.trainings.items(), key=lambda pair: pair[1] is self.live)
+        return {name: live.course() for name, live in shown}
+
+    def _draw(self, _: Any) -> None:
+        self.picture.value = self._screen.png(self._courses() or {"live": figures.Course([])})
 
 
-def slider(knob: Knob, value: float) -> W.FloatSlider:
-    """A knob as a slider: its symbol, its range, and what both ends mean as the tooltip."""
-    low, high = min(knob.low, value), max(knob.high, value)
-    return W.FloatSlider(
-        value=value,
-        min=low,
-        max=high,
-        step=(high - low) / 100,
-        readout_format=".4g",
-        description=knob.symbol,
-        tooltip=f"{knob.symbol}: {low:g} is {knob.at_low}; {high:g} is {knob.at_high}",
-        layout=W.Layout(width="100%"),
-    )
-
-
-def knobs_of(experiment: Experiment) -> dict[str, Knob]:
-    """The knobs of an experiment's method or methods, by the names that its `knobs` use."""
-    several = len(experiment.parts) > 1
-    return {f"{p}.{k}" if several else k: knob for p in experiment.parts for k, knob in METHODS[p].knobs.items()}
+def lasting(seconds: float) -> str:
+    """A time to wait, to read at a glance."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,257 @@
+"""The loss bench: one image of a recorded run under any method's terms, while the knobs are turned."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import ipywidgets as W
+import torch
+from IPython.display import display
+
+from ..analysis import Bench, Held, bench
+from ..analysis.bench import teachers
+from ..experiment import SEEDED, Trained
+from ..figures import LossBoard, loss_board
+from ..methods import METHODS, Method, Together
+from .parts import Latest, Twin, choice, kept, notice, picture, sentence, slider, with_ends
+
+DRAWS = 64
+"""That the slider reaches."""
+
+
+class Asked(NamedTuple):
+    """Everything that the controls say at one moment."""
+
+    method: str
+    image: int
+    knobs: dict[str, float]
+    draw: int
+    soften: str | None  # the knob whose temperature softens the distributions
+    at: float  # when, seconds
+
+
+class LossBench:
+    """A held step of a recorded run: sliders for a method's knobs beside what each term says and does.
+
+    methods: names to choose from, several joined by "+"; None takes the run's own and every method that fits its network.
+    A method other than the run's own brings auxiliary classifiers that are not trained. batch_size: images of the step.
+    method, image, knobs, draw: where to begin; None goes on where the last bench of this run in this kernel was left.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        methods: Sequence[str] | None = None,
+        *,
+        batch_size: int = 16,
+        method: str | None = None,
+        image: int | None = None,
+        knobs: Mapping[str, float] | None = None,
+        draw: int | None = None,
+    ) -> None:
+        self.trained, self.batch_size = trained, batch_size
+        own = trained.experiment.method
+        self.names = list(dict.fromkeys([own, *(fitting(trained) if methods is None else methods)]))
+        self._left: dict[str, Any] = kept("bench", str(trained.run.folder), lambda: {"knobs": {}})
+        self._turned: dict[str, dict[str, float]] = copy.deepcopy(self._left["knobs"])
+        begin = method or self._left.get("method", own)
+        begin = begin if begin in self.names or method else own
+        if knobs:
+            self._turned[begin] = dict(knobs)
+        self._held: dict[str, Held] = {}
+        self._boards: dict[str, LossBoard] = {}
+        self.last: Bench | None = None
+
+        self.name, held = begin, self.held(begin)
+        first = self._left.get("image", 0) if image is None else image
+        places = self._images(held)
+        self.method = choice("method", [*dict.fromkeys([*self.names, begin])], begin)
+        self.image = choice("image", places, first if first in places.values() else 0)
+        self.soften = choice("softened by", ["T"], "T")
+        self.draw = W.IntSlider(
+            value=self._left.get("draw", 0) if draw is None else draw, min=0, max=DRAWS - 1, description="draw",
+            tooltip="what chance has drawn, such as a sub-network: each number is another draw", layout=W.Layout(width="60%"),
+        )  # fmt: skip
+        self.again = W.Button(description="Draw another", tooltip="the next one")
+        self.drawing = W.HBox([self.draw, self.again])
+        self.knobs, self.sliders = W.VBox(), {}
+        self.picture, self.says, self.notice = picture("sdkit-bench"), W.HTML(), notice()
+        for widget, css in (
+            (self.method, "method"), (self.image, "image"), (self.soften, "soften"), (self.draw, "draw"),
+            (self.again, "again"), (self.says, "says"),
+        ):  # fmt: skip
+            widget.add_class(f"sdkit-bench-{css}")
+        self.latest = Latest(self._work, self._failed)
+        self.twin = Twin("loss-bench", self.code, self._figure, self.data)
+        self.box = W.VBox(
+            [
+                W.HBox([self.method, self.image, self.soften], layout=W.Layout(flex_flow="row wrap")),
+                self.knobs, self.drawing, self.picture, self.says, self.notice, self.twin.box,
+            ]
+        )  # fmt: skip
+        self._show_knobs()
+        self.method.observe(lambda _: self._on_method(), "value")
+        for control in (self.image, self.draw, self.soften):
+            control.observe(lambda _: self._ask(), "value")
+        self.again.on_click(lambda _: setattr(self.draw, "value", (self.draw.value + 1) % DRAWS))
+        self._ask()
+        self.latest.wait(30)
+
+    def _ipython_display_(self) -> None:
+        display(self.box)
+
+    def held(self, name: str) -> Held:
+        """The step under a method, made the first time."""
+        if name not in self._held:
+            model, method = around(self.trained, name)
+            data, where = self.trained.data, next(model.parameters()).device
+            asks = {"pair": method.pair or "same image", "per_class": method.per_class}  # a spare pair leaves the images alone
+            batches = iter(data.batches(self.batch_size, **asks, device=where))
+            batch, before = next(batches), next(batches, None)
+            if before is None:
+                raise ValueError(f"the bench takes two batches of {self.batch_size}: say a smaller batch_size")
+            self._held[name] = Held(model, method, batch, before, data.mean, data.std)
+            for knob, value in self._turned.get(name, {}).items():
+                setattr(self._held[name].method, knob, value)
+        return self._held[name]
+
+    def code(self) -> str:
+        """The line that opens this bench as it is, and the experiment that trains with these knobs."""
+        now, begin = self._asked(), self.trained.experiment
+        same = {k: v for k, v in now.knobs.items() if v != begin.knobs.get(k)} if now.method == begin.method else now.knobs
+        said = {"method": now.method, "image": now.image, "knobs": same} | (
+            {"draw": now.draw} if self.held(now.method).draws else {}
+        )
+        arguments = ", ".join(f"{k}={v!r}" for k, v in said.items() if v != {})
+        lines = [f"LossBench({begin}.run(), {arguments})"]
+        if same or now.method != begin.method:
+            asks = any("teacher" in inspect.signature(METHODS[p]).parameters for p in now.method.split("+"))
+            base = begin.knobs if now.method == begin.method else {}
+            teacher = begin.teacher if asks else None
+            turned = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, turned={})
+            lines.append(f"# trained with these knobs: {turned}")
+        return "\n".join(lines)
+
+    def data(self) -> dict[str, list[Any]]:
+        """What is on screen as columns: the distributions and gradients by class, then the terms."""
+        self.latest.wait(10)
+        now = self.last
+        table: dict[str, list[Any]] = {"class": [*self.trained.data.classes], "label": now.label.tolist()}
+        table |= {f"softmax of {reader} at T={now.temperature:g}": p.tolist() for reader, p in now.distributions.items()}
+        for term, by in now.gradient.items():
+            table |= {f"d {term} / d logit of {reader}": g.tolist() for reader, g in by.items()}
+        return table | {"term": [*now.terms, "sum"], "value": [*now.terms.values(), now.total]}
+
+    def _figure(self):
+        self.latest.wait(10)
+        return loss_board(self.last, self.trained.data.classes)
+
+    def _asked(self) -> Asked:
+        turned = {name: box.value for name, box in self.sliders.items()}
+        soften = self.soften.value if self.soften.value in self.sliders else None
+        return Asked(self.name, self.image.value, turned, self.draw.value, soften, time.monotonic())
+
+    def _ask(self) -> None:
+        now = self._asked()
+        self._turned[now.method] = now.knobs
+        self._left |= {"method": now.method, "image": now.image, "draw": now.draw}
+        self._left["knobs"][now.method] = now.knobs
+        self.latest.ask(now)
+
+    def _on_method(self) -> None:
+        if self.method.value == self.name:
+            return
+        try:
+            self.held(self.method.value)
+        except (KeyError, TypeError, ValueError) as error:
+            self.method.value = self.name
+            self._failed(error)
+            return
+        self.name = self.method.value
+        self._show_knobs()
+        self._ask()
+
+    def _images(self, held: Held) -> dict[str, int]:
+        return {f"{i}: {self.trained.data.classes[y]}": i for i, y in enumerate(held.batch.y.tolist())}
+
+    def _show_knobs(self) -> None:
+        held, shown = self.held(self.name), []
+        if (places := tuple(self._images(held).items())) != tuple(self.image.options):  # a method may compose its batches
+            image = self.image.value
+            self.image.options = places
+            self.image.value = image
+        values = held.method.settings() | self._turned.get(self.name, {})
+        self.sliders = {}
+        for knob, about in held.method.knobs.items():
+            box = self.sliders[knob] = slider(about, values[knob])
+            box.add_class(f"sdkit-{knob.replace('.', '-')}")
+            box.observe(lambda _: self._ask(), "value")
+            shown.append(with_ends(box, about, knob))
+        self.knobs.children = shown
+        several = [(f"{held.method.knobs[knob].symbol} of {knob.rpartition('.')[0]}", knob) for knob in held.temperatures]
+        self.soften.options = several or ["T"]
+        self.soften.layout.display = None if len(several) > 1 else "none"
+        self.drawing.layout.display = None if held.draws else "none"
+
+    def _work(self, asked: Asked) -> None:
+        """In the worker's thread: it only sets values of widgets."""
+        held = self.held(asked.method)
+        for knob, value in asked.knobs.items():
+            setattr(held.method, knob, value)
+        now = bench(held, asked.image, asked.knobs.get(asked.soften), asked.draw)
+        board = self._boards.setdefault(asked.method, LossBoard(self.trained.data.classes))
+        self.picture.value, self.last = board.png(now), now
+        self.notice.value = ""
+        self.says.value = f"{self._about(held, asked)} Answered in {1000 * (time.monotonic() - asked.at):.0f} ms."
+
+    def _about(self, held: Held, asked: Asked) -> str:
+        said = [f"{len(held.batch.y)} training images of run <code>{self.trained.run.key}</code>, network in training mode."]
+        if asked.method != self.trained.experiment.method and held.method.placed():
+            said.append("The auxiliary classifiers of this method are not trained.")
+        if any(m.memory for m in held.method.modules() if isinstance(m, Method)):
+            said.append(
+                "Its memory holds what this network says today: of this batch for the last epoch, of another for the last step."
+            )
+        return " ".join(said)
+
+    def _failed(self, error: Exception) -> None:
+        self.notice.value = sentence(error)
+
+
+def around(trained: Trained, name: str) -> tuple[torch.nn.Module, Method]:
+    """A copy of a run's network and a method around it: its own as it was trained, any other as before training."""
+    if name == trained.experiment.method:
+        return trained.model, trained.method
+    model = copy.deepcopy(trained.model)
+    with SEEDED, torch.random.fork_rng(devices=[]):  # first weights come from the global generator
+        torch.manual_seed(trained.experiment.seed)
+        parts = [_made(trained, part, model) for part in name.split("+")]
+    method = parts[0] if len(parts) == 1 else Together(*parts)
+    return model, method.to(next(model.parameters()).device)
+
+
+def fitting(trained: Trained) -> list[str]:
+    """The methods that the run's network can be trained by, with the teacher it had."""
+    names, model = [], copy.deepcopy(trained.model)
+    with SEEDED, torch.random.fork_rng(devices=[]):
+        for name in METHODS:
+            try:
+                _made(trained, name, model)
+            except (TypeError, ValueError):
+                continue
+            names.append(name)
+    return names
+
+
+def _made(trained: Trained, part: str, model: torch.nn.Module) -> Method:
+    kind = METHODS[part]
+    wanted = inspect.signature(kind).parameters
+    offer = {"model": model, "train_size": len(trained.data.train.y)}
+    if taught := list(teachers(trained.method).values()):
+        offer["teacher"] = taught[0].net
+    return kind(**{k: v for k, v in offer.items() if k in wanted})

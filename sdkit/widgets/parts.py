@@ -1,0 +1,229 @@
+"""What every panel is made of: the last of many events, the code twin, sliders, pictures, and state that a cell finds again."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count, zip_longest
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+from matplotlib.figure import Figure
+
+from ..core import Knob, home
+
+
+class Latest:
+    """Does work(value) in a thread of its own for the last value asked. Asking never waits and never queues up.
+
+    Values that come while one is worked on replace each other. An error goes to `failed`; without one, `wait` raises it.
+    """
+
+    def __init__(self, work: Callable[[Any], None], failed: Callable[[Exception], None] | None = None) -> None:
+        self.work, self.failed, self.error = work, failed, None
+        self._changed, self._next, self._busy = threading.Condition(), [], False
+
+    def ask(self, value: Any) -> None:
+        """Work for `value`, now or after the present one, unless another value comes first."""
+        with self._changed:
+            self._next = [value]
+            if not self._busy:
+                self._busy = True
+                threading.Thread(target=self._run, name="latest", daemon=True).start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until nothing is left to do; says whether that is so."""
+        with self._changed:
+            idle = self._changed.wait_for(lambda: not self._busy, timeout)
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return idle
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._next:
+                    self._busy = False
+                    self._changed.notify_all()
+                    return
+                value = self._next.pop()
+            try:
+                self.work(value)
+            except Exception as error:
+                if self.failed is None:
+                    self.error = error
+                else:
+                    self.failed(error)
+
+
+CODE = "display: block; line-height: 1.4; user-select: all; white-space: pre-wrap"
+
+
+class Twin:
+    """The code that makes what is on screen, and the picture as files.
+
+    name: of the files. code: the line as it is now. figure, data: what "Save figure" writes, None for nothing to save; data
+    maps a column's name to its values.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        code: Callable[[], str],
+        figure: Callable[[], Figure] | None = None,
+        data: Callable[[], Mapping[str, Sequence[Any]]] | None = None,
+    ) -> None:
+        self.name, self.code, self.figure, self.data = name, code, figure, data
+        self.copy = W.Button(description="Copy code", tooltip="the line that makes this, on the clipboard")
+        self.save = W.Button(description="Save figure", tooltip="as PNG, PDF and SVG, and its numbers as CSV")
+        self.shown, self.saved = W.HTML(), W.HTML()
+        for widget, css in ((self.copy, "copy"), (self.save, "save"), (self.shown, "code"), (self.saved, "saved")):
+            widget.add_class(f"sdkit-{css}")
+        self._clicks = count(1)
+        self.copy.on_click(lambda _: self._on_copy())
+        self.save.on_click(lambda _: self._on_save())
+        buttons = [self.copy] if figure is None and data is None else [self.copy, self.save]
+        self.box = W.HBox([*buttons, self.shown, self.saved], layout=W.Layout(flex_flow="row wrap", align_items="center"))
+
+    def _on_copy(self) -> None:
+        try:
+            code = self.code()
+        except Exception as error:
+            self.shown.value = sentence(error)
+            return
+        self.shown.value = (
+            f'<code style="{CODE}">{html.escape(code)}</code>'
+            f'<img data-click="{next(self._clicks)}" src="data:," hidden alt="" onerror="{html.escape(_to_clipboard(code))}">'
+        )
+
+    def _on_save(self) -> None:
+        try:
+            files = save(self.name, self.figure and self.figure(), self.data and self.data())
+            self.saved.value = f"saved <code>{html.escape(str(files[0].with_suffix('')))}</code> " + ", ".join(
+                f.suffix[1:].upper() for f in files
+            )
+        except Exception as error:
+            self.saved.value = sentence(error)
+
+
+def save(name: str, figure: Figure | None, data: Mapping[str, Sequence[Any]] | None) -> list[Path]:
+    """Writes NAME-1 (or the next free number) as .png, .pdf, .svg and .csv into <home>/figures/saved. -> the files."""
+    folder = home() / "figures" / "saved"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = next(s for s in (f"{name}-{n}" for n in count(1)) if not list(folder.glob(f"{s}.*")))
+    files = []
+    if figure is not None:
+        for suffix in ("png", "pdf", "svg"):
+            files.append(folder / f"{stem}.{suffix}")
+            figure.savefig(files[-1], dpi=200, facecolor="white", bbox_inches="tight")
+    if data is not None:
+        files.append(folder / f"{stem}.csv")
+        with open(files[-1], "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(data)
+            table.writerows(zip_longest(*data.values(), fillvalue=""))
+    if not files:
+        raise ValueError(f"{name} has nothing to save yet: let it show something first")
+    return files
+
+
+def slider(knob: Knob, value: float) -> W.FloatSlider:
+    """A knob as a slider: its symbol, its range, and what both ends mean as the tooltip."""
+    low, high = min(knob.low, value), max(knob.high, value)
+    return W.FloatSlider(
+        value=value,
+        min=low,
+        max=high,
+        step=_step(low, high, value),
+        readout_format=".4g",
+        description=knob.symbol,
+        tooltip=f"{knob.symbol}: {low:g} is {knob.at_low}; {high:g} is {knob.at_high}",
+        layout=W.Layout(width="100%"),
+    )
+
+
+def read(box: W.FloatSlider) -> float:
+    """A slider's value without the noise of its steps."""
+    return float(f"{box.value:.10g}")
+
+
+def _step(low: float, high: float, value: float) -> float:
+    """A step of about a hundredth of the range, 1, 2 or 5 times a power of ten, on whose grid the value lies.
+
+    The page moves a slider to the nearest step as soon as it is shown.
+    """
+    power = 10.0 ** math.floor(math.log10(high - low))
+    nice = [power * m * 10.0**-n for n in range(1, 5) for m in (5, 2, 1)]
+    grid = [s for s in nice if s <= (high - low) / 40 and abs((value - low) / s - round((value - low) / s)) < 1e-6]
+    return grid[0] if grid else (high - low) / 1000
+
+
+def with_ends(box: W.FloatSlider, knob: Knob, name: str) -> W.VBox:
+    """A slider labelled with its knob's symbol and name, above what its two ends mean."""
+    box.description, box.style.description_width = f"{knob.symbol}  {name}", "11em"
+    ends = [f"{x:g}: {html.escape(words)}" if words else "" for x, words in ((box.min, knob.at_low), (box.max, knob.at_high))]
+    style = "display: flex; justify-content: space-between; gap: 2em; line-height: 1.3; margin: 0 76px 6px 11.5em"
+    said = W.HTML(f'<div style="{style}"><span>{ends[0]}</span><span style="text-align: right">{ends[1]}</span></div>')
+    return W.VBox([box, said])
+
+
+def choice(label: str, options: Mapping[str, Any] | Iterable[Any], value: Any) -> W.Dropdown:
+    """A list to choose from. Of a mapping the keys are shown, the values chosen."""
+    options = list(options.items()) if isinstance(options, Mapping) else list(options)
+    return W.Dropdown(description=label, options=options, value=value, layout=W.Layout(width="max-content"))
+
+
+def picture(css_class: str) -> W.Image:
+    """A place for a figure's PNG bytes."""
+    image = W.Image(format="png", layout=W.Layout(max_width="100%"))
+    image.add_class(css_class)
+    return image
+
+
+def notice() -> W.HTML:
+    """A place for what went wrong, in one sentence: `notice.value = sentence(error)`."""
+    box = W.HTML()
+    box.add_class("sdkit-notice")
+    return box
+
+
+def sentence(error: Exception | str) -> str:
+    """What an error says, as HTML: bold and with a sign before it, so that no colour needs to be told apart."""
+    words = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return f'<b role="alert">⚠ {html.escape(str(words))}</b>'
+
+
+KEPT: dict[tuple[str, Any], Any] = {}
+"""What cells of this kernel have made and find again when they run again."""
+
+
+def kept(kind: str, key: Any, make: Callable[[], Any]) -> Any:
+    """What this kernel keeps under a kind and a key; made the first time."""
+    if (kind, key) not in KEPT:
+        KEPT[kind, key] = make()
+    return KEPT[kind, key]
+
+
+def every(seconds: float) -> Callable[[], bool]:
+    """A clock that says yes at most once in so many seconds."""
+    last = [-seconds]
+
+    def now() -> bool:
+        if time.monotonic() - last[0] < seconds:
+            return False
+        last[0] = time.monotonic()
+        return True
+
+    return now
+
+
+def _to_clipboard(code: str) -> str:
+    """JavaScript that puts text on the clipboard. A browser that forbids it leaves the shown code to be selected by hand."""
+    return f"navigator.clipboard && navigator.clipboard.writeText({json.dumps(code)}).catch(() => 0)"
