@@ -1,11 +1,12 @@
 # Every verb is start.py's, so that Windows needs no make: `py start.py figures`.
 PYTHON ?= python3
 
-.PHONY: figures test lab doctor setup lint clean
+.PHONY: figures test lab doctor setup lint bench clean
 figures: ; @$(PYTHON) start.py figures
 test:    ; @$(PYTHON) start.py test
 lab:     ; @$(PYTHON) start.py lab
 doctor:  ; @$(PYTHON) start.py doctor
 setup:   ; @$(PYTHON) start.py setup
 lint:    ; @$(PYTHON) start.py lint
+bench:   ; @$(PYTHON) start.py bench
 clean:   ; @$(PYTHON) start.py clean

@@ -4,9 +4,11 @@
     python3 start.py figures     train what the notebooks need and draw every figure into figures/
     python3 start.py test        run the test suite (arguments go to pytest: start.py test -k vision)
     python3 start.py lab         open JupyterLab on your own copies of the notebooks, in work/
+    python3 start.py app         show the panels on one page of their own, without code
     python3 start.py doctor      say what of the installation is right, and the mend for what is not
     python3 start.py setup       only make or update .venv
     python3 start.py lint        run ruff
+    python3 start.py bench       measure how fast sdkit trains here (bench --quick: under 5 minutes)
     python3 start.py clean       remove .venv and caches; runs, figures, data and work stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
 
@@ -50,9 +52,11 @@ def main(arguments: list[str]) -> int:
             say(f"{ROOT / '.venv'} is ready")
             return 0
         if verb == "test":
-            return run([python, "-m", "pytest", *rest], cwd=ROOT)
+            return run([python, "-m", "pytest", *(rest or beside())], cwd=ROOT)
         if verb == "lint":
             return run([python, "-m", "ruff", "check", *(rest or ["."])], cwd=ROOT)
+        if verb == "bench":
+            return run([python, ROOT / "benchmarks" / "bench.py", *rest])
         if verb == "lab":
             return lab(python, rest)
         if verb == "doctor":  # of its own module: it must run where torch, and so the command line, cannot be imported
@@ -125,6 +129,11 @@ def fingerprint(root: Path) -> str:
         except FileNotFoundError:
             raise Problem(f"no {name} in {root}: start.py must lie in a whole checkout of sdkit, get it again") from None
     return digest.hexdigest()
+
+
+def beside() -> list[str]:
+    """pytest's options for the whole suite: two tests at a time, where there are two cores."""
+    return ["-n", "2", "--dist", "loadgroup"] if (os.cpu_count() or 1) > 1 else []
 
 
 def set_up(root: Path) -> Path:

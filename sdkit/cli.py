@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -157,6 +158,48 @@ def figures(
     print(f"figures in {folder}, {time.perf_counter() - began:.0f} s\nopen {page}")
 
 
+def record(
+    plan: tyro.conf.Positional[str], minutes: float | None = None, out: Path | None = None, data: Path | None = None
+) -> None:
+    """Run what of a plan has no record yet, and keep a light record of every run in data/records.
+
+    Args:
+        plan: a name in plans/, or a file.
+        minutes: end within; 0 only says what is missing. Called again, it goes on from there.
+        out: where records go instead.
+        data: the folder of data sets, where it is not data/.
+    """
+    from .record import record
+
+    if record(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
+        raise SystemExit(1)
+
+
+def app(port: int = 8866, browser: bool = True) -> None:
+    """Show all panels on one page, for this machine alone; the address is printed. Ctrl-C ends it and its trainings.
+
+    Args:
+        port: of 127.0.0.1; the next free one where it is taken.
+        browser: open the page.
+    """
+    import secrets
+
+    try:
+        from voila.app import Voila
+    except ImportError as error:
+        raise RuntimeError("the app needs Voilà: `pip install sdkit[app]`, or `python3 start.py setup`") from error
+
+    port, token = free_port(port), secrets.token_urlsafe(24)
+    os.environ["SDKIT_HOME"] = str(core.home())  # of the page's kernel, too
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's templates before any other's
+    print(f"sdkit: http://127.0.0.1:{port}/?token={token}", flush=True)
+    options = ["--Voila.ip=127.0.0.1", f"--port={port}", f"--token={token}", "--show-margins", "--Voila.log_level=WARN"]
+    Voila.launch_instance(
+        [str(Path(__file__).parent / "widgets" / "app.ipynb"), *options, *([] if browser else ["--no-browser"])],
+        tornado_settings={"headers": {"Content-Security-Policy": LOCAL}},
+    )
+
+
 # the parts
 
 
@@ -215,6 +258,21 @@ def summary(run: runs.Run, whole: bool = False) -> None:
         )
 
 
+LOCAL = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: blob: ws://127.0.0.1:*"
+"""What the page may ask for: nothing that is not on this machine."""
+
+
+def free_port(wanted: int, tries: int = 20) -> int:
+    """The first port of 127.0.0.1 from `wanted` on that nobody listens on."""
+    import socket
+
+    for port in range(wanted, wanted + tries):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"the ports {wanted} to {wanted + tries - 1} are all taken: say another, `sdkit app --port 9000`")
+
+
 def notebook_folder() -> Path:
     """The notebooks of this checkout."""
     folder = core.home() / "notebooks"
@@ -260,6 +318,7 @@ def execute(source: Path, target: Path) -> None:
         kernel_name="python3",
         resources={"metadata": {"path": str(core.home())}},
         store_widget_state=True,
+        coalesce_streams=True,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -277,14 +336,22 @@ def execute(source: Path, target: Path) -> None:
     target.with_suffix(".html").write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"train": train, "figures": figures, "list": listing, "show": show, "doctor": doctor}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "figures": figures,
+    "list": listing,
+    "show": show,
+    "record": record,
+    "app": app,
+    "doctor": doctor,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The `sdkit` command. A mistake of the user's is one sentence, not a traceback."""
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="sdkit", description="See self-distillation work.", args=arguments)
-    except (ValueError, KeyError, TypeError, FileNotFoundError, RuntimeError, ArithmeticError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         if os.environ.get("SDKIT_TRACEBACK"):
             raise
         raise SystemExit(f"sdkit: {error.args[0] if isinstance(error, KeyError) else error}") from error

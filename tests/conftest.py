@@ -9,11 +9,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
+if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # tests run side by side: each keeps to its cores
+    os.environ["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // beside, 1))
 _HOME = Path(tempfile.mkdtemp(prefix="sdkit-tests-"))
 os.environ["SDKIT_HOME"] = str(_HOME)  # no test reads or writes the user's runs, in this process or in one that it starts
 
 import browser  # noqa: E402
 import pytest  # noqa: E402
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, tests that share something costly stay together: one JupyterLab, a module's fixture."""
+    for item in items:
+        shared = getattr(item, "_fixtureinfo", None)
+        known = shared.name2fixturedefs if shared else {}
+        if "lab" in known:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        elif any(d.scope == "module" for defs in known.values() for d in defs):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -43,9 +57,6 @@ def open_and_run(lab: browser.Lab, page: browser.Page) -> Callable[[str], browse
     """open_and_run("04_drg_dsr.ipynb") starts all its cells and returns the page; `browser.wait_until_done(page)` waits."""
 
     def go(name: str) -> browser.Page:
-        page.goto(f"{lab.url}/lab/tree/{name}?reset")
-        page.locator(".jp-Notebook").wait_for()
-        page.evaluate(browser.RUN_ALL_CELLS)
-        return page
+        return browser.start_cells(lab, page, name)
 
     return go

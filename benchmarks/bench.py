@@ -1,0 +1,465 @@
+"""How fast sdkit trains: beside a plain loop, beside the machine's own rate, and each method beside vanilla.
+
+    python start.py bench                 the whole of it; let the machine do nothing else
+    python start.py bench --quick         under 5 minutes on two cores
+    python start.py bench --device cuda   the same on a card
+    python start.py bench --readme        and keep the table in docs/speed/ and in the README
+
+Images are noise: only their number and size matter. Whatever is compared was measured in turns in one process (A B B A), a
+ratio is the median of the rounds' ratios; peak memory is a fresh process's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+
+import torch  # noqa: E402
+from plain import Plain  # noqa: E402
+
+from sdkit import __version__, core, fast  # noqa: E402
+from sdkit.analysis import cost  # noqa: E402
+from sdkit.data import DATASETS, Data, Images  # noqa: E402
+from sdkit.experiment import Experiment  # noqa: E402
+from sdkit.train import RECIPES, Recipe, Training, device  # noqa: E402
+
+NETWORKS = ("four-stage", "resnet20", "resnet18")
+OWN = ("vanilla", "byot", "dsn", "ddgsd", "self-guidance", "drg", "dsr", "drg+dsr", "sfr")
+CHEAP = ("lsr", "ps-kd", "cs-kd", "dlb", "zf-ls", "tf-kd-reg", "dml")
+MARKS = ("<!-- speed: written by `python start.py bench --readme` -->", "<!-- end of speed -->")
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Measures, prints the tables, and writes them as JSON and Markdown."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small batches, few rounds, fewer methods on the large network")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--methods", nargs="+", default=(*OWN, *CHEAP))
+    parser.add_argument("--parts", nargs="+", default=tuple(PARTS), choices=tuple(PARTS))
+    parser.add_argument("--rounds", type=int, help="in which everything is measured once; default 5, with --quick 3")
+    parser.add_argument("--block", type=float, help="least seconds of a measurement; default 1, with --quick 0.2")
+    parser.add_argument("--batch", type=int, help="images a step; default 128, with --quick 32")
+    parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
+    parser.add_argument("--out", type=Path, help="folder of the tables; default: figures/")
+    parser.add_argument("--readme", action="store_true", help="keep the table in docs/speed/ and write the README's")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    said = parser.parse_args()
+    if said.child:
+        print(json.dumps(child(**json.loads(said.child))))
+        return
+    if said.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("bench: --device cuda needs a CUDA card, and torch finds none: leave the option out")
+    os.environ["SDKIT_DEVICE"] = said.device
+    said.rounds = said.rounds or (3 if said.quick else 5)
+    said.block = said.block or (0.2 if said.quick else 1.0)
+    said.batch = said.batch or (32 if said.quick else 128)
+    began = time.perf_counter()
+    found: dict[str, Any] = {"machine": machine(said.device), "settings": {k: v for k, v in vars(said).items() if k != "out"}}
+    say(line(found["machine"]))
+    for part in said.parts:
+        found[part] = PARTS[part](said, found)
+        say(f"\n{TITLES[part]}\n\n{markdown(found[part])}")
+    found["seconds"] = time.perf_counter() - began
+    folder = said.out or core.home() / "figures"
+    write(folder / f"speed-{said.device}", found)
+    if said.readme:
+        root = Path(__file__).resolve().parents[1]
+        write(root / "docs" / "speed" / said.device, found)
+        into_readme(root / "README.md", sorted((root / "docs" / "speed").glob("*.json")))
+    say(f"\n{found['seconds']:.0f} s; written to {folder / f'speed-{said.device}.md'}")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+# what is measured
+
+
+def machine(device: str) -> Row:
+    """What it was measured on, with the machine's own rates of products and of copying."""
+    big = torch.randn(2**24, device=device)
+    other = torch.empty_like(big)
+    copy = cost.time_per_iteration(lambda: other.copy_(big), device=device)
+    rates = {}
+    for name, (step, flops) in products(device).items():
+        rates[name] = flops / cost.time_per_iteration(step, device=device).median / 1e9
+    return {
+        "sdkit": __version__,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "steps": fast.mode() if device == "cuda" else "eager",
+        "wait policy": os.environ.get("OMP_WAIT_POLICY", ""),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "GFLOP/s": rates,
+        "copy GB/s": 2 * big.numel() * 4 / copy.median / 1e9,
+    }
+
+
+def products(device: str) -> dict[str, tuple[Callable[[], Any], int]]:
+    """What the machine does fastest: a large matrix product and a large convolution, each with its FLOPs."""
+    kind, n, images = (torch.bfloat16, 8192, 512) if device == "cuda" else (torch.float32, 1024, 8)
+    a, b = (torch.randn(n, n, dtype=kind, device=device) for _ in range(2))
+    x = torch.randn(images, 256, 16, 16, dtype=kind, device=device).contiguous(memory_format=torch.channels_last)
+    w = torch.randn(256, 256, 3, 3, dtype=kind, device=device).contiguous(memory_format=torch.channels_last)
+    return {
+        "matrix product": (lambda: torch.mm(a, b), 2 * n**3),
+        "convolution": (lambda: torch.conv2d(x, w, padding=1), 2 * images * 16 * 16 * 256 * 256 * 9),
+    }
+
+
+def processor() -> str:
+    """The CPU's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def line(machine: Row) -> str:
+    """The machine in a line."""
+    load = "" if machine["load"] is None else f", load {machine['load']:.1f} at the start"
+    busy = machine["load"] is not None and machine["load"] > machine["cores"] - 0.5
+    return (
+        f"{machine['device']}, {machine['threads']} threads of {machine['cores']} cores, OMP_WAIT_POLICY="
+        f"{machine['wait policy']}, steps {machine['steps']}, torch {machine['torch']}, sdkit {machine['sdkit']}{load}; "
+        + "".join(f"{name}s at {rate:,.0f} GFLOP/s, " for name, rate in machine["GFLOP/s"].items())
+        + f"copies at {machine['copy GB/s']:.1f} GB/s"
+        + ("; the machine was busy with other work: read the ratios alone" if busy else "")
+    )
+
+
+def noise(images: int, classes: int = 100, side: int = 32) -> Data:
+    """A data set of noise: `images` to learn from, 64 to test on."""
+    chance = torch.Generator().manual_seed(0)
+
+    def some(n: int) -> Images:
+        x = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=chance)
+        return Images(x, torch.arange(n) % classes)
+
+    return Data("noise", tuple(map(str, range(classes))), some(images), some(0), some(64), (0.5, 0.5, 0.5), (0.29, 0.29, 0.29))
+
+
+def training(
+    network: str, method: str = "vanilla", batch: int = 128, images: int | None = None, classes: int = 100, side: int = 32,
+) -> Training:  # fmt: skip
+    """A training that is ready for its first step, on noise."""
+    data = noise(images or (1280 if device().type == "cpu" else 25_600), classes, side)
+    DATASETS["noise"] = lambda **_: data  # for as long as it takes to build on it
+    options = {"survival": 0.5} if "self-guidance" in method else {}
+    try:
+        return Experiment(
+            method=method, model=network, data="noise", network=options, recipe=recipe_of(batch)
+        ).training()  # fmt: skip
+    finally:
+        del DATASETS["noise"]
+
+
+def recipe_of(batch: int) -> Recipe:
+    """The paper's recipe with this batch."""
+    return replace(RECIPES["paper"], batch_size=batch)
+
+
+def step_flops(step: Callable[[], Any]) -> int:
+    """FLOPs of a whole training step, forward and backward: convolutions and matrix products. The step runs once."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def batch_for(said: argparse.Namespace, network: str) -> int:
+    """Images a step: ResNet-18 takes half as many in the quick benchmark of a CPU."""
+    return said.batch // 2 if said.quick and said.device == "cpu" and network == "resnet18" else said.batch
+
+
+def child(**case: Any) -> Row:
+    """In a fresh process: a few steps. -> the most memory it ever held, MB: of the card where there is one."""
+    loop, steps = case.pop("loop", "sdkit"), case.pop("steps", 4)
+    if "threads" in case:
+        torch.set_num_threads(case.pop("threads"))
+    train = training(**case)
+    if loop == "plain":
+        plain = Plain(train.model.to(memory_format=torch.contiguous_format), train.data, train.recipe, on=str(train.device))
+        plain.seconds(steps, lead=0)
+    elif steps:
+        step = train.stepper()
+        for _ in range(steps):
+            step()
+    return {"MB": torch.cuda.max_memory_allocated() / 1e6 if train.device.type == "cuda" else peak_memory()}
+
+
+def peak_memory() -> float | None:
+    """The most memory that this process ever held, MB; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    except (OSError, IndexError):
+        pass
+    try:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    except ImportError:
+        return None
+
+
+def memory(**case: Any) -> float | None:
+    """Peak memory of a case, MB, measured in a process of its own."""
+    case.setdefault("threads", torch.get_num_threads())
+    command = [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(case)]
+    out = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    if out.returncode:
+        raise RuntimeError(f"the process that measures the memory of {case} failed: {out.stderr.strip().splitlines()[-1]}")
+    return json.loads(out.stdout.splitlines()[-1])["MB"]
+
+
+def in_turns(arms: dict[str, Callable[[int], float]], rounds: int, block: float) -> dict[str, list[float]]:
+    """Seconds of a step of every arm, a number a round, in turns (A B B A). An arm runs so many steps: their mean."""
+    counts = {name: max(round(block / max(arm(2), 1e-6)), 2) for name, arm in arms.items()}
+    found: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(rounds):
+        halves = dict.fromkeys(arms, 0.0)
+        for name in [*arms, *reversed([*arms])]:
+            halves[name] += arms[name](counts[name]) / 2
+        for name, seconds in halves.items():
+            found[name].append(seconds)
+    return found
+
+
+def arm(step: Callable[[], Any], device: str) -> Callable[[int], float]:
+    """A step as an arm of a comparison."""
+    step()
+    on = torch.device(device)
+
+    def seconds(steps: int) -> float:
+        wait(on)
+        began = time.perf_counter()
+        for _ in range(steps):
+            step()
+        wait(on)
+        return (time.perf_counter() - began) / steps
+
+    return seconds
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def spread(values: Iterable[float]) -> str:
+    """Median, and the lowest and highest."""
+    values = list(values)
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def loops(said: argparse.Namespace, found: Row, busy: bool = False) -> list[Row]:
+    """sdkit's vanilla training and the plain loop, of the same network, batch and recipe."""
+    rows = []
+    for network in said.networks:
+        batch = batch_for(said, network)
+        ours = training(network, batch=batch)
+        flops = step_flops(ours.stepper())
+        other = training(network, batch=batch)
+        plain = Plain(
+            other.model.to(memory_format=torch.contiguous_format), other.data, other.recipe,
+            on=said.device, workers=said.workers,
+        )  # fmt: skip
+        best = max(found["machine"]["GFLOP/s"], key=found["machine"]["GFLOP/s"].get)
+        product, product_flops = products(said.device)[best]
+        arms = {"sdkit": arm(ours.stepper(), said.device), "plain": plain.seconds, "product": arm(product, said.device)}
+        times = in_turns(arms, said.rounds, said.block)
+        speed = {name: batch / statistics.median(seconds) for name, seconds in times.items()}
+        row = {
+            "network": network,
+            "batch": batch,
+            "sdkit images/s": speed["sdkit"],
+            "plain images/s": speed["plain"],
+            "times as fast": spread(p / s for p, s in zip(times["plain"], times["sdkit"], strict=True)),
+        }
+        if not busy:
+            shares = [flops / s * p / product_flops for s, p in zip(times["sdkit"], times["product"], strict=True)]
+            row |= {"GFLOP/s": flops * speed["sdkit"] / batch / 1e9, "of the machine's rate": statistics.median(shares)}
+            held = [memory(network=network, batch=batch, loop=loop) for loop in ("sdkit", "plain")]
+            row |= {"sdkit MB": held[0], "plain MB": held[1]}
+        rows.append(row)
+    return rows
+
+
+def beside_a_busy_process(said: argparse.Namespace, found: Row) -> list[Row]:
+    """The two loops again while another process keeps one core busy."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        return loops(replaced(said, networks=[n for n in said.networks if n != "resnet18"] or said.networks), found, busy=True)
+    finally:
+        other.kill()
+        other.wait()
+
+
+def methods(said: argparse.Namespace, found: Row) -> list[Row]:
+    """Every method's step beside vanilla's: time, FLOPs, operations, memory."""
+    rows = []
+    for network in said.networks:
+        batch, small = batch_for(said, network), said.quick and network == "resnet18"
+        names = [m for m in said.methods if not small or m in ("byot", "drg", "dsr", "drg+dsr", "ps-kd")]
+        names = list(dict.fromkeys(["vanilla", *names]))
+        trainings = {name: training(network, name, batch) for name in names}
+        steps = {name: t.stepper() for name, t in trainings.items()}
+        for step in steps.values():
+            step()  # memories fill
+        draws = {name: 8 if "self-guidance" in name and not small else 1 for name in names}  # it samples its network
+        flops = {n: statistics.mean(step_flops(step) for _ in range(draws[n])) for n, step in steps.items()}
+        operations = {n: statistics.mean(cost.operations(step) for _ in range(draws[n])) for n, step in steps.items()}
+        times = cost.compare_times(steps, said.rounds, said.block / 2, 1, said.device)
+        weighed = not said.quick or network == said.networks[0]
+        held = {} if not weighed else {name: memory(network=network, method=name, batch=batch) for name in names}
+        for name in names:
+            ratio = cost.relative_time(times[name], times["vanilla"])
+            rows.append(
+                {
+                    "network": network,
+                    "batch": batch,
+                    "method": name,
+                    "ms a step": times[name].median * 1e3,
+                    "time": spread(ratio.seconds.tolist()),
+                    "FLOPs": flops[name] / flops["vanilla"],
+                    "operations": operations[name] / operations["vanilla"],
+                    "MB": held.get(name),
+                }
+            )
+        say(f"methods on {network}: measured")
+    return rows
+
+
+def growth(said: argparse.Namespace, found: Row) -> list[Row]:
+    """Vanilla training as one thing grows: the batch, the depth, the side, the classes, the training set."""
+    network, batch = said.networks[0], said.batch
+    cases: dict[str, dict[Any, Row]] = {
+        "batch": {b: {"batch": b} for b in ((16, 64, 128) if said.quick else (16, 32, 64, 128, 256, 512))},
+        "depth": {d: {"network": f"resnet{d}"} for d in ((8, 14, 20) if said.quick else (8, 14, 20, 32, 56))},
+        "side": {s: {"side": s} for s in ((16, 32) if said.quick else (16, 32, 64))},
+        "classes": {c: {"classes": c} for c in (10, 100, 1000)},
+        "training set": {n: {"images": n} for n in ((1000, 10_000) if said.quick else (1000, 10_000, 50_000))},
+    }
+    rows = []
+    for what, values in cases.items():
+        full = {value: {"network": network, "batch": batch} | case for value, case in values.items()}
+        arms = {str(v): arm(training(**case).stepper(), said.device) for v, case in full.items()}
+        times = in_turns(arms, said.rounds, said.block / 2)
+        first = next(iter(times.values()))
+        for value, case in full.items():
+            seconds = times[str(value)]
+            each = case["batch"] / full[next(iter(full))]["batch"]
+            rows.append(
+                {
+                    "what": what,
+                    "value": value,
+                    "network": case["network"],
+                    "images/s": case["batch"] / statistics.median(seconds),
+                    "time an image": spread(a / b / each for a, b in zip(seconds, first, strict=True)),
+                    "MB": memory(**case),
+                }
+            )
+    return rows
+
+
+def replaced(said: argparse.Namespace, **options: Any) -> argparse.Namespace:
+    return argparse.Namespace(**vars(said) | options)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Row], list[Row]]] = {
+    "loops": loops, "busy": beside_a_busy_process, "methods": methods, "growth": growth,
+}  # fmt: skip
+TITLES = {
+    "loops": "sdkit's loop beside a plain one (torchvision transforms, a DataLoader, float32, .item() at every step), and "
+    "beside the machine's own rate, that of the faster of its products",
+    "busy": "The same while another process keeps one core busy",
+    "methods": "Every method beside vanilla: a step's time, FLOPs and operations as ratios, medians (lowest to highest)",
+    "growth": "As one thing grows: time an image, as a ratio to the first value",
+}
+
+
+# what is written
+
+
+def markdown(rows: list[Row]) -> str:
+    """Rows as a Markdown table."""
+    if not rows:
+        return "nothing was measured"
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, ["---"] * len(names), *([shown(name, row.get(name)) for name in names] for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def shown(name: str, value: Any) -> str:
+    """A cell."""
+    if value is None:
+        return ""
+    if name == "of the machine's rate":
+        return f"{value:.0%}"
+    if isinstance(value, float):
+        return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return str(value)
+
+
+def write(stem: Path, found: Row) -> None:
+    """All that was found, as JSON and as Markdown."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    tables = [f"## {TITLES[part]}\n\n{markdown(found[part])}\n" for part in PARTS if part in found]
+    stem.with_suffix(".md").write_text(f"{line(found['machine'])}\n\n" + "\n".join(tables), encoding="utf-8")
+
+
+def into_readme(readme: Path, kept: list[Path]) -> None:
+    """Writes the README's table between its two marks, from what docs/speed/ keeps of every device."""
+    text = readme.read_text(encoding="utf-8")
+    before, start, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not start or not end:
+        raise SystemExit(
+            f"bench: {readme} needs the two lines {MARKS[0]!r} and {MARKS[1]!r}: the table is written between them"
+        )
+    readme.write_text(before + start + "\n\n" + "\n".join(map(section, kept)) + "\n" + end + after, encoding="utf-8")
+
+
+def section(path: Path) -> str:
+    """What the README says of one device."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    columns = ("network", "batch", "sdkit images/s", "plain images/s", "times as fast", "of the machine's rate")
+    said = [f"{line(found['machine'])}.\n"]
+    if "loops" in found:
+        said.append(markdown([{k: row.get(k) for k in columns} for row in found["loops"]]) + "\n")
+    if "methods" in found:
+        table: dict[str, Row] = {}
+        for row in found["methods"]:
+            cell = f"{row['time'].partition(' ')[0]} / {row['FLOPs']:.2f} / {row['operations']:.2f}"
+            table.setdefault(row["method"], {"method": row["method"]})[row["network"]] = cell
+        said.append("A step beside vanilla's: time / FLOPs / operations.\n")
+        said.append(markdown(list(table.values())) + "\n")
+    said.append(f"All of it: [docs/speed/{path.stem}.md](docs/speed/{path.stem}.md).\n")
+    return "\n".join(said)
+
+
+if __name__ == "__main__":
+    main()

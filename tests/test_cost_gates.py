@@ -1,0 +1,195 @@
+"""What a step may cost beside vanilla's: FLOPs, operations, waits. Counts, and so the same on every machine.
+
+And the benchmark itself: what it compares is comparable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import statistics
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sdkit.analysis import host_syncs
+from sdkit.analysis.cost import operations
+from sdkit.core import Clock
+from sdkit.data import DATASETS, Data, Images
+from sdkit.methods import METHODS, Together
+from sdkit.models import MODELS, residuals
+from sdkit.train import RECIPES, Recipe, Training, fit
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import bench  # noqa: E402
+from plain import Plain  # noqa: E402
+
+N, BATCH = 64, 8  # images, and images a step
+
+
+def stepper(name: str, network: str = "four-stage", batch: int = BATCH, classes: int = 100):
+    """A training step on noise, run until memories are full. -> the step, and the network."""
+    torch.manual_seed(0)
+    x = torch.randint(0, 256, (N, 3, 32, 32), dtype=torch.uint8)
+    images = Images(x, torch.arange(N) % classes)
+    names = tuple(map(str, range(classes)))
+    data = Data("noise", names, images, Images(x[:0], images.y[:0]), images, (0.5,) * 3, (0.29,) * 3)
+    options = {"survival": 0.5} if "self-guidance" in name else {}
+    model, teacher = MODELS[network](num_classes=classes, **options), MODELS[network](num_classes=classes)
+    methods = []
+    for part in name.split("+"):
+        wanted = inspect.signature(METHODS[part]).parameters
+        offer = {"teacher": teacher, "train_size": N, "num_classes": classes}
+        before = [model] if "model" in wanted else []
+        methods.append(METHODS[part](*before, **{k: v for k, v in offer.items() if k in wanted}))
+    method = methods[0] if len(methods) == 1 else Together(*methods)
+    step = Training(model, method, data, replace(RECIPES["paper"], batch_size=batch), on="cpu").stepper()
+    step()
+    return step, model
+
+
+def flops(step) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> dict[str, tuple[float, float]]:
+    """FLOPs and operations of a ResNet-18 step of every gated method, as ratios of vanilla's."""
+    found = {}
+    for name in ("vanilla", *GATES):
+        step, _ = stepper(name, "resnet18", batch=4)
+        draws = 4 if name == "self-guidance" else 1  # it samples its network
+        found[name] = statistics.mean(flops(step) for _ in range(draws)), operations(step)
+    base = found["vanilla"]
+    return {name: (f / base[0], o / base[1]) for name, (f, o) in found.items()}
+
+
+GATES = {  # method -> the most FLOPs and operations of a ResNet-18 step, as ratios of vanilla's
+    "dsr": (1.02, 1.2),
+    "ps-kd": (1.02, 1.15),
+    "lsr": (1.02, 1.15),
+    "drg": (1.06, 1.4),
+    "drg+dsr": (1.06, 1.55),
+    "byot": (1.20, 2.2),
+    "dsn": (1.20, 2.0),
+    "sfr": (1.06, 3.0),
+    "cs-kd": (1.34, 1.65),
+    "ddgsd": (2.01, 1.45),
+    "dlb": (2.01, 2.2),
+    "self-guidance": (1.95, 2.3),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_a_step_of_resnet18_costs_no_more_than_its_gate(name, resnet18):
+    measured, limits = resnet18[name], GATES[name]
+    assert 1 <= measured[0] <= limits[0], f"{name} takes {measured[0]:.3f} of vanilla's FLOPs, the gate is {limits[0]}"
+    assert 1 < measured[1] <= limits[1], f"{name} takes {measured[1]:.2f} of vanilla's operations, the gate is {limits[1]}"
+
+
+def test_the_two_lightweight_methods_cost_less_than_byot_and_their_sum_is_the_parts(resnet18):
+    """Paper 004, Table IV, in counts: its seconds are those of a machine that waits for launches."""
+    assert resnet18["drg+dsr"][0] < resnet18["byot"][0] and resnet18["drg+dsr"][1] < 0.8 * resnet18["byot"][1]
+    extra = {name: o - 1 for name, (_, o) in resnet18.items()}
+    assert extra["drg+dsr"] == pytest.approx(extra["drg"] + extra["dsr"], abs=0.05)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_waits_for_the_device_within_a_step(name, monkeypatch):
+    def unchecked(y, num_classes):  # as on a card: PyTorch's own looks at the labels where they are on the CPU
+        return torch.zeros(*y.shape, num_classes, dtype=torch.int64).scatter_(-1, y.unsqueeze(-1), 1)
+
+    monkeypatch.setattr(F, "one_hot", unchecked)
+    step, model = stepper(name)
+    drawn = len(residuals(model)) if name == "self-guidance" else 0  # which blocks are left out is drawn on the host
+    assert host_syncs(step) == drawn
+
+
+def test_importing_sdkit_costs_less_than_a_second_beyond_torch():
+    code = (
+        "import time, torch, torch.nn.functional, numpy\n"
+        "began = time.process_time()\n"
+        "import sdkit.experiment, sdkit.analysis\n"
+        "print(time.process_time() - began)\n"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    assert min(float(r.stdout) for r in runs) < 1
+
+
+# the benchmark
+
+
+def test_the_plain_loop_learns_what_sdkits_does():
+    """The same network, recipe and data: accuracies after a few epochs differ by chance alone."""
+    recipe = Recipe(epochs=5, batch_size=32, lr=0.1, schedule="one cycle")
+    data, found = DATASETS["digits"](), {"sdkit": [], "plain": []}
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = MODELS["four-stage"](num_classes=10, width=8)
+        plain = Plain(MODELS["four-stage"](num_classes=10, width=8), data, recipe, workers=0, seed=seed)
+        plain.model.load_state_dict(model.state_dict())
+        steps = len(plain.loader())
+        *_, last = plain.epochs(lambda epoch, step, steps=steps: recipe.rate(Clock(epoch, step, recipe.epochs, steps)))
+        found["plain"].append(last)
+        *_, end = fit(model, METHODS["vanilla"](), data, recipe, seed=seed, on="cpu")
+        found["sdkit"].append(end.accuracy["final"])
+    means = {name: statistics.mean(values) for name, values in found.items()}
+    assert min(means.values()) > 0.85 and abs(means["plain"] - means["sdkit"]) < 0.04, found
+
+
+def test_the_plain_loop_shows_the_images_that_sdkits_does():
+    """Crop, mirror and normalisation draw from the same views: each plain image is one of the loader's."""
+    data = bench.noise(8, classes=2, side=8)
+    pictures = Plain(MODELS["four-stage"](num_classes=2, width=4), data, Recipe(batch_size=4), workers=0).pictures
+    windows = torch.nn.functional.pad(data.train.x, (4,) * 4).unfold(2, 8, 1).unfold(3, 8, 1).permute(0, 2, 3, 1, 4, 5)
+    views = data.normalised(windows[3].reshape(-1, 3, 8, 8))
+    views = torch.cat([views, views.flip(-1)])
+    for _ in range(20):
+        x, y = pictures[3]
+        assert y == data.train.y[3] and (views - x).abs().amax((1, 2, 3)).min() < 1e-5
+
+
+SAID = argparse.Namespace(
+    networks=["four-stage"], methods=["drg"], quick=False, device="cpu", rounds=2, block=0.02, batch=8, workers=0
+)  # fmt: skip
+
+
+def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "memory", lambda **case: 100.0)
+    monkeypatch.setattr(bench, "say", lambda text: None)
+    found = {"machine": bench.machine("cpu")}
+    found["loops"], found["methods"] = bench.loops(SAID, found), bench.methods(SAID, found)
+    (loop,), (vanilla, drg) = found["loops"], found["methods"]
+    assert loop["GFLOP/s"] == pytest.approx(flops(stepper("vanilla")[0]) / BATCH * loop["sdkit images/s"] / 1e9, rel=1e-3)
+    assert loop["sdkit images/s"] > 0 and 0 < loop["of the machine's rate"] < 1.5
+    assert (vanilla["FLOPs"], vanilla["operations"]) == (1, 1)
+    assert drg["FLOPs"] == pytest.approx(flops(stepper("drg")[0]) / flops(stepper("vanilla")[0]), rel=1e-3)
+    bench.write(tmp_path / "cpu", found)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{bench.MARKS[0]}\nold\n{bench.MARKS[1]}\nafter\n")
+    for _ in range(2):  # writing again changes nothing
+        bench.into_readme(readme, [tmp_path / "cpu.json"])
+        text = readme.read_text()
+        assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+        assert text.count("| four-stage | 8 |") == 1 and text.count("| drg |") == 1
+
+
+def test_peak_memory_is_the_cases_own():
+    small, large = (bench.memory(network="four-stage", batch=b, steps=1, threads=1) for b in (4, 128))
+    assert large > small + 20
+
+
+def test_a_readme_without_the_marks_is_left_alone(tmp_path):
+    (tmp_path / "README.md").write_text("nothing")
+    with pytest.raises(SystemExit, match="needs the two lines"):
+        bench.into_readme(tmp_path / "README.md", [])
+    assert (tmp_path / "README.md").read_text() == "nothing"

@@ -1,0 +1,129 @@
+"""Every network under the papers' own methods, and under every analysis that looks at a network. The large ones are `slow`.
+
+`python3 start.py test tests/test_zoo.py -k table -s` prints parameters, FLOPs and the time of a training step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+
+import pytest
+import torch
+
+from sdkit import analysis
+from sdkit.core import Batch, Clock
+from sdkit.methods import BYOT, DRG, METHODS, Vanilla
+from sdkit.models import MODELS, four_stage, parameters, residuals
+
+K = 7
+TINY = ("four-stage", "resnet8", "resnet14", "vgg-tiny", "densenet-tiny", "mobilenet-tiny", "resnet20")
+SIDE = {"alexnet": 96, "googlenet": 64}  # those without a stem for small images
+NAMES = [n if n in TINY else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
+
+
+def network(name: str, **options):
+    torch.manual_seed(0)
+    can = inspect.signature(MODELS[name]).parameters
+    sections = {"sections": 4} if "sections" in can and name != "resnet8" else {}  # three stages become BYOT's four exits
+    return MODELS[name](num_classes=K, **sections, **options)
+
+
+def images(name: str, n: int = 4):
+    g = torch.Generator().manual_seed(1)
+    side = SIDE.get(name, 32)
+    return torch.randn(n, 3, side, side, generator=g), torch.randint(K, (n,), generator=g)
+
+
+def step(name: str, method_name: str) -> dict[str, float]:
+    """One forward and backward pass of a method; every parameter has a gradient afterwards."""
+    sampled = method_name == "self-guidance" and "survival" in inspect.signature(MODELS[name]).parameters
+    model = network(name, **({"survival": 0.8} if sampled else {})).train()
+    kind = METHODS[method_name]
+    method = kind(model) if "model" in inspect.signature(kind).parameters else kind()
+    method.train()
+    x, y = images(name)
+    batch = Batch(x, y, torch.arange(len(y)))
+    terms = method.terms(model, model.tap(x), batch, Clock(0, 0, 2, 1))
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for p in [*model.parameters(), *method.parameters()])
+    return {k: float(v.detach()) for k, v in terms.items()}
+
+
+@pytest.mark.parametrize("method", ["vanilla", "byot", "drg", "self-guidance"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_step(name, method):
+    if method == "self-guidance" and not residuals(network(name)):
+        with pytest.raises(ValueError, match="residual"):
+            step(name, method)
+        return
+    terms = step(name, method)
+    assert "task" in terms and all(map(math.isfinite, terms.values())), terms
+
+
+def analyses(name: str):
+    """Every analysis that takes a network, on few images, by the name that ANALYSES gives it."""
+    model, (x, y) = network(name).eval(), images(name)
+    byot, layer = BYOT(model).eval(), model.stages[-1]
+    exits = {"final": model(x).detach(), "again": model(x).detach()}
+    plain = Vanilla()
+    batches = [Batch(x, y, torch.arange(len(y)))]
+    other = MODELS[name](num_classes=K, **({"sections": 4} if len(model.stages) == 4 and _three(name) else {})).eval()
+    features = analysis.collect_features(lambda b: byot.features(model.tap(b)), x, modules=[model, byot])
+    yield "features", features
+    yield "ranked variance", analysis.ranked_output_variance(exits["final"])
+    yield "ranked top", analysis.ranked_top(exits["final"], y, top=3)
+    yield "calibration", analysis.calibration(exits["final"], y)
+    yield "weight noise", analysis.noise_tolerance(model, x, y, [0.0, 0.01], draws=1)
+    yield "loss slice", analysis.loss_slice(model, x, y, points=3)
+    yield "loss between", analysis.loss_between(model, other, x, y, points=3, statistics=x)
+    yield "single directions", analysis.single_directions(model, x, y, layer, fractions=(0, 0.5, 1), orders=1)
+    yield "gradients", analysis.gradient_statistics(model, batches, plain.loss)
+    yield "pca", analysis.project_pca(features["final"])
+    yield "separation", analysis.separation(features["final"], torch.tensor([0, 0, 1, 1]), k=1)
+    yield "cka", analysis.cka(features["final"], features["final"])
+    yield "procrustes", analysis.procrustes(features["final"], features["final"])
+    yield "grad-cam", analysis.grad_cam(model, x[:1], analysis.last_convolution(layer), y[:1])
+    yield "flops", analysis.forward_flops(model, x[:1])
+    yield "exit costs", analysis.exit_costs({"final": model}, x[:1])
+    yield "threshold policy", analysis.threshold_policy(exits, y, {"final": 1.0, "again": 2.0}, [0.0, 1.1])
+    yield "fixed policy", analysis.fixed_policy(exits, y, {"final": 1.0, "again": 2.0})
+
+
+def _three(name: str) -> bool:
+    return "sections" in inspect.signature(MODELS[name]).parameters and name != "resnet8"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_analysis(name):
+    done = [what for what, found in analyses(name) if found is not None]
+    # t-SNE, retrieval and ranked outputs along training see no network; curvature has the test below
+    assert set(analysis.ANALYSES) - set(done) <= {"ranked along training", "t-sne", "retrieval", "curvature", "time"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_hessian(name):
+    x, y = images(name)
+    bend = analysis.curvature(network(name).eval(), x, y, probes=1)
+    assert math.isfinite(bend.trace) and bend.top.isfinite().all()
+
+
+@pytest.mark.parametrize("names", [TINY, pytest.param(tuple(MODELS), marks=pytest.mark.slow)], ids=["tiny", "all"])
+def test_the_table(names):
+    print(f"\n{'network':22}{'parameters':>12}{'MFLOPs':>10}{'step, ms':>10}   with {K} classes, 4 images")
+    small = parameters(four_stage(K))
+    for name in names:
+        model, (x, y) = network(name).train(), images(name)
+        flops = analysis.forward_flops(model, x[:1])
+        began = time.perf_counter()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        spent = time.perf_counter() - began
+        print(f"{name:22}{parameters(model):12,}{flops / 1e6:10.1f}{1e3 * spent:10.0f}")
+        assert flops > 0 and (name not in TINY or parameters(model) <= 1.1 * small)
+
+
+def test_drg_guides_from_the_second_of_four_stages_on_every_network():
+    for name in TINY:
+        model = network(name)
+        assert DRG(model).stages == (2,) and len(model.channels) in (3, 4)
