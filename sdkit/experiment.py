@@ -460,8 +460,9 @@ def run_all(
         return dict(zip(experiments, run_all(experiments.values(), jobs, progress, diverged), strict=True))
     experiments = list(experiments)
     ended, borne = (("done", "diverged"), (Diverged,)) if diverged else (("done",), ())
-    needed = [e for asked in experiments for e in _taught_by(asked)]  # teachers first: whoever needs one waits for its record
-    waiting = [e for e in dict.fromkeys([*needed, *experiments]) if e.record.status not in ended]
+    taught = [e for e in experiments if e.teacher]
+    first = [*(t for e in taught for t in _taught_by(e)), *taught]  # the longest way: teachers, then their students
+    waiting = [e for e in dict.fromkeys([*first, *experiments]) if e.record.status not in ended]
     if jobs is None:
         jobs = min(torch.get_num_threads(), 8) if device().type == "cpu" else 1
     if jobs == 1 or len(waiting) < 2:
@@ -471,13 +472,22 @@ def run_all(
     else:
         from joblib import Parallel, delayed
 
-        work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(_train)(e, torch.get_num_threads() // jobs, str(home()), borne) for e in waiting
+        threads = max(torch.get_num_threads() // jobs, 1)
+        work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
+            delayed(_train)(e, threads, str(home()), borne) for e in _in_turn(waiting)
         )
         with _counted(waiting) if progress else contextlib.nullcontext():
             for _ in work:
                 pass
     return [Trained(e) for e in experiments]
+
+
+def _in_turn(waiting: list[Experiment]) -> Iterator[Experiment]:
+    """Asked for the next one to train: the first whose teachers are trained, and only if there is none, the first."""
+    left = list(waiting)
+    while left:
+        ready = (e for e in left if all(t.record.status == "done" for t in _taught_by(e)))
+        yield left.pop(left.index(next(ready, left[0])))
 
 
 def _taught_by(experiment: Experiment) -> list[Experiment]:
@@ -515,7 +525,7 @@ def _counted(experiments: list[Experiment]) -> Iterator[None]:
 
 def _train(experiment: Experiment, threads: int, where: str, borne: tuple[type[Exception], ...]) -> None:
     os.environ["SDKIT_HOME"] = where  # a worker may be older than the caller's
-    torch.set_num_threads(max(threads, 1))
+    torch.set_num_threads(threads)
     for e in (*_taught_by(experiment), experiment):
         with contextlib.suppress(*borne):
             e.run(progress=False)

@@ -19,7 +19,7 @@ import torch
 
 from sdkit import runs
 from sdkit.core import Clock
-from sdkit.experiment import Experiment, Trained, run_all, sweep
+from sdkit.experiment import Experiment, Trained, _in_turn, run_all, sweep
 from sdkit.methods import METHODS
 from sdkit.train import Diverged, Epoch, Recipe
 
@@ -182,6 +182,15 @@ def test_a_knob_turned_while_training_is_written_to_the_history():
         {"step": 5, "knob": "alpha", "before": 0.2, "after": 0.9},
         {"step": 8, "knob": "temperature", "before": 1.0, "after": 4.0},
     ]
+
+
+def test_nobody_waits_for_a_teacher_while_there_is_other_work():
+    student, other = experiment("kd"), experiment("vanilla", seed=3)
+    assert list(_in_turn([TEACHER, student, other])) == [TEACHER, other, student]
+    TEACHER.run(progress=False)
+    assert list(_in_turn([student, other])) == [student, other], "the longest way first"
+    both = run_all({"student": student, "other": other}, jobs=2, progress=False)
+    assert [t.run.status for t in both.values()] == ["done", "done"] and list(both) == ["student", "other"]
 
 
 # kill and resume
