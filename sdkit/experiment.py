@@ -17,15 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from . import runs
-from .core import Clock, home, pick
+from .core import Clock, OwnChance, home, pick
 from .data import DATASETS, Data
 from .methods import METHODS, Exit, Method, Together
 from .models import MODELS, Backbone
 from .runs import Run, kept_state
 from .train import RECIPES, Diverged, Epoch, Recipe, Training, device, recipe_name
-
-SEEDED = threading.Lock()
-"""Held while the global random generator is seeded: trainings may start in several threads."""
 
 FORMAT = 1
 """Raised when the same names and numbers would no longer give the same run."""
@@ -55,6 +52,12 @@ class Experiment:
     turned: dict[float, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.method, str):
+            raise TypeError(
+                f"an experiment names its method, 'byot' for example; sdkit.train.fit trains your own: {self.method!r}"
+            )
+        if not isinstance(self.teacher, Experiment | None):
+            raise TypeError(f"a teacher is an Experiment, Experiment(model='resnet34') for example, got {self.teacher!r}")
         for part in self.parts:
             pick(part, METHODS, "method")
         pick(self.model, MODELS, "network")
@@ -75,6 +78,33 @@ class Experiment:
         if self.teacher is not None and not needs:
             raise ValueError(f"{self.method} learns from no teacher: leave teacher out, or choose a method such as kd")
 
+    @classmethod
+    def of(cls, asked: dict[str, Any]) -> Experiment:
+        """The experiment that a recorded run's `asked` says. ValueError where this sdkit has none that asks the same."""
+        method, model, data = (asked[name] for name in ("method", "model", "data"))
+        if not {*method.split("+")} <= {*METHODS} or model not in MODELS or data not in DATASETS:
+            said = " · ".join((method, model, data))
+            raise ValueError(f"{said}: one of these is not in this sdkit's lists, so that no line of code can repeat the run")
+        try:
+            again = cls(
+                method, model, data, Recipe(**_as_written(asked["recipe"], asdict(Recipe()))),
+                knobs=_as_written(asked["knobs"], _arguments(method)),
+                network=_chosen(asked["network"], _options(MODELS[model])),
+                dataset=_chosen(asked["dataset"], _options(DATASETS[data], PLACES)),
+                teacher=cls.of(asked["teacher"]) if asked["teacher"] else None,
+                seed=int(asked["seed"]),
+                turned={float(when): knobs for when, knobs in asked.get("turned", {}).items()},
+            )  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"this run was made by another version of sdkit, and none of today's repeats it: {error}"
+            ) from error
+        if again.asked != asked:
+            raise ValueError(
+                f"this run was made by another version of sdkit: the nearest line of today makes another run: {again}"
+            )
+        return again
+
     def __hash__(self) -> int:
         return hash(self.key)
 
@@ -85,12 +115,8 @@ class Experiment:
 
     def _spelled_out(self) -> dict[str, Any]:
         """Every argument of the method, defaults included; of several methods each as "method.argument"."""
-        known = self._defaults()
+        known = _arguments(self.method)
         return known | self._in_full(self.knobs, known)
-
-    def _defaults(self) -> dict[str, Any]:
-        """The methods' own arguments, by their full names."""
-        return {f"{p}.{k}" if len(self.parts) > 1 else k: v for p in self.parts for k, v in _options(METHODS[p]).items()}
 
     def _planned(self) -> dict[float, dict[str, float]]:
         """`turned` in the order of time, knobs by their full names. A turn to what a knob is already is left out."""
@@ -134,12 +160,17 @@ class Experiment:
             "data": self.data,
             "seed": self.seed,
             "recipe": asdict(self.recipe),
-            "knobs": self.knobs,
+            "knobs": {k: v for k, v in self.knobs.items() if self._says(k, v)},
             "network": {k: v for k, v in (_options(MODELS[self.model]) | self.network).items() if _counts(k, v)},
             "dataset": {k: v for k, v in (_options(DATASETS[self.data], PLACES) | self.dataset).items() if _counts(k, v)},
             "teacher": self.teacher.asked if self.teacher else None,
         }
         return _plain(plain | ({"turned": self.turned} if self.turned else {}))
+
+    def _says(self, knob: str, value: Any) -> bool:
+        """Whether an argument of the method is part of what makes a run."""
+        full = knob if "." in knob else f"{self.method}.{knob}"
+        return full not in LATER or value != _arguments(self.method)[knob]
 
     @cached_property
     def key(self) -> str:
@@ -153,7 +184,7 @@ class Experiment:
 
     def __str__(self) -> str:
         """The line of code that makes it, defaults left out."""
-        defaults = self._defaults()
+        defaults = _arguments(self.method)
         knobs = {k: v for k, v in self.knobs.items() if defaults[k] != v}
         name = recipe_name(self.recipe)
         said = {
@@ -180,11 +211,10 @@ class Experiment:
         """The untrained network, the method around it, the data. The same seed gives the same first weights."""
         teacher = self.teacher.run().model if self.teacher else None
         data = self.load_data()
-        with SEEDED, torch.random.fork_rng(devices=[]):  # the first weights come from the global generator
-            torch.manual_seed(self.seed)
+        with OwnChance(self.seed):  # not the global generator's: another training may be drawing from it
             model = MODELS[self.model](num_classes=data.num_classes, **self.network)
             methods = [self._method(p, model, {"teacher": teacher, "train_size": len(data.train.y)}) for p in self.parts]
-        return model, methods[0] if len(methods) == 1 else Together(*methods), data
+        return model, methods[0] if len(methods) == 1 else Together(*methods, names=self.parts), data
 
     def _method(self, part: str, model: Backbone, offer: dict[str, Any]) -> Method:
         kind, several = METHODS[part], len(self.parts) > 1
@@ -359,8 +389,14 @@ HANDED_IN = ("model", "teacher", "train_size", "num_classes")
 PLACES = ("root", "download")
 """Options of data sets that say where the images lie, and so do not change a run."""
 
-LATER = ("distort", "cutout", "mixup", "pretrained")
-"""Options of data sets and networks younger than the first recorded runs: switched off they are left out of a run's name."""
+LATER = (
+    "distort", "cutout", "mixup", "pretrained", "norm",
+    "byot.ensemble", "at.distance", "fitnet.hint_share", "fitnet.alpha", "fitnet.temperature", "lsr.over",
+)  # fmt: skip
+"""Options younger than the first recorded runs: of data sets and networks, and of methods as "method.option".
+
+Switched off, or at a method's default, they are left out of a run's name, which stays what it was before there was the option.
+"""
 
 
 def _counts(option: str, value: Any) -> bool:
@@ -374,6 +410,12 @@ def _options(kind: Any, hide: Iterable[str] = HANDED_IN) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.name not in hide and p.default is not p.empty}
 
 
+def _arguments(method: str) -> dict[str, Any]:
+    """The knobs of a method with their defaults; of several joined by "+" each as "method.knob"."""
+    parts = method.split("+")
+    return {f"{p}.{k}" if len(parts) > 1 else k: v for p in parts for k, v in _options(METHODS[p]).items()}
+
+
 def _plain(value: Any) -> Any:
     """The same as JSON would give it back, so that a key does not depend on tuples or on int 1 against float 1.0."""
     if isinstance(value, dict):
@@ -383,6 +425,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value
+
+
+def _as_written(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What `_plain` made of values, as code writes them: 16.0 where the default is a float, 16 elsewhere; tuples likewise."""
+    return {k: _written(v, defaults.get(k)) for k, v in values.items()}
+
+
+def _written(value: Any, default: Any) -> Any:
+    if isinstance(value, list):
+        like = default[0] if isinstance(default, tuple) and default else None
+        return (tuple if isinstance(default, tuple) else list)(_written(v, like) for v in value)
+    return int(value) if isinstance(value, float) and value.is_integer() and not isinstance(default, float) else value
+
+
+def _chosen(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The options that are not what they would be unsaid, as code writes them."""
+    return {k: v for k, v in _as_written(values, defaults).items() if k not in defaults or defaults[k] != v}
 
 
 def _watched(experiment: Experiment, walk: Iterable[Clock | Epoch]) -> Iterator[Clock | Epoch]:
@@ -428,6 +487,8 @@ def live_record(experiment: Experiment) -> Run:
 
 def sweep(base: Experiment, seeds: Iterable[int] = (0,), **axes: Iterable[Any]) -> list[Experiment]:
     """Every combination of the knobs' values, at every seed."""
+    if isinstance(seeds, int):
+        raise TypeError(f"the seeds of a sweep are a list, range({seeds}) for example, got {seeds}")
     return [
         replace(base, knobs={**base.knobs, **dict(zip(axes, values, strict=True))}, seed=seed)
         for values in product(*axes.values())
@@ -439,7 +500,7 @@ def by_knob(runs_of: Iterable[Trained], knob: str) -> dict[Any, list[float]]:
     """Finished runs of a sweep -> the validation accuracies of every value of one knob, a list over the seeds."""
     grouped: dict[Any, list[float]] = {}
     for t in runs_of:
-        value = t.experiment.knobs[knob]
+        value = t.experiment.knobs[pick(knob, t.experiment.knobs, "knob of this run")]
         grouped.setdefault(tuple(value) if isinstance(value, list) else value, []).append(t.validation_accuracy)
     return grouped
 
@@ -456,6 +517,8 @@ def run_all(
     one, and 1 on a card. diverged: whether a run that diverges is kept as what it is; else it raises.
     Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
     """
+    if isinstance(experiments, Experiment):
+        raise TypeError("run_all takes a list of experiments, or a dict of them by name: a single one has .run()")
     if isinstance(experiments, Mapping):
         return dict(zip(experiments, run_all(experiments.values(), jobs, progress, diverged), strict=True))
     experiments = list(experiments)

@@ -27,9 +27,12 @@ def kl(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
 
 
-def kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 `kl`, whose gradient keeps its size as T grows. [B, K] x2 -> []. DRG Eq. 9, 11; Hinton et al. 2015, Sec. 2."""
-    return temperature**2 * kl(student, teacher, temperature)
+def kd(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True) -> Tensor:
+    """T^2 `kl`, whose gradient keeps its size as T grows. [B, K] x2 -> []. DRG Eq. 9, 11; Hinton et al. 2015, Sec. 2.
+
+    No gradient reaches the teacher unless `detach` is False.
+    """
+    return temperature**2 * kl(student, teacher, temperature, detach)
 
 
 def hint(feature: Tensor, target: Tensor) -> Tensor:
@@ -157,10 +160,10 @@ def list_log_likelihood(scores: Tensor) -> Tensor:
     return (scores - scores.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
 
 
-def others(logits: Tensor, y: Tensor) -> Tensor:
-    """The logits of all classes but the label. [B, K], [B] -> [B, K-1]."""
-    k = torch.arange(logits.shape[1] - 1, device=y.device)
-    return logits.gather(1, k + (k >= y[:, None]).long())
+def others(values: Tensor, y: Tensor) -> Tensor:
+    """Every row without its label's entry, such as the logits of the wrong classes. [B, K], labels [B] -> [B, K-1]."""
+    k = torch.arange(values.shape[1] - 1, device=y.device)
+    return values.gather(1, k + (k >= y[:, None]))
 
 
 def target_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -> Tensor:

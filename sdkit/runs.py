@@ -46,7 +46,10 @@ def root() -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not."""
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    OSError where it cannot be written, on a full disk for example.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -56,6 +59,11 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as f:
             os.fsync(f.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error.strerror or error}): make room on its disk, or let SDKIT_HOME name a folder "
+            "on another; what was written whole before is kept"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,6 +72,58 @@ def write_json(path: Path, value: Any) -> None:
     """JSON that a person can read, written atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+SAFE = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+"""The kinds of numbers in a safetensors file."""
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """A safetensors file: eight bytes for the length of a JSON header, the header, the numbers. With or without the package."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+    except ImportError:
+        names, header, end = {kind: name for name, kind in SAFE.items()}, {}, 0
+        parts = [(name, t.detach().cpu().contiguous()) for name, t in sorted(tensors.items())]
+        for name, t in parts:
+            begin, end = end, end + t.nbytes
+            header[name] = {"dtype": names[t.dtype], "shape": [*t.shape], "data_offsets": [begin, end]}
+        words = json.dumps(header).encode()
+        words += b" " * (-len(words) % 8)
+        with open(path, "wb") as f:
+            f.write(len(words).to_bytes(8, "little") + words)
+            for _, t in parts:
+                f.write(t.reshape(-1).view(torch.uint8).numpy().tobytes())
+    else:
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:  # no OSError although the disk is full
+            raise OSError(str(error)) from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """What a safetensors file holds, on the CPU."""
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raw = path.read_bytes()
+        start = 8 + int.from_bytes(raw[:8], "little")
+        found = {}
+        for name, about in json.loads(raw[8:start]).items():
+            if name != "__metadata__":
+                begin, end = (start + place for place in about["data_offsets"])
+                if end > len(raw):
+                    raise ValueError(f"{name} ends behind the file") from None
+                found[name] = torch.empty(about["shape"], dtype=SAFE[about["dtype"]])
+                if found[name].numel():
+                    numbers = torch.from_numpy(np.frombuffer(raw[begin:end], np.uint8).copy())
+                    found[name].reshape(-1).view(torch.uint8).copy_(numbers)
+        return found
+    return load_file(path)
 
 
 class Damaged(RuntimeError):
@@ -109,13 +169,11 @@ class Run:
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The trained "model" and "method", as state dicts."""
-        from safetensors.torch import load_file
-
         path = self.folder / "weights.safetensors"
         if not path.exists():
             raise FileNotFoundError(f"run {self.key} has no weights yet (it is {self.status}): run its experiment to the end")
         try:
-            flat = load_file(path)
+            flat = load_tensors(path)
         except Exception as error:
             raise Damaged(
                 f"{path} is damaged ({error}): delete the folder {self.folder} and run the experiment again"
@@ -160,7 +218,7 @@ class Run:
             training, history = build(), []
             checkpoint = self.folder / "checkpoint.pt"
             if checkpoint.exists():
-                saved = self._checkpoint(asked)
+                saved = self._checkpoint()
                 training.load_state_dict(saved["training"])
                 history = saved["history"]
             else:
@@ -223,7 +281,7 @@ class Run:
                     shutil.copyfile(outputs, temporary)
         return saved["history"]
 
-    def _checkpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def _checkpoint(self) -> dict[str, Any]:
         path = self.folder / "checkpoint.pt"
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -248,15 +306,13 @@ class Run:
             np.save(f, epoch.outputs.numpy())
 
     def _write_weights(self, training: Training) -> None:
-        from safetensors.torch import save_file
-
         flat = {}
         for part, module in (("model", training.model), ("method", training.method)):
             flat |= {
                 f"{part}.{k}": v.detach().cpu().contiguous() for k, v in module.state_dict().items() if isinstance(v, Tensor)
             }
         with replacing(self.folder / "weights.safetensors") as temporary:
-            save_file(flat, temporary)
+            save_tensors(flat, temporary)
 
     def _about(self, training: Training) -> dict[str, Any]:
         from . import __version__
@@ -390,8 +446,8 @@ def _row(run: Run) -> Record:
     """A run as a row. Whatever is wrong with it becomes the row's last word: one bad folder hides no other."""
     try:
         asked, kept = run.asked, run._read("history.json", {"status": "new", "epochs": []})
-        settings = _settings(asked) | {"steered": any(e["turned"] for e in kept["epochs"])}
-        return Record(run, kept["status"], settings, _measured(kept["epochs"]) | _weighed(run.folder / "weights.safetensors"))
+        settings = settings_of(asked) | {"steered": any(e["turned"] for e in kept["epochs"])}
+        return Record(run, kept["status"], settings, measured_in(kept["epochs"]) | _weighed(run.folder / "weights.safetensors"))
     except Damaged as error:
         return Record(run, "damaged", {}, {}, str(error))
     except Exception as error:
@@ -400,7 +456,7 @@ def _row(run: Run) -> Record:
         return Record(run, "damaged", {}, {}, wrong)
 
 
-def _settings(asked: dict[str, Any]) -> dict[str, Any]:
+def settings_of(asked: dict[str, Any]) -> dict[str, Any]:
     """What was asked in one level. The recipe stands by its name beside its numbers, a teacher by its network and key."""
     teacher, recipe = asked.get("teacher"), asked["recipe"]
     out = {name: asked[name] for name in ("method", "model", "data")}
@@ -418,7 +474,7 @@ def _settings(asked: dict[str, Any]) -> dict[str, Any]:
     return out | {k: json.dumps(v, ensure_ascii=False) for k, v in rest.items()}
 
 
-def _measured(epochs: list[dict[str, Any]]) -> dict[str, float]:
+def measured_in(epochs: list[dict[str, Any]]) -> dict[str, float]:
     """What the epochs left: the last one's numbers, the best accuracy (chosen on the test set), the time of all."""
     if not epochs:
         return {}

@@ -48,6 +48,13 @@ def small(seed: int = 0) -> nn.Sequential:
     return net.eval()
 
 
+class Idle(nn.Sequential):
+    """A network whose answer does not ask its layers."""
+
+    def forward(self, x):
+        return x.flatten(1)[:, :K]
+
+
 def small_images(n: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
     return numbers(n, 3, 6, 6, seed=9), torch.randint(3, (n,), generator=torch.Generator().manual_seed(9))
 
@@ -406,7 +413,8 @@ def test_procrustes_is_the_least_distance_over_all_turns_of_the_plane():
         (lambda net, x, y: loss_slice(nn.ReLU(), x, y), "no convolution or linear layer"),
         (lambda net, x, y: loss_between(net, nn.Sequential(*net[:5], nn.Linear(4, 2)), x, y), "differ in 5.bias, 5.weight"),
         (lambda net, x, y: loss_between(net, net, x, y, 1), "2 ends"),
-        (lambda net, x, y: curvature(nn.Flatten(), x, y), "rest on no convolution"),
+        (lambda net, x, y: curvature(nn.Flatten(), x, y), "no convolution or linear layer"),
+        (lambda net, x, y: curvature(Idle(nn.Linear(2, 2)), x, y), "rest on none of its convolutions"),
         (lambda net, x, y: curvature(net, x, y, top=0), "fewer than all"),
         (lambda net, x, y: curvature(net, x, y, probes=0), "one or more random probes"),
         (lambda net, x, y: single_directions(net, x, y, nn.ReLU()), "no part of the network"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import shutil
 import time
@@ -18,7 +17,7 @@ from sdkit import figures, runs
 from sdkit.experiment import Experiment, Run
 from sdkit.figures.explorer import nearest, places, ring, words
 from sdkit.train import Epoch, Recipe
-from sdkit.widgets.explorer import Explorer, experiment_of
+from sdkit.widgets.explorer import Explorer
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, schedule="one cycle")
 SMALL = {"model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 128}, "recipe": RECIPE}
@@ -160,31 +159,6 @@ def test_a_sweep_is_what_differs_in_knobs_and_seed_alone(many):
     family, values = runs.swept(runs.records(), row(many["drg 0.1 0"]))
     assert values == {"knobs.alpha": [0.1, 0.2, 0.6], "seed": [0, 1]}, "0.9 ran under another recipe, seed 7 was steered"
     assert len(family) == 5
-
-
-def test_the_line_of_a_recorded_run_makes_the_same_run(many):
-    teacher = Experiment(**SMALL, seed=3)
-    others = [
-        Experiment("kd", teacher=teacher, **SMALL),
-        Experiment("drg+dsr", knobs={"drg.alpha": 0.5}, **SMALL),
-        Experiment("ddgsd", data="digits", recipe="quick", dataset={"validation": 50, "distort": ["affine"]}),
-        Experiment("self-guidance", model="four-stage", network={"survival": 0.5}, data="shapes"),
-        Experiment("byot", knobs={"alpha": 1, "t_squared": True}, **SMALL),
-    ]
-    for experiment in others:
-        again = experiment_of(json.loads(json.dumps(experiment.asked)))
-        assert again.key == experiment.key
-        told = eval(str(again), {"Experiment": Experiment, "Recipe": Recipe})
-        assert told.key == experiment.key
-    assert "16.0" not in str(experiment_of(others[2].asked)) and "recipe" not in str(experiment_of(others[2].asked))
-
-
-def test_a_run_of_another_sdkit_is_not_said_as_todays_line(many):
-    asked = json.loads(json.dumps(drg(0.1).asked))
-    with pytest.raises(ValueError, match="not in this sdkit"):
-        experiment_of(asked | {"method": "my own"})
-    with pytest.raises(ValueError, match="another version"):
-        experiment_of(asked | {"format": 0.0})
 
 
 # the picture

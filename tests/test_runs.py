@@ -89,6 +89,66 @@ def test_the_line_that_an_experiment_prints_makes_it_again():
         assert eval(str(e)) == e
 
 
+RECORDED = {
+    "a teacher": experiment("kd", seed=3),
+    "two methods": experiment("drg+dsr", knobs={"drg.alpha": 0.5}),
+    "a named recipe": Experiment("ddgsd", data="digits", dataset={"validation": 50, "distort": ("affine",)}),
+    "a network's option": Experiment("self-guidance", model="four-stage", network={"survival": 0.5}),
+    "a whole number and a flag": experiment("byot", knobs={"alpha": 1, "t_squared": True}),
+    "places": experiment("drg", knobs={"stages": (0, 1)}),
+    "turned knobs": experiment("drg", turned={1: {"alpha": 1.0}, 1.5: {"alpha": 0.0}}),
+}
+
+
+@pytest.mark.parametrize("said", RECORDED)
+def test_an_experiment_is_made_again_of_what_was_recorded(said):
+    before = RECORDED[said]
+    again = Experiment.of(json.loads(json.dumps(before.asked)))
+    assert again == before and again.key == before.key
+    assert eval(str(again)).key == before.key, "its line makes the same run"
+    assert str(again) == str(before), "and says no more than was said"
+
+
+YOUNG = {  # options that came after the first records, and what they may be set to
+    "byot": {"ensemble": "probabilities"},
+    "at": {"distance": "norm"},
+    "fitnet": {"hint_share": 0.3, "alpha": 0.5, "temperature": 2.0},
+    "lsr": {"over": "wrong"},
+}
+
+
+@pytest.mark.parametrize("name", YOUNG)
+def test_an_option_that_came_later_is_part_of_a_run_only_where_it_is_used(name):
+    plain, joined = experiment(name), experiment(f"{name}+dsr")
+    first = inspect.signature(METHODS[name]).parameters.keys() - {"model", "teacher", *YOUNG[name]}
+    assert plain.asked["knobs"].keys() == first, "a run's name is what it was"
+    for option, value in YOUNG[name].items():
+        default = inspect.signature(METHODS[name]).parameters[option].default
+        assert experiment(name, knobs={option: default}).key == plain.key
+        for before, full in ((plain, option), (joined, f"{name}.{option}")):
+            assert full in before.knobs and full not in before.asked["knobs"]
+            other = replace(before, knobs={full: value})
+            assert other.asked["knobs"] == before.asked["knobs"] | {full: value} and other.key != before.key
+            again = Experiment.of(json.loads(json.dumps(other.asked)))
+            assert again == other and eval(str(again)) == other
+
+
+def test_statistics_of_public_code_are_part_of_a_run_only_where_they_are_used():
+    plain = experiment(data="cifar10", dataset={})
+    assert "norm" not in plain.asked["dataset"] and replace(plain, dataset={"norm": None}).key == plain.key
+    assert replace(plain, dataset={"norm": "legacy"}).asked["dataset"]["norm"] == "legacy"
+
+
+def test_what_another_sdkit_recorded_is_not_said_as_todays_line():
+    asked = json.loads(json.dumps(experiment("drg").asked))
+    for other in ({"method": "my own"}, {"model": "my own"}, {"data": "my own"}):
+        with pytest.raises(ValueError, match="not in this sdkit"):
+            Experiment.of(asked | other)
+    for other in ({"format": 0.0}, {"knobs": {}}, {"knobs": asked["knobs"] | {"gone": 1.0}}, {"recipe": {"warmth": 1.0}}):
+        with pytest.raises(ValueError, match="another version"):
+            Experiment.of(asked | other)
+
+
 def test_defaults_of_joined_methods_go_without_saying():
     joined = experiment("drg+dsr")
     assert "knobs" not in str(joined) and joined.knobs["drg.temperature"] != joined.knobs["dsr.temperature"]

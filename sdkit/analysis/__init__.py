@@ -30,23 +30,19 @@ from .features import Projection, Separation, collect_features, project_pca, pro
 from .gradients import GradientStatistics, gradient_statistics
 from .hessian import Curvature, curvature
 from .landscape import LossSlice, barrier, loss_between, loss_slice, sharpness
-from .noise import NoiseCurve, noise_tolerance, tolerance
+from .noise import NoiseCurve, NoiseLevel, noise_level, noise_step, noise_tolerance, noisy_logits, tolerance
 from .policy import FixedPolicy, PolicyCurve, dominates, fixed_policy, threshold_policy
 from .ranked import SPACES, RankedAlong, RankedTop, pearson, ranked_along, ranked_output_variance, ranked_top
 from .retrieval import Retrieval, retrieve
 from .similarity import cka, procrustes
 from .viewers import (
     Answers,
-    NoiseLevel,
     RankedProfile,
     answers,
     chance_overlap,
     layer_to_explain,
     mask_iou,
     nearest,
-    noise_level,
-    noise_step,
-    noisy_logits,
     of_classes,
     overlaps,
     project,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,35 +14,31 @@ Progress = Callable[[Iterable], Iterable]
 
 
 @contextmanager
-def untouched(*modules: nn.Module, train: bool = False, seed: int = 0) -> Iterator[None]:
-    """Modules in eval mode (or train mode) and torch's global generators at `seed`; afterwards everything as it was.
+def untouched(*modules: nn.Module, train: bool = False) -> Iterator[None]:
+    """Modules in eval mode, or train mode; afterwards everything as it was, also after an exception.
 
-    What comes back, also after an exception: mode of every submodule, buffers, `requires_grad` and `.grad` of every
-    parameter, the generators' states. Inside, no parameter has a `.grad`. Parameters' values are the caller's to restore.
+    What comes back: the mode of every submodule, buffers, `requires_grad` and `.grad` of every parameter. Inside, no parameter
+    has a `.grad`. Parameters' values are the caller's to restore. Where random numbers are drawn inside, as in train mode,
+    `core.OwnChance` leaves the global generators alone.
     """
     modes = [(m, m.training) for top in modules for m in top.modules()]
     parameters = [(p, p.requires_grad, p.grad) for top in modules for p in top.parameters()]
     buffers = [(b, b.clone()) for top in modules for b in top.buffers()]
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            torch.cuda.manual_seed_all(seed)
-        try:
-            for top in modules:
-                top.train(train)
-            for p, _, _ in parameters:
-                p.grad = None
-            yield
-        finally:
-            for m, training in modes:
-                m.training = training  # not .train(): modes may differ from child to child
-            for p, requires_grad, grad in parameters:
-                p.requires_grad_(requires_grad)
-                p.grad = grad
-            with torch.no_grad():
-                for b, before in buffers:
-                    b.copy_(before)
+    try:
+        for top in modules:
+            top.train(train)
+        for p, _, _ in parameters:
+            p.grad = None
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training  # not .train(): modes may differ from child to child
+        for p, requires_grad, grad in parameters:
+            p.requires_grad_(requires_grad)
+            p.grad = grad
+        with torch.no_grad():
+            for b, before in buffers:
+                b.copy_(before)
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -77,6 +73,26 @@ def check_labels(y: Tensor, n: int) -> None:
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 """The layers whose weights are disturbed; biases and batch norms stay as they are."""
+
+
+def weights_of(model: nn.Module) -> list[Tensor]:
+    """The weights of every convolution and linear layer, a shared one once."""
+    weights = list({m.weight: None for m in model.modules() if isinstance(m, WEIGHTED)})
+    if not weights:
+        raise ValueError(f"{type(model).__name__} has no convolution or linear layer, whose weights could be disturbed")
+    return weights
+
+
+@contextmanager
+def restored(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Copies of the values, which are put back at the end, also after an exception."""
+    saved = [v.detach().clone() for v in values]
+    try:
+        yield saved
+    finally:
+        with torch.no_grad():
+            for v, before in zip(values, saved, strict=True):
+                v.copy_(before)
 
 
 def scores(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Clock, Taps
+from ..core import Batch, Clock, OwnChance, Taps
 
 STEP = Clock(1, 3, 2, 2)
 """Where the held step stands: in the last of two epochs, behind its first step, so that every memory is in use."""
@@ -105,7 +105,7 @@ class Held:
         self.blocks = [m for m in self.model.modules() if hasattr(m, "survival") and hasattr(m, "branch")]
         self._other = "other view" if method.pair == "same image" else "partner"
         self.passes: dict[Any, tuple[Tensor, Any]] = {}
-        with torch.no_grad(), _forced(self.blocks, self._drawn(0)):
+        with torch.no_grad(), OwnChance(0), _forced(self.blocks, self._drawn(0)):
             self.out: Taps = self.model.tap(self.method.view(batch))
             self.method.remember(self.out, batch, STEP._replace(epoch=0, step=0))
             self.method.remember(self.model.tap(self.method.view(before)), before, STEP._replace(epoch=0, step=1))
@@ -199,14 +199,9 @@ class Held:
         shrink: what the final exit's logits are multiplied by.
         """
         leaf = (shrink * self.out.logits).detach().requires_grad_()
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-        with torch.random.fork_rng(devices), self.listening(draw) as heard:
-            torch.default_generator.manual_seed(draw)
-            if devices:
-                torch.cuda.manual_seed_all(draw)
-            before = torch.get_rng_state()
+        with OwnChance(draw) as chance, self.listening(draw) as heard:
             terms = self.method.terms(self.model, self.out._replace(logits=leaf), self.batch, self.clock)
-            self.draws |= not torch.equal(before, torch.get_rng_state()) or any(on for *_, on in heard)
+        self.draws |= chance.drawn or any(on for *_, on in heard)
         readers, on = {"final": leaf}, None
         for name, logits, blocks in heard:
             fresh = name if name not in readers else f"{name} {sum(r.startswith(name) for r in readers) + 1}"

@@ -100,14 +100,19 @@ def on_object(maps: Tensor, mask: Tensor) -> OnObject:
 
     A map that is 0 everywhere counts as uniform.
     """
-    if maps.shape != mask.shape or maps.ndim != 3 or mask.dtype != torch.bool:
-        raise ValueError(
-            f"maps [B, H, W] go with a bool mask of their shape, got {list(maps.shape)} and {list(mask.shape)} of {mask.dtype}"
-        )
+    check_mask(maps, mask)
     maps, mask = maps.double().flatten(1), mask.double().flatten(1)
     chance, mass = mask.mean(1), maps.sum(1)
     share = torch.where(mass > 0, (maps * mask).sum(1) / mass.clamp_min(1e-300), chance)
     return OnObject(share.float(), chance.float())
+
+
+def check_mask(maps: Tensor, mask: Tensor) -> None:
+    """ValueError unless maps are [B, H, W] and the mask is bool and of their shape."""
+    if maps.shape != mask.shape or maps.ndim != 3 or mask.dtype != torch.bool:
+        raise ValueError(
+            f"maps [B, H, W] go with a bool mask of their shape, got {list(maps.shape)} and {list(mask.shape)} of {mask.dtype}"
+        )
 
 
 def last_convolution(module: nn.Module) -> nn.Conv2d:

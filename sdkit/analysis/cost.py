@@ -60,7 +60,7 @@ def time_per_iteration(
 def compare_times(
     steps: Mapping[str, Step],
     rounds: int = 7,
-    block: float = 0.3,
+    block: float = 0.15,
     warmup: int = 3,
     device: torch.device | str = "cpu",
     progress: Progress = iter,

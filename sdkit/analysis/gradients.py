@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..core import OwnChance
 from .base import Progress, untouched
 
 
@@ -36,14 +37,14 @@ def gradient_statistics(
     loss does not reach has magnitude 0. The magnitude falls with the batch size: compare at one size, on the same batches.
     modules: what else the loss calls (a method with heads): put into the same mode and left as found, too.
     train: BatchNorm on the batch's own statistics, so that the gradient is the one that training follows; the running
-    statistics are put back. False: eval mode.
+    statistics are put back. False: eval mode. seed: of what the loss draws, such as a sub-network.
     """
     found = [(name, m.weight) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     if not found:
         raise ValueError(f"{type(model).__name__} has no convolution")
     names, weights = zip(*found, strict=True)
     total, n = torch.zeros(len(weights), dtype=torch.float64), 0
-    with untouched(model, *modules, train=train, seed=seed), torch.enable_grad():
+    with untouched(model, *modules, train=train), OwnChance(seed), torch.enable_grad():
         for w in weights:
             w.requires_grad_(True)
         for batch in progress(batches):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import WEIGHTED, Progress, check_images, check_labels, device_of, untouched
+from .base import Progress, check_images, check_labels, device_of, untouched, weights_of
 
 TOLERANCE = 1e-3  # of an eigenvector's residual, relative; the eigenvalue itself is then far closer
 STEPS = 10  # Lanczos vectors at least: SciPy's own 20 cost twice the products, and the top of a trained spectrum stands out
@@ -52,7 +52,7 @@ def curvature(
     weights = _reached(model, x[:1])
     n = sum(w.numel() for w in weights)
     if not n:
-        raise ValueError(f"the logits of {type(model).__name__} rest on no convolution or linear layer")
+        raise ValueError(f"the logits of {type(model).__name__} rest on none of its convolutions and linear layers")
     if not 1 <= top < n:
         raise ValueError(f"top is how many of the {n} eigenvalues to find, at least 1 and fewer than all, got {top}")
     if probes < 1:
@@ -81,11 +81,12 @@ def curvature(
 
 def _reached(model: nn.Module, x: Tensor) -> list[Tensor]:
     """The weights that the logits depend on, a shared one once: an exit's network may hold the stages behind it."""
-    weights = list({m.weight: None for m in model.modules() if isinstance(m, WEIGHTED)})
-    with untouched(model), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch.func has no batching rule for some layers: slower, not wrong
+    weights = weights_of(model)
+    with untouched(model), torch.enable_grad():
         for w in weights:
             w.requires_grad_(True)
         logits = model(x.to(device_of(model)))
-        gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True) if weights else ()
+        if not logits.requires_grad:
+            return []
+        gradients = torch.autograd.grad(logits.sum(), weights, allow_unused=True)
     return [w for w, g in zip(weights, gradients, strict=True) if g is not None]

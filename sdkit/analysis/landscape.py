@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .base import WEIGHTED, Progress, check_images, check_labels, device_of, scores, untouched
+from .base import Progress, check_images, check_labels, device_of, restored, scores, untouched, weights_of
+from .noise import seeds_of
 
 
 class LossSlice(NamedTuple):
@@ -50,15 +49,12 @@ def loss_slice(
         raise ValueError(f"a slice has directions=1 (a line) or 2 (a plane), got {directions}")
     if not 0 < span < float("inf"):
         raise ValueError(f"span is how far the slice reaches, in filter norms, > 0, got {span:g}")
-    weights = list({m.weight: None for m in model.modules() if isinstance(m, WEIGHTED)})  # a shared weight once
-    if not weights:
-        raise ValueError(f"{type(model).__name__} has no convolution or linear layer to move")
+    weights = weights_of(model)
     half = torch.arange(1, points // 2 + 1, dtype=torch.float64) * (span / (points // 2))
     at = torch.cat([-half.flip(0), torch.zeros(1, dtype=torch.float64), half])
     loss, accuracy = torch.zeros(2, *[points] * directions, dtype=torch.float64)
-    seeds = torch.randint(2**62, (directions,), generator=torch.Generator().manual_seed(seed)).tolist()
-    with torch.no_grad(), untouched(model), _restored(weights) as saved:
-        ways = [_direction(saved, s) for s in seeds]
+    with torch.no_grad(), untouched(model), restored(weights) as saved:
+        ways = [_direction(saved, s) for s in seeds_of(seed, directions)]
         for place in progress(list(itertools.product(range(points), repeat=directions))):
             for i, (w, before) in enumerate(zip(weights, saved, strict=True)):
                 w.copy_(before)
@@ -100,7 +96,7 @@ def loss_between(
         raise ValueError(f"a line joins two networks of one shape, these differ in {', '.join(odd[:3])}: build both alike")
     at = torch.linspace(0, 1, points, dtype=torch.float64)
     loss, accuracy = torch.zeros(2, points, dtype=torch.float64)
-    with torch.no_grad(), untouched(first, second), _restored(list(here.values())) as saved:
+    with torch.no_grad(), untouched(first, second), restored(list(here.values())) as saved:
         ends = [v.detach().to(here[k], copy=True) for k, v in there.items()]  # a copy: the two may share tensors
         for p in progress(range(points)):
             for value, start, end in zip(here.values(), saved, ends, strict=True):
@@ -151,18 +147,6 @@ def _direction(weights: list[Tensor], seed: int) -> list[Tensor]:
 def _values(model: nn.Module) -> dict[str, Tensor]:
     """All that mixes: parameters and real-valued buffers by name, a shared one once."""
     return {k: v for k, v in (*model.named_parameters(), *model.named_buffers()) if v.is_floating_point()}
-
-
-@contextmanager
-def _restored(values: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Copies of the values, which are put back at the end, also after an exception."""
-    saved = [v.detach().clone() for v in values]
-    try:
-        yield saved
-    finally:
-        with torch.no_grad():
-            for v, before in zip(values, saved, strict=True):
-                v.copy_(before)
 
 
 def _estimate_statistics(model: nn.Module, x: Tensor, batch_size: int) -> None:

@@ -42,7 +42,7 @@ def ranked_output_variance(logits: Tensor, space: str = "probabilities", root: b
     root: the form of the released helper, the root of the mean squared distance to the mean ranked vector: sqrt(K v).
     """
     check_logits(logits)
-    v = _ranked(logits, space).var(0, correction=0).mean()
+    v = sorted_outputs(logits, space).var(0, correction=0).mean()
     return (v * logits.shape[1]).sqrt() if root else v
 
 
@@ -96,8 +96,8 @@ def pearson(a: Tensor, b: Tensor) -> float:
     return float(a @ b) / scale if scale > 0 else math.nan
 
 
-def _ranked(logits: Tensor, space: str) -> Tensor:
-    """[N, K] -> [N, K] float64, each row ascending."""
+def sorted_outputs(logits: Tensor, space: str) -> Tensor:
+    """Each image's outputs in ascending order, in one of `SPACES`. logits [N, K] -> [N, K] float64."""
     z = logits.double().sort(1).values
     if space == "probabilities":
         return z.softmax(1)

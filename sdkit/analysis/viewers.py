@@ -1,30 +1,18 @@
-"""What the viewers read off: one level of a noise curve, one epoch of the ranked outputs, the answer on one image."""
+"""What the viewers read off: one epoch of the ranked outputs, the answer on one image, the point that is next to the mouse."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .base import WEIGHTED, Progress, check_images, check_logits, device_of, untouched
-from .cam import last_convolution
+from .base import Progress, check_logits
+from .cam import check_mask, last_convolution, overlap
 from .features import ENGINES, Projection, Separation, project_pca, project_tsne, separation
-from .noise import NoiseCurve
-from .ranked import SPACES, ranked_output_variance
-
-
-class NoiseLevel(NamedTuple):
-    """A noise curve at one of its levels: mean and standard deviation over the draws."""
-
-    sigma: float
-    accuracy: float  # in [0, 1]
-    accuracy_sd: float
-    loss: float  # nats
-    loss_sd: float
+from .ranked import ranked_output_variance, sorted_outputs
 
 
 class Answers(NamedTuple):
@@ -42,51 +30,6 @@ class RankedProfile(NamedTuple):
     variance: Tensor  # [E] of all K ranks' outputs, averaged: `ranked_output_variance`
 
 
-def noise_level(curve: NoiseCurve, level: int) -> NoiseLevel:
-    """The curve at sigma[level]; nothing between the levels is made up."""
-    if not 0 <= level < len(curve.sigma):
-        raise ValueError(f"this curve has the levels 0 to {len(curve.sigma) - 1}, got {level}")
-    a, b = curve.accuracy[level], curve.loss[level]
-    means = (float(a.mean()), float(a.std(correction=0)), float(b.mean()), float(b.std(correction=0)))
-    return NoiseLevel(float(curve.sigma[level]), *means)
-
-
-def noisy_logits(
-    model: nn.Module, x: Tensor, sigma: float, relative: bool = False, seed: int = 0, draw: int = 0, batch_size: int = 256
-) -> Tensor:
-    """Logits of the network under one draw of weight noise, [N, K] on the CPU. x [N, 3, H, W] normalised.
-
-    The noise is that of draw number `draw` of `noise_tolerance` with the same seed. The weights come back bit for bit.
-    """
-    check_images(x)
-    if not 0 <= sigma < math.inf or draw < 0:
-        raise ValueError(f"noise has a finite sigma >= 0 and a draw counted from 0, got {sigma=}, {draw=}")
-    weights = _weights(model)
-    own = int(torch.randint(2**62, (draw + 1,), generator=torch.Generator().manual_seed(seed))[draw])
-    with torch.no_grad(), untouched(model):
-        saved = [w.detach().clone() for w in weights]
-        g = torch.Generator().manual_seed(own)
-        try:
-            for w in weights:
-                unit = float(w.std(correction=0)) if relative else 1.0
-                w.add_(torch.randn(w.shape, generator=g).to(w), alpha=sigma * unit)
-            return torch.cat([model(part.to(device_of(model))).float().cpu() for part in x.split(batch_size)])
-        finally:
-            for w, before in zip(weights, saved, strict=True):
-                w.copy_(before)
-
-
-def noise_step(model: nn.Module, relative: bool = False) -> float:
-    """How long weight noise of sigma = 1 is, in the unit of `loss_slice`: the root of its mean squared length over |theta|.
-
-    A filter-normalised direction is as long as the weights, so noise of sigma reaches as far as a step of
-    sigma * noise_step. Relative noise of weights with mean 0 gives 1.
-    """
-    weights = [w.detach().double() for w in _weights(model)]
-    noise = sum(w.numel() * (float(w.var(correction=0)) if relative else 1.0) for w in weights)
-    return math.sqrt(noise / sum(float(w.square().sum()) for w in weights))
-
-
 def answers(logits: Tensor) -> Answers:
     """The most probable class of every image and its probability. logits [N, K]. In float64."""
     check_logits(logits)
@@ -101,18 +44,10 @@ def ranked_profile(outputs: Tensor, space: str = "probabilities", top: int = 10,
     """
     if outputs.ndim != 3 or not outputs.numel() or top < 1:
         raise ValueError(f"ranked_profile takes logits [E, N, K] and top >= 1, got {list(outputs.shape)} and {top=}")
-    if space not in SPACES:
-        raise ValueError(f"outputs are ranked as {', '.join(map(repr, SPACES))}, got {space!r}")
     mean, sd, variance = [], [], []
     for logits in progress(list(outputs)):
-        z = logits.double().sort(1, descending=True).values
-        variance.append(ranked_output_variance(z, space))
-        if space == "probabilities":
-            z = z.softmax(1)
-        elif space == "standardised":
-            z = z - z.mean(1, keepdim=True)
-            z = z / z.std(1, correction=0, keepdim=True).clamp_min(1e-300)
-        z = z[:, :top]
+        variance.append(ranked_output_variance(logits, space))
+        z = sorted_outputs(logits, space).flip(1)[:, :top]
         mean.append(z.mean(0))
         sd.append(z.std(0, correction=0))
     return RankedProfile(torch.stack(mean), torch.stack(sd), torch.stack(variance))
@@ -173,10 +108,7 @@ def mask_iou(maps: Tensor, mask: Tensor) -> Tensor:
 
     Of equally hot pixels the first ones count. nan for an image without an object.
     """
-    if maps.shape != mask.shape or maps.ndim != 3 or mask.dtype != torch.bool:
-        raise ValueError(
-            f"maps [B, H, W] go with a bool mask of their shape, got {list(maps.shape)} and {list(mask.shape)} of {mask.dtype}"
-        )
+    check_mask(maps, mask)
     mask = mask.flatten(1)
     place = maps.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     hot = place < mask.sum(1, keepdim=True)
@@ -199,19 +131,9 @@ def layer_to_explain(stages: Sequence[nn.Module], heads: Mapping[str, nn.Module]
 
 def overlaps(maps: Mapping[str, Tensor], top: float = 0.2) -> dict[tuple[str, str], float]:
     """`overlap` of every pair of heat maps of one image. name -> [H, W]."""
-    from .cam import overlap
-
     return {(a, b): float(overlap(maps[a][None], maps[b][None], top)) for a, b in itertools.combinations(maps, 2)}
 
 
 def chance_overlap(top: float) -> float:
     """About what `overlap` gives for two unrelated maps: top / (2 - top)."""
     return top / (2 - top)
-
-
-def _weights(model: nn.Module) -> list[Tensor]:
-    """The weights that noise is put on, a shared one once."""
-    weights = list({m.weight: None for m in model.modules() if isinstance(m, WEIGHTED)})
-    if not weights:
-        raise ValueError(f"{type(model).__name__} has no convolution or linear layer to put noise on")
-    return weights

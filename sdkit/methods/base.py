@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -135,13 +136,37 @@ class Frozen(nn.Module):
         object.__setattr__(self, "net", net.eval().requires_grad_(False))  # deliberately not a submodule
 
     def _apply(self, fn, recurse: bool = True):  # .to(device) still reaches it
-        self.net._apply(fn)
-        return super()._apply(fn)
+        self.net._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     @torch.no_grad()
     def tap(self, x: Tensor) -> Taps:
         """[B, 3, H, W] -> the teacher's logits, embedding and stages."""
         return self.net.tap(x)
+
+
+def same_classes(model: nn.Module, teacher: nn.Module) -> None:
+    """ValueError where the two networks do not name the same number of classes."""
+    if teacher.num_classes != model.num_classes:
+        raise ValueError(
+            f"the teacher knows {teacher.num_classes} classes and the student {model.num_classes}: train both on one set"
+        )
+
+
+class VectorNorm(nn.BatchNorm1d):
+    """Batch normalisation of vectors [B, D], which has no meaning for one image: ValueError says so in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            raise ValueError("this method normalises over the batch: train with at least 2 images a batch, got 1")
+        return super().forward(x)
+
+
+def both_show_stages(model: nn.Module, teacher: nn.Module) -> None:
+    """TypeError where one of the two networks cannot be tapped as those of sdkit can."""
+    for name, network in (("student", model), ("teacher", teacher)):
+        if not hasattr(network, "channels") or not hasattr(network, "tap"):
+            raise TypeError(f"the {name} must show its stages, as every network of sdkit does, got {type(network).__name__}")
 
 
 class Exit(nn.Module):
@@ -175,10 +200,11 @@ class Together(Method):
     """Several methods on one pass: the union of their terms. `Together(DRG(model), DSR(model))` is paper 004's Eq. 13.
 
     The task is counted once: it is that of the method with a task of its own, such as a softened label, where there is one.
-    A knob is "method.knob": `{"drg.alpha": 0.2, "dsr.beta": 1.0}`.
+    Of other terms of one name each counts, as "method term". A knob is "method.knob": `{"drg.alpha": 0.2, "dsr.beta": 1.0}`.
+    names: what the methods are called there; by default their classes, in small letters.
     """
 
-    def __init__(self, *methods: Method) -> None:
+    def __init__(self, *methods: Method, names: Sequence[str] | None = None) -> None:
         super().__init__()
         self.methods = nn.ModuleList(methods)
         each = {m.per_class for m in methods} - {None}
@@ -193,8 +219,7 @@ class Together(Method):
             raise ValueError(f"these methods ask for different batches: say the same per_class to all, got {sorted(each)}")
         self.pair, self.per_class = asked.pop() if asked else None, each.pop() if each else None
         self.both_views = any(m.both_views for m in methods)
-        names = [type(m).__name__.lower() for m in methods]
-        self._parts = dict(zip(names, methods, strict=True))
+        self._parts = dict(zip(names or [type(m).__name__.lower() for m in methods], methods, strict=True))
         self.knobs = {f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -208,9 +233,13 @@ class Together(Method):
         return {f"{name}.{k}": v for name, m in self._parts.items() for k, v in m.settings().items()}
 
     def terms(self, model, out, batch, clock):
-        every = [m.terms(model, self._share(m, out, batch), batch, clock) for m in self.methods]
-        task = next((t["task"] for m, t in zip(self.methods, every, strict=True) if m.own_task), every[0]["task"])
-        return {k: t for terms in every for k, t in terms.items()} | {"task": task}
+        every = {name: m.terms(model, self._share(m, out, batch), batch, clock) for name, m in self._parts.items()}
+        owner = next((name for name, m in self._parts.items() if m.own_task), next(iter(every)))
+        met = Counter(k for terms in every.values() for k in terms)
+        named = {
+            k if met[k] == 1 else f"{name} {k}": t for name, terms in every.items() for k, t in terms.items() if k != "task"
+        }
+        return {"task": every[owner]["task"], **named}
 
     def remember(self, out, batch, clock):
         for m in self.methods:
@@ -234,7 +263,10 @@ class Together(Method):
 
 
 class Vanilla(Method):
-    """Cross entropy against the hard label: the baseline of every table."""
+    """Cross entropy against the hard label: the baseline of every table.
+
+    L = CE(p, y) = -(1/B) Σ_i ln p(y_i | x_i)   (paper 001, Eq. 4)
+    """
 
     def terms(self, model, out, batch, clock):
         return {"task": supervised(out.logits, batch)}

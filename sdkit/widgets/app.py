@@ -13,7 +13,7 @@ from ..core import pick
 from ..experiment import DATASETS, MODELS, RECIPES, Experiment, Trained
 from ..methods import METHODS
 from .bench import LossBench
-from .explorer import Explorer, experiment_of
+from .explorer import Explorer
 from .panel import TrainingPanel
 from .parts import choice, kept, notice, sentence
 from .viewers import CamViewer, FeatureViewer, NoiseViewer, RankedViewer
@@ -163,7 +163,7 @@ def opened(record: runs.Record) -> Trained:
     """A finished run with its network, a panel's included; loaded once."""
 
     def load() -> Trained:
-        experiment, history = experiment_of(record.run.asked), record.run.history()
+        experiment, history = Experiment.of(record.run.asked), record.run.history()
         if any(e.turned for e in history):
             experiment = experiment.as_turned(history, record.run.about["steps per epoch"])
         return Trained(experiment, record.run)

@@ -15,7 +15,8 @@ from IPython.display import display
 
 from ..analysis import Bench, Held, bench
 from ..analysis.bench import teachers
-from ..experiment import SEEDED, Trained
+from ..core import OwnChance
+from ..experiment import Trained
 from ..figures import LossBoard, loss_board
 from ..methods import METHODS, Method, Together
 from .parts import Latest, Twin, choice, kept, notice, picture, sentence, slider, with_ends
@@ -228,17 +229,16 @@ def around(trained: Trained, name: str) -> tuple[torch.nn.Module, Method]:
     if name == trained.experiment.method:
         return trained.model, trained.method
     model = copy.deepcopy(trained.model)
-    with SEEDED, torch.random.fork_rng(devices=[]):  # first weights come from the global generator
-        torch.manual_seed(trained.experiment.seed)
+    with OwnChance(trained.experiment.seed):  # its first weights
         parts = [_made(trained, part, model) for part in name.split("+")]
-    method = parts[0] if len(parts) == 1 else Together(*parts)
+    method = parts[0] if len(parts) == 1 else Together(*parts, names=name.split("+"))
     return model, method.to(next(model.parameters()).device)
 
 
 def fitting(trained: Trained) -> list[str]:
     """The methods that the run's network can be trained by, with the teacher it had."""
     names, model = [], copy.deepcopy(trained.model)
-    with SEEDED, torch.random.fork_rng(devices=[]):
+    with OwnChance(0):  # first weights that nobody will see
         for name in METHODS:
             try:
                 _made(trained, name, model)

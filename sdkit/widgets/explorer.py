@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-import inspect
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import ipywidgets as W
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from .. import figures
-from ..experiment import DATASETS, METHODS, MODELS, Experiment, Recipe, runs
+from .. import figures, runs
+from ..experiment import METHODS, Experiment
 from ..figures.explorer import nearest, places, ring, words
 from ..figures.training import quick_png
 from .parts import Latest, Twin, choice, kept, notice, picture, sentence
@@ -254,7 +253,7 @@ class Explorer:
 
     def _line_of(self, wanted: dict[str, Any]) -> str:
         """The experiment at the sliders' values, whether or not it was run."""
-        like = experiment_of(self.family[0].run.asked)
+        like = Experiment.of(self.family[0].run.asked)
         knobs = {n.removeprefix("knobs."): v for n, v in wanted.items() if n.startswith("knobs.")}
         return str(replace(like, knobs={**like.knobs, **knobs}, seed=int(wanted.get("seed", like.seed))))
 
@@ -338,7 +337,7 @@ class Explorer:
         if turned:
             said.append(f"knobs were turned while it ran: {html.escape(', '.join(turned))}")
         try:
-            said.append(f"<code>{html.escape(str(experiment_of(record.run.asked)))}</code>")
+            said.append(f"<code>{html.escape(str(Experiment.of(record.run.asked)))}</code>")
         except Exception as error:
             said.append(sentence(error))
         tables = (
@@ -380,7 +379,7 @@ class Explorer:
         if self.chosen is None:
             line = self._line_of({name: slider.value for name, slider in self.sliders.items()}) if self.family else ""
         else:
-            line = str(experiment_of(self._whole().run.asked))
+            line = str(Experiment.of(self._whole().run.asked))
         if not line:
             raise ValueError("no run is chosen: click a point or a line of the list first")
         recipe = "from sdkit.train import Recipe\n" if "Recipe(" in line else ""
@@ -419,52 +418,3 @@ class Explorer:
                 setattr(box, name, value)
         finally:
             self._quiet = False
-
-
-def experiment_of(asked: dict[str, Any]) -> Experiment:
-    """A recorded run's `asked` -> the experiment that asks the same. ValueError where this sdkit has none."""
-    kinds = {part: METHODS.get(part) for part in asked["method"].split("+")}
-    if None in kinds.values() or asked["model"] not in MODELS or asked["data"] not in DATASETS:
-        said = " · ".join(asked[n] for n in ("method", "model", "data"))
-        raise ValueError(f"{said}: one of these is not in this sdkit's lists, so that no line of code can repeat the run")
-    numbers = {k for kind in kinds.values() for k in kind.knobs}
-    knobs = {k: v for k, v in asked["knobs"].items() if k.rpartition(".")[2] in numbers}
-    flags = {k: v for k, v in asked["knobs"].items() if k not in knobs}
-    defaults = {k: v for kind in kinds.values() for k, v in _defaults(kind).items()}
-    again = Experiment(
-        method=asked["method"],
-        model=asked["model"],
-        data=asked["data"],
-        recipe=Recipe(**_as_written(asked["recipe"], asdict(Recipe()))),
-        knobs=knobs | {k: _whole(v, defaults.get(k.rpartition(".")[2])) for k, v in flags.items()},
-        network=_changed(_as_written(asked["network"], _defaults(MODELS[asked["model"]])), _defaults(MODELS[asked["model"]])),
-        dataset=_changed(_as_written(asked["dataset"], _defaults(DATASETS[asked["data"]])), _defaults(DATASETS[asked["data"]])),
-        teacher=experiment_of(asked["teacher"]) if asked["teacher"] else None,
-        seed=int(asked["seed"]),
-        **({"turned": {float(when): knobs for when, knobs in asked["turned"].items()}} if asked.get("turned") else {}),
-    )
-    if again.asked != asked:
-        raise ValueError(
-            "this run was made by another version of sdkit: the nearest line of today makes another run: " + str(again)
-        )
-    return again
-
-
-def _defaults(kind: Any) -> dict[str, Any]:
-    return {p.name: p.default for p in inspect.signature(kind).parameters.values() if p.default is not p.empty}
-
-
-def _as_written(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """JSON's numbers as the code writes them: 16.0 where the default is a float, 16 elsewhere."""
-    return {k: _whole(v, defaults.get(k)) for k, v in values.items()}
-
-
-def _whole(value: Any, default: Any) -> Any:
-    if isinstance(value, list):
-        like = default[0] if isinstance(default, tuple) and default else None
-        return (tuple if isinstance(default, tuple) else list)(_whole(v, like) for v in value)
-    return int(value) if isinstance(value, float) and value.is_integer() and not isinstance(default, float) else value
-
-
-def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if k not in defaults or defaults[k] != v}
