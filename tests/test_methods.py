@@ -120,6 +120,28 @@ def test_training_from_a_checkpoint_is_the_straight_training(name):
     assert all(torch.equal(momenta[0][k]["momentum_buffer"], momenta[1][k]["momentum_buffer"]) for k in momenta[0])
 
 
+def test_one_image_is_enough_or_the_method_says_why_not(name):
+    """A network can train on one image of 32 pixels; what normalises vectors over the batch cannot."""
+    model, method, data = build(name)
+    g = torch.Generator().manual_seed(1)
+    x, pair = torch.randn(2, 1, 3, 32, 32, generator=g)
+    batch = Batch(x, torch.tensor([3]), torch.tensor([5]), pair if method.pair else None)
+    model.train(), method.train()
+    if any(isinstance(m, torch.nn.BatchNorm1d) for m in method.modules()):
+        with pytest.raises(ValueError, match="at least 2 images a batch, got 1"):
+            method.terms(model, model.tap(method.view(batch)), batch, Clock(0, 0, 2, 1))
+        return
+    for step in range(2):
+        clock = Clock(step, step, 2, 1)
+        out = model.tap(method.view(batch))
+        terms = method.terms(model, out, batch, clock)
+        with torch.no_grad():
+            method.remember(out, batch, clock)
+    sum(terms.values()).backward()
+    assert all(torch.isfinite(t) for t in terms.values())
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for m in (model, method) for p in m.parameters())
+
+
 def test_the_teacher_is_left_alone():
     model, method, data = build("kd")
     before = copy.deepcopy(method.teacher.net.state_dict())
@@ -127,6 +149,76 @@ def test_the_teacher_is_left_alone():
     assert all(torch.equal(before[k], v) for k, v in method.teacher.net.state_dict().items())
     assert not any(k.startswith("teacher") for k in method.state_dict())
     assert not method.teacher.net.training and not [*method.parameters()]
+
+
+def tensors(state):
+    """Every tensor in a nest of dicts and lists."""
+    if isinstance(state, torch.Tensor):
+        return [state]
+    inside = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [t for part in inside for t in tensors(part)]
+
+
+TAUGHT = [name for name, kind in METHODS.items() if "teacher" in inspect.signature(kind).parameters]
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_no_teacher_is_in_an_optimiser_or_a_checkpoint(name):
+    model, method, data = build(name)
+    teacher = method.teacher.net
+    weights = copy.deepcopy(teacher.state_dict())
+    training = Training(model, method, data, RECIPE, on="cpu")
+    model.train(), method.train()
+    batch = next(iter(training.loader))
+    for step in range(2):
+        training._step(batch, Clock(0, step, 2, 3))
+    moved = {id(p) for group in training.optimiser.param_groups for p in group["params"]}
+    assert moved == {id(p) for m in (model, method) for p in m.parameters()}
+    assert not moved & {id(p) for p in teacher.parameters()} and not teacher.training
+    assert all(torch.equal(weights[k], v) for k, v in teacher.state_dict().items())
+    drawn = [w for w in weights.values() if w.dim() == 4]
+    assert drawn and not [t for t in tensors(training.state_dict()) for w in drawn if t.shape == w.shape and torch.equal(t, w)]
+
+
+DEFAULTS = {  # of the papers, or of the code and the collections that the method's docstring names
+    "lsr": {"epsilon": 0.1},
+    "kd": {"alpha": 0.9, "temperature": 4},
+    "byot": {"alpha": 0.3, "temperature": 3, "lam": 1e-4, "t_squared": False, "deepest_alpha": False},
+    "ddgsd": {"lam": 1, "mu": 5e-4, "t_squared": False, "one_pass": True},
+    "self-guidance": {"lam": 0.25, "temperature": 3, "teacher_learns": True, "both_statistics": False},
+    "drg": {"alpha": 0.2, "temperature": 1, "stages": (2,), "per_class_mean": False},
+    "dsr": {"beta": 1, "temperature": 4, "first": "skip", "reset_each_epoch": False, "per_class_mean": False},
+    "sfr": {"lam": 1, "epsilon": 0.1, "attention": "learned", "labels": "dynamic", "students": "stages"},
+    "l2": {"variance": False},
+    "at": {"beta": 1000, "last": 4, "variance": False},
+    "fitnet": {"beta": 100, "variance": False},
+    "sfr-l2": {"variance": True},
+    "sfr-at": {"last": 4, "variance": True},
+    "sfr-fitnet": {"last": 2, "variance": True},
+    "rkd": {"distance": 25, "angle": 50, "task": True},
+    "cc": {"beta": 0.02, "gamma": 0.4, "kernel": "rbf"},
+    "vid": {"beta": 1, "variance": 5},
+    "crd": {"beta": 0.8, "temperature": 0.07, "negatives": 16384, "momentum": 0.5, "in_batch": False},
+    "darkrank": {"alpha": 3, "beta": 3, "length": 4, "soft": False},
+    "dml": {"lam": 1, "temperature": 1},
+    "one": {"branches": 3, "temperature": 3, "ramp_up": 80},
+    "okddip": {"peers": 3, "temperature": 3, "ramp_up": 80},
+    "cs-kd": {"lam": 1, "temperature": 4},
+    "ps-kd": {"alpha": 0.8},
+    "dlb": {"alpha": 1, "temperature": 3},
+    "zf-ls": {"lam": 0.1, "power": 1, "dense": False},
+    "tf-kd-reg": {"alpha": 0.1, "temperature": 20, "correct": 0.99, "released": False},
+    "ols": {"alpha": 0.5},
+    "dkd": {"alpha": 1, "beta": 8, "temperature": 4},
+    "center": {"lam": 0.003, "rate": 0.5},
+    "multi-similarity": {"alpha": 2, "beta": 50, "epsilon": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_without_options_a_method_is_the_paper_s(name):
+    takes = inspect.signature(METHODS[name]).parameters
+    assert {k: takes[k].default for k in DEFAULTS[name]} == DEFAULTS[name]
 
 
 def test_knobs_are_constructor_arguments_whose_default_is_worth_exploring(name):

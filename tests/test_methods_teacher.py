@@ -340,7 +340,7 @@ def test_vid_starts_at_a_variance_of_five_and_is_best_at_the_residuals_own():
 def crd(s, t, y, index, bank_s, bank_t, labels, tau, dim):
     """Sec. 3.1: -log h of the pair, - sum of log(1 - h) of the N pairs with images of other classes, from both sides.
 
-    h = e^z / (e^z + N Z), Z the mean of e^z over the random bank.
+    h = e^z / (e^z + N Z), Z the mean of e^z over a random bank. The pair's other half is in the bank.
     """
     z_bank = math.exp(1 / (2 * dim * tau**2))
     total = 0.0
@@ -349,7 +349,7 @@ def crd(s, t, y, index, bank_s, bank_t, labels, tau, dim):
             far = [j for j in range(len(bank)) if labels[j] != y[i] and j != index[i]]
             n = max(len(far), 1)
             h = lambda z, n=n: math.exp(z) / (math.exp(z) + n * z_bank)  # noqa: E731
-            total -= math.log(h(sum(s[i] * t[i]) / tau))
+            total -= math.log(h(sum(anchor[i] * bank[index[i]]) / tau))
             total -= sum(math.log(1 - h(sum(anchor[i] * bank[j]) / tau)) for j in far)
     return total / len(s)
 

@@ -251,6 +251,30 @@ def test_metric_losses_train_together_with_a_teacher_s_relations():
         Together(Triplet(model, per_class=3), SoftmaxTriplet(model))
 
 
+@pytest.mark.parametrize("task", ["softmax-triplet", "triplet", "multi-similarity"])
+@pytest.mark.parametrize("taught", ["rkd", "darkrank", "l2", "sfr-l2"])
+def test_every_row_of_table_3_trains_beside_every_task_loss(task, taught):
+    """Paper 000: the task's loss is the column's, whatever the row adds. Only SFR has labels of its own, and is told to leave
+    them where the column's loss is another than theirs."""
+    torch.manual_seed(0)
+    model, teacher = four_stage(5, width=8), four_stage(5, width=16)
+    offer = {"teacher": teacher} | ({"train_size": 8, "labels": "hard"} if taught == "sfr-l2" else {})
+    first, second = METHODS[task](model), METHODS[taught](model, **offer)
+    both = Together(first, second)
+    assert both.per_class == first.per_class
+    batch = Batch(torch.randn(8, 3, 16, 16), torch.arange(4).repeat_interleave(2), torch.arange(8))
+    out = model.train().tap(batch.x)
+    clock = Clock(0, 0, 2, 1)
+    terms, of_task = both.terms(model, out, batch, clock), first.terms(model, out, batch, clock)
+    assert all(torch.equal(terms[k], v) for k, v in of_task.items())
+    assert terms.keys() - of_task.keys() == {
+        "rkd": {"distance", "angle"}, "darkrank": {"rank"}, "l2": {"l2"}, "sfr-l2": {"emd", "l2"},
+    }[taught]  # fmt: skip
+    if taught == "sfr-l2" and task != "softmax-triplet":
+        with pytest.raises(ValueError, match="each have their own idea of the labels"):
+            Together(first, METHODS[taught](model, teacher=teacher, train_size=8))
+
+
 def test_the_neck_standardises_and_stays_behind():
     """With it the size of the network's embedding does not matter to the loss, and the network is the plain one."""
     torch.manual_seed(0)

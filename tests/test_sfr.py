@@ -17,7 +17,7 @@ from sdkit import figures, papers
 from sdkit.core import Batch, Clock, Taps
 from sdkit.methods import AT, L2, METHODS, SFR, SFRAT, SFRL2, FitNet, Method, SFRFitNet
 from sdkit.methods.sfr import exact_plan
-from sdkit.methods.sfr_teacher import AttentionDistance, EmbeddingDistance, RegressorDistance
+from sdkit.methods.sfr_teacher import EVEN, AttentionDistance, EmbeddingDistance, RegressorDistance
 from sdkit.models import cifar_resnet, four_stage
 from sdkit.papers import sfr as verdicts
 
@@ -106,7 +106,7 @@ def test_l2_is_the_pages_squared_error_of_embeddings(variance, its):
         s = e
         if its != 4:
             s = e @ distance.adapter.weight.detach().numpy().T + distance.adapter.bias.detach().numpy()
-        return gaussian(s, t, batch_norm(e @ numpy_of(distance.variance).T) if variance else None)
+        return gaussian(s, t, EVEN * batch_norm(e @ numpy_of(distance.variance).T) if variance else None)
 
     assert isinstance(distance.adapter, nn.Identity) == (its == 4), "the adapter is there where sizes differ"
     agrees(distance, lambda e: taps(embedding=e), lambda: taps(embedding=torch.tensor(t, requires_grad=True)), printed, x)
@@ -124,7 +124,7 @@ def test_at_is_the_squared_difference_of_attention_maps(variance, sides):
     def printed(f):
         said = None
         if variance:
-            grid = batch_norm(f.mean((2, 3)) @ numpy_of(distance.variance[0]).T).reshape(3, 1, 4, 4)
+            grid = EVEN * batch_norm(f.mean((2, 3)) @ numpy_of(distance.variance[0]).T).reshape(3, 1, 4, 4)
             said = pool(grid, small).reshape(3, -1)
         return gaussian(attention(pool(f, small)), attention(pool(t, small)), said)
 
@@ -151,7 +151,7 @@ def test_fitnet_is_the_squared_error_behind_a_regressor(variance, sides):
     small = min(sides)
 
     def one(place, mine, its):
-        said = pointwise(mine, numpy_of(distance.variance[place])) if variance else None
+        said = EVEN * pointwise(mine, numpy_of(distance.variance[place])) if variance else None
         return gaussian(pointwise(mine, numpy_of(distance.regressor[place])), its, said)
 
     def printed(f):

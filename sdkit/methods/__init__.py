@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .adversarial import AIKD
 from .base import Cut, Exit, Frozen, Method, Together, Vanilla
 from .byot import BYOT, DSN
 from .ddgsd import DDGSD
@@ -57,6 +58,7 @@ METHODS: dict[str, type[Method]] = {
     "zf-ls": ZFLS,
     "tf-kd-reg": TFKDReg,
     "tf-kd-self": TFKDSelf,
+    "ai-kd": AIKD,
     "ols": OLS,
     "dml": DML,
     "one": ONE,
@@ -88,6 +90,7 @@ METHODS: dict[str, type[Method]] = {
 """A "+" between names trains them together: "drg+dsr"."""
 
 __all__ = [
+    "AIKD",
     "AT",
     "ATS",
     "BAN",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -14,6 +16,9 @@ from .base import Method, supervised
 class BYOT(Method):
     """The deepest classifier teaches one auxiliary classifier per shallower stage (paper 003, the loss slide).
 
+    L = CE(q_C, y) + Σ_i<C [(1 - α) CE(q_i, y) + α KL(q_C || q_i) + λ |F_i - F_C|^2], T in the KL alone
+    ensemble: z = (1/C) Σ_i z_i   ("probabilities": z = ln (1/C) Σ_i q_i)
+
     Costs the auxiliary classifiers' passes, a sixth more on ResNet-18. Memory: their weights, none of it deployed.
     Helps when early exits are wanted too, or the network is deep enough that its early stages learn slowly.
 
@@ -23,6 +28,7 @@ class BYOT(Method):
     head: "bottleneck" (the public port of the paper), "separable" (the journal's code) or "linear".
     t_squared: multiply the KL by T^2. deepest_alpha: take (1 - alpha) of the deepest classifier's CE too, as the port does.
     hint: "squared", or "norm", the journal code's un-squared norm, which goes with lam=0.03.
+    ensemble: the mean of the exits' "logits", as the journal's code has it, or of their "probabilities".
     """
 
     knobs = {
@@ -42,12 +48,15 @@ class BYOT(Method):
         t_squared: bool = False,
         deepest_alpha: bool = False,
         hint: str = "squared",
+        ensemble: str = "logits",
     ) -> None:
         super().__init__()
         if hint not in ("squared", "norm"):
             raise ValueError(f"the hint is 'squared' or 'norm', got {hint!r}")
+        if ensemble not in ("logits", "probabilities"):
+            raise ValueError(f"the ensemble is the mean of the exits' 'logits' or 'probabilities', got {ensemble!r}")
         self.alpha, self.lam, self.temperature = alpha, lam, temperature
-        self.t_squared, self.deepest_alpha, self.hint = t_squared, deepest_alpha, hint
+        self.t_squared, self.deepest_alpha, self.hint, self.ensemble = t_squared, deepest_alpha, hint, ensemble
         self.heads = nn.ModuleList(Head(model, s, head) for s in range(len(model.channels) - 1))
         if head == "linear" and len({*model.channels}) > 1 and lam > 0:
             raise ValueError(
@@ -73,8 +82,9 @@ class BYOT(Method):
     def exits(self, out, x):
         exits = super().exits(out, x)
         deepest = f"{len(self.heads) + 1}/{len(self.heads) + 1}"
-        every = [exits[name] for name in self.placed()] + [out.logits]
-        return {**exits, deepest: out.logits, "ensemble": torch.stack(every).mean(0)}
+        every = torch.stack([exits[name] for name in self.placed()] + [out.logits])
+        mean = every.mean(0) if self.ensemble == "logits" else every.log_softmax(2).logsumexp(0) - math.log(len(every))
+        return {**exits, deepest: out.logits, "ensemble": mean}
 
     def features(self, out):
         n = len(self.heads) + 1
@@ -83,6 +93,8 @@ class BYOT(Method):
 
 class DSN(BYOT):
     """Deeply supervised nets (Lee et al. 2015): every head learns from the label alone. BYOT's Table 4 compares with it.
+
+    L = CE(q_C, y) + Σ_i<C CE(q_i, y)   (BYOT's loss with α = λ = 0)
 
     Costs and memory: BYOT's.
     Helps when gradients hardly reach the early stages.

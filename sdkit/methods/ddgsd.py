@@ -10,6 +10,8 @@ from .base import Method, supervised
 class DDGSD(Method):
     """Two distortions of each image teach each other, through one network and in one pass (Eq. 5).
 
+    L = CE_a + CE_b + λ [KL(p_b || p_a) + KL(p_a || p_b)] + μ |mean h(x_a) - mean h(x_b)|^2   (Eq. 1, 3, 4; T in the KL alone)
+
     Costs two passes, over the two views. Memory: none beyond the step's.
     Helps when augmentation is strong and time is no matter: the network must answer alike however it looks.
 

@@ -15,6 +15,8 @@ from .base import Method, supervised
 class DRG(Method):
     """A shallow classifier, a deliberately poor teacher, guides the whole network (Alg. 1, Eq. 10).
 
+    L = CE(q, y) + CE(p, y) + α τ^2 KL(q || p), q the shallow classifier's outputs, constant in the KL   (Eq. 8 to 10)
+
     Costs one auxiliary classifier's pass. Memory: its weights, not deployed.
     Helps when the network is over-confident: the shallow exit's outputs are softer.
 
@@ -62,6 +64,8 @@ class DRG(Method):
 
 class DSR(Method):
     """Ranked outputs keep the shape they had one iteration ago (Alg. 2, Eq. 12).
+
+    L = CE(p, y) + β τ^2 KL(p(z~_t-1) || p(z~_t)), z~ the logits in ascending order, t the iteration   (Eq. 11, 12)
 
     Costs a sort of the logits. Memory: one batch of logits.
     Helps when there are many classes; with few, a ranked output has little shape.

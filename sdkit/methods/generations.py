@@ -65,6 +65,8 @@ class Watching(Method):
 class BAN(KD):
     """Born-again networks (Furlanello et al. 2018, Sec. 3): a network learns from its own earlier training, and then teaches.
 
+    L = (1 - α) CE(p, y) + α KL(p_n-1 || p_n), n the generation
+
     Costs a forward pass of the teacher, after the teacher's whole training. Memory: the teacher.
     Helps when training twice is cheap: a network of the same size often comes out better, and an `Ensemble` more so.
 
@@ -109,11 +111,13 @@ class Ensemble(nn.Module):
 class TFKDSelf(KD):
     """Teacher-free distillation, Tf-KD_self (Yuan et al. 2020, Sec. 4): the network's own earlier training is its teacher.
 
+    L = (1 - α) CE(p, y) + α T^2 KL(t || p), t the earlier training's outputs; both at T in the KL
+
     Costs a forward pass of the teacher, after the teacher's whole training. Memory: the teacher.
     Helps when no better teacher is at hand; it is `BAN` with a temperature and hardly any labels.
 
-    alpha: weight of the teacher. 0 is vanilla training; 1 never looks at a label. 0.95 at T = 6 are
-    public code's that follows the paper.
+    alpha: weight of the teacher. 0 is vanilla training; 1 never looks at a label. 0.95 and T = 6 are those
+    of public code that follows the paper.
     """
 
     def __init__(self, model, *, teacher: nn.Module, alpha: float = 0.95, temperature: float = 6.0) -> None:
@@ -122,6 +126,8 @@ class TFKDSelf(KD):
 
 class LabelRefinery(KD):
     """Label refinery (Bagherinezhad et al. 2018, Sec. 3): the teacher labels the very crop that the student sees.
+
+    L = (1 - α) CE(p, y) + α T^2 KL(t || p), t of the same crop; α = T = 1: L = KL(t || p)
 
     Costs a forward pass of the teacher, after the teacher's whole training. Memory: the teacher.
     Helps when crops do not show what the image's label says. `born_again(first, 3, "label-refinery")` refines in a chain.
@@ -135,6 +141,8 @@ class LabelRefinery(KD):
 
 class ATS(KD):
     """Asymmetric temperature scaling (Li et al. 2022): the teacher's right class is softened more than the wrong ones.
+
+    L = (1 - α) CE(p, y) + α T^2 KL(softmax(v / τ) || softmax(z / T)), v the teacher's logits, τ_y = T, τ_k = τ2 for k ≠ y
 
     Costs a forward pass of the teacher. Memory: the teacher.
     Helps when the teacher is so sure of itself that its wrong classes all look alike.
@@ -160,6 +168,8 @@ class ATS(KD):
 
 class CTKD(KD):
     """Curriculum temperature (Li et al. 2023): a learned temperature makes the teacher's lesson harder and harder.
+
+    L = (1 - α) CE(p, y) + α T^2 KL(t || p), both at T = 1 + 20 s(r); the student descends L, r climbs it
 
     Costs a forward pass of the teacher. Memory: the teacher, and one number.
     Helps when nobody wants to search for a temperature.
@@ -196,6 +206,8 @@ class CTKD(KD):
 class SnapshotKD(Watching):
     """Snapshot distillation (Yang et al. 2019, Sec. 3): training falls into parts, and the end of each teaches the next.
 
+    L = CE(p, y) + λ KL(softmax(z' / T) || p), z' the logits of the last part's end; the first part: L = CE
+
     Costs a forward pass from the second part on. Memory: one copy of the network.
     Helps when a second training is too dear: the teacher is a by-product of the first half.
 
@@ -229,6 +241,8 @@ class SnapshotKD(Watching):
 
 class MeanTeacher(Watching):
     """Mean teacher (Tarvainen and Valpola 2017, Sec. 2), with labels: the mean of the past weights teaches on another view.
+
+    L = CE(p, y) + λ w mean Σ_k (p_k(x) - p'_k(x'))^2, w the ramp, x' another view; θ' = d θ' + (1 - d) θ after each step
 
     Costs a second forward pass, without gradients. Memory: one copy of the network.
     Helps when single steps are noisy: the mean is a steadier network, and the exit "teacher" is often the better one.
@@ -264,6 +278,8 @@ class MeanTeacher(Watching):
 
 class Codistillation(Watching):
     """Codistillation (Anil et al. 2018, Alg. 1): two networks learn from copies of each other that are an epoch old.
+
+    L = CE(p_1, y) + CE(p_2, y) + λ T^2 [KL(p'_2 || p_1) + KL(p'_1 || p_2)], p' the old copies' outputs
 
     Costs a training of the second network beside the first, and a forward pass of each copy. Memory: three networks.
     Helps when the two train on machines apart: old copies need no exchange within a step. Here both see one batch.
@@ -303,6 +319,8 @@ class Codistillation(Watching):
 class Defensive(KD):
     """Defensive distillation (Papernot et al. 2016, Sec. IV): a hot teacher's soft labels alone teach a hot student.
 
+    L = (1 - α) CE(p, y) + α T^2 KL(t || p), both at T; α = 1: the labels are not looked at
+
     Costs a forward pass of the teacher, after the teacher's whole training. Memory: the teacher.
     Helps to see how gradients vanish from an input: the student is asked at T = 1, and its logits are T times too large.
 
@@ -318,6 +336,8 @@ class Defensive(KD):
 
 class Hot(Method):
     """Cross entropy of outputs softened by T (Papernot et al. 2016, Sec. IV): the teacher of `Defensive`.
+
+    L = T CE(softmax(z / T), y)
 
     Costs nothing. Memory: none.
     Helps to make logits large: at T = 1 the trained network is surer than any label.

@@ -19,6 +19,8 @@ from .byot import BYOT
 class DropoutGuidance(Method):
     """Self-Guidance (paper 002, Eq. 5) with another student: the network with some of its units, or of its weights, left out.
 
+    L = CE(p_S, y) + CE(p_T, y) + λ τ^2 KL(p_T || p_S), S the network with something left out, T the whole one
+
     Costs a second pass. Memory: none.
     Helps where there are no residual blocks to drop: it works on any network.
 
@@ -72,6 +74,8 @@ def dropped(model: nn.Module, p: float) -> Iterator[None]:
 
 class MultiExit(BYOT):
     """Distillation for multi-exit nets (Phuong and Lampert 2019, Sec. 3): early exits learn from the last one too.
+
+    L = CE(p_C, y) + Σ_i<C [CE(p_i, y) + λ T^2 KL(p_C || p_i)], p_C constant in the KL; both at T there
 
     Costs the early exits. Memory: none.
     Helps when the network may be asked to answer early; unlike `BYOT` it has no hint and takes nothing off the labels.

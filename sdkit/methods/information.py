@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from ..core import Knob
 from ..losses import contrast, variational_gap
 from ..models.backbone import whole_precision
-from .base import Frozen, Method, supervised
+from .base import Frozen, Method, both_show_stages, supervised
 from .sfr_teacher import last_stages, to_smaller
 
 LEAST_VARIANCE = 1e-5
 """What VID's variance never falls below."""
+
+SIDES = ("student", "teacher")
 
 
 class Foretold(nn.Module):
@@ -45,6 +47,8 @@ class Foretold(nn.Module):
 class VID(Method):
     """Variational information distillation (Ahn et al. 2019, Sec. 2): the student's maps foretell the teacher's, as a Gaussian.
 
+    L = CE + β Σ_j mean [(t_j - m(s_j))^2 / σ_c^2 + ln σ_c^2] / 2, m three 1x1 convs, σ_c one for each channel
+
     beta: weight of the negative log-likelihood, a mean over entries, summed over stages. 0 is vanilla training; far above 1
     the labels hardly count. Default: 1, as in public collections. The value may be negative: a density may exceed 1.
     last: how many stages are compared, from the end, at most; the paper takes four, the ends of four groups of blocks.
@@ -73,6 +77,9 @@ class VID(Method):
 class CRD(Method):
     """Contrastive representation distillation (Tian et al. 2020, Sec. 3.1): whose teacher's embedding is it, among many?
 
+    L = CE - β mean [ln h(s, t') + Σ_n ln (1 - h(s, t_n)) + ln h(t, s') + Σ_n ln (1 - h(t, s_n))], h the critic below,
+    t', s' the image's own entries of the bank, t_n, s_n others'
+
     Both embeddings are projected to unit vectors of `dim` numbers. An image's own pair is told from pairs with images of other
     classes that a memory bank holds, with the student's vector as the anchor and with the teacher's.
     beta: weight. 0 is vanilla training; at 3 labels hardly count. Default: 0.8, as in public collections. temperature: of the
@@ -86,7 +93,8 @@ class CRD(Method):
     The critic is h = e^z / (e^z + N Z), z the similarity over temperature. The paper prints 1 / M for Z, M the training set;
     its code sets Z to the mean of e^z over its first batch, when the bank is random unit vectors. That mean is
     exp(1 / (2 dim temperature^2)) to a hundredth, which is what we take: nothing to measure or to store.
-    Our reading: the positive pair is the step's own, as printed, rather than an entry of the bank.
+    The positive pair is an image's vector and its own entry of the bank, as in the code. Were it the step's own pair, entries
+    would be told by their age alone: all images may then come to one point.
 
     Costs the teacher's pass and 2 B N dim multiplications. Memory: the bank is 2 N_train dim numbers, and in the checkpoint.
     Helps when the teacher is another architecture, and when embeddings are wanted for transfer.
@@ -111,7 +119,7 @@ class CRD(Method):
         in_batch: bool = False,
     ) -> None:
         super().__init__()
-        last_stages(model, teacher, 1)
+        both_show_stages(model, teacher)
         if negatives < 1 or dim < 2:
             raise ValueError(f"CRD needs at least 1 negative and 2 dimensions, got negatives={negatives} and dim={dim}")
         if not 0 <= momentum < 1:
@@ -122,7 +130,7 @@ class CRD(Method):
         self.taught = nn.Linear(teacher.classifier.in_features, dim)
         self.teacher, self.asked = Frozen(teacher), None
         if not in_batch:
-            for side in ("student", "teacher"):
+            for side in SIDES:
                 self.memory[side] = F.normalize(torch.randn(train_size, dim))
             self.memory["label"] = torch.full((train_size,), -1)
 
@@ -143,18 +151,17 @@ class CRD(Method):
         """The contrast from both sides, unit vectors [B, dim] x2 -> []."""
         level = 1 / (2 * self.dim * self.temperature**2)
         if self.in_batch:
-            bank, label = {"student": student, "teacher": teacher}, batch.y
+            bank = own = {"student": student, "teacher": teacher}
+            counts = batch.y != batch.y[:, None]
         else:
             drawn = self.drawn(batch.index.device)
-            bank = {side: self.memory[side][drawn].to(student.dtype) for side in ("student", "teacher")}
-            label = self.memory["label"][drawn]
-        counts = label != batch.y[:, None]  # an entry that no image has come by to has label -1, and counts
-        if not self.in_batch:
-            counts = counts & (drawn != batch.index[:, None])
-        own = (student * teacher).sum(1) / self.temperature
-        return contrast(own, student @ bank["teacher"].mT / self.temperature, counts, level) + contrast(
-            own, teacher @ bank["student"].mT / self.temperature, counts, level
-        )
+            bank, own = ({side: self.memory[side][at].to(student.dtype) for side in SIDES} for at in (drawn, batch.index))
+            counts = (self.memory["label"][drawn] != batch.y[:, None]) & (drawn != batch.index[:, None])
+        total = student.new_zeros(())
+        for anchor, other in ((student, "teacher"), (teacher, "student")):
+            pair = (anchor * own[other]).sum(1) / self.temperature
+            total = total + contrast(pair, anchor @ bank[other].mT / self.temperature, counts, level)
+        return total
 
     def drawn(self, device: torch.device) -> Tensor:
         """The places in the bank that a step compares with: all, or as many as `negatives` says. [N]."""
@@ -168,7 +175,7 @@ class CRD(Method):
             return
         told = self.asked[1] if self.asked and self.asked[0] is batch.x else self.teacher.tap(batch.x).embedding
         self.asked = None
-        for side, new in zip(("student", "teacher"), self.project(out.embedding, told), strict=True):
+        for side, new in zip(SIDES, self.project(out.embedding, told), strict=True):
             bank = self.memory[side]
             old = bank[batch.index]
             bank[batch.index] = F.normalize(self.momentum * old + (1 - self.momentum) * new.to(old.dtype))

@@ -7,14 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import Batch, Knob, temperature
-from ..losses import soft_cross_entropy
+from ..losses import others, soft_cross_entropy
 from .base import Method, labels_of, mixed, supervised
-
-
-def others(logits: Tensor, y: Tensor) -> Tensor:
-    """Every row without its label's entry. values [B, K], labels [B] -> [B, K - 1]."""
-    place = torch.arange(logits.shape[1] - 1, device=logits.device)
-    return logits.gather(1, place + (place >= y[:, None]))
 
 
 def ranks(scores: Tensor) -> Tensor:
@@ -36,6 +30,8 @@ def zipf_kl(logits: Tensor, scores: Tensor, y: Tensor, power: float = 1.0) -> Te
 
 class ZFLS(Method):
     """Zipf's label smoothing, ZF-LS_lb (Liang et al. 2022, Sec. 3): wrong classes follow Zipf's law, as they rank.
+
+    L = CE + λ KL(ζ || p^), ζ_k = rank_k^-power / Σ_j≠y rank_j^-power, p^ = softmax of z_k, both over k ≠ y
 
     Costs a sort of the logits. Memory: none.
     Helps when there are many classes: label smoothing that costs nothing and knows which classes are alike.
@@ -76,6 +72,8 @@ def votes(classifier: torch.nn.Linear, feature: Tensor) -> Tensor:
 
 class TFKDReg(Method):
     """Teacher-free regularisation, Tf-KD_reg (Yuan et al. 2020, Sec. 4): a virtual teacher that is nearly always right.
+
+    L = (1 - α) CE(p, y) + α KL(v || p), both at τ; v_y = correct, v_k = (1 - correct) / (K - 1)
 
     Costs nothing. Memory: none.
     Helps when a teacher cannot be had; it is label smoothing with a temperature.
@@ -125,6 +123,8 @@ class TFKDReg(Method):
 class OLS(Method):
     """Online label smoothing (Zhang et al. 2021, Sec. III): a class's label is what was rightly said of it last epoch.
 
+    L = -Σ_k [α 1_y + (1 - α) S_y]_k ln p_k, S_y the mean of p over last epoch's right answers of class y
+
     Costs nothing. Memory: two K x K tables.
     Helps when classes come in groups that look alike: the smoothing finds them.
 
@@ -153,6 +153,6 @@ class OLS(Method):
         right = (out.logits.argmax(1) == batch.y).to(count.dtype)
         total.index_add_(0, batch.y, out.logits.softmax(1).to(total.dtype) * right[:, None])
         count.index_add_(0, batch.y, right)
-        if (clock.step + 1) % clock.steps_per_epoch == 0:
+        if clock.ends_epoch:
             table.copy_(torch.where(count[:, None] > 0, total / count[:, None].clamp_min(1), table))
             total.zero_(), count.zero_()

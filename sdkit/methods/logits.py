@@ -6,19 +6,13 @@ from torch import nn
 
 from ..core import Knob, temperature
 from ..losses import logit_regression, other_kl, target_kl
-from .base import Frozen, Method, supervised
-
-
-def same_classes(model: nn.Module, teacher: nn.Module) -> None:
-    """ValueError where the two networks do not name the same number of classes."""
-    if teacher.num_classes != model.num_classes:
-        raise ValueError(
-            f"the teacher knows {teacher.num_classes} classes and the student {model.num_classes}: train both on one set"
-        )
+from .base import Frozen, Method, same_classes, supervised
 
 
 class LogitRegression(Method):
     """The student's logits regress the teacher's (Ba and Caruana 2014, Eq. 1): no softmax, no temperature.
+
+    L = (1 - α) CE + α / (2 K) |z_S - z_T|^2   (per_class_mean=False: α / 2)
 
     alpha: weight of half the squared distance, in [0, 1]; labels have the rest. 0 is vanilla training; 1, the paper's, never
     looks at a label.
@@ -46,6 +40,8 @@ class LogitRegression(Method):
 
 class DKD(Method):
     """Decoupled distillation (Zhao et al. 2022, Sec. 3): how sure the label is, and how the other classes share the rest.
+
+    L = CE + T^2 (α TCKD + β NCKD), both at T: TCKD = KL of (p_y, 1 - p_y), NCKD = KL of p_k / (1 - p_y) over k ≠ y
 
     Hinton's divergence is TCKD + (1 - p_label of the teacher) NCKD, so that a sure teacher says little of the other classes;
     here each part has a weight of its own.

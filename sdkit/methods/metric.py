@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..core import Knob, pick
 from ..losses import distances
 from ..models.backbone import whole_precision
-from .base import Method, mixed, supervised
+from .base import Method, VectorNorm, mixed, supervised
 
 
 def relatives(y: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ class Metric(Method):
                 f"per_class is at least 2 images, an image and a relative, or None for any batch; got {per_class!r}"
             )
         self.per_class = per_class
-        self.neck = nn.BatchNorm1d(model.classifier.in_features, affine=False) if neck else nn.Identity()
+        self.neck = VectorNorm(model.classifier.in_features, affine=False) if neck else nn.Identity()
 
     def of_labels(self, embedding: Tensor, y: Tensor) -> Tensor:
         """The loss of the batch's embeddings [B, D] with labels [B] -> []."""
@@ -118,6 +118,8 @@ class Metric(Method):
 
 class Triplet(Metric):
     """Every image is nearer to its relatives than to strangers, by a margin (Hermans et al. 2017; Ristani and Tomasi 2018).
+
+    L = mean_i ln (1 + exp(m + d(i, relative) - d(i, stranger)))   (soft=False: max(0, ·) for ln (1 + exp ·))
 
     margin: what the distance to a stranger is to exceed that to a relative by. 0 only orders them; the common value is 0.3.
     mining: "hard" takes the farthest relative and the nearest stranger; "weighted" all of both, those more. From its first,
@@ -158,6 +160,8 @@ class Triplet(Metric):
 class SoftmaxTriplet(Triplet):
     """Cross entropy and the triplet loss on one embedding: the usual strong start in re-identification (paper 000, Table 3).
 
+    L = CE + λ T, T the loss of `Triplet`
+
     lam: weight of the triplets. 0 is vanilla training in batches of few classes; common practice, and ours, is 1.
     margin, mining, soft, unit, neck, per_class: as of `Triplet`; the labels keep the embedding from shrinking, so no neck. Only
     2 images of each class: a softmax over many classes learns slowly from batches of few.
@@ -190,6 +194,8 @@ class SoftmaxTriplet(Triplet):
 
 class MultiSimilarity(Metric):
     """Pairs weigh by how they compare with the others of their image (Wang et al. 2019, Eq. 10-15).
+
+    L = mean_i [1/α ln (1 + Σ_P exp(-α (c_ij - λ))) + 1/β ln (1 + Σ_N exp(β (c_ij - λ)))], c the cosine, P, N what is mined
 
     alpha: how sharply relatives below the threshold stand out. Near 0 all are pulled alike; the paper uses 2.
     beta: the same of strangers above it. 1 pushes all; at 100 the nearest alone; the paper uses 50.
@@ -232,6 +238,8 @@ class MultiSimilarity(Metric):
 class Contrastive(Metric):
     """Images of one class come together, others part until they are a margin away (Hadsell et al. 2006, Eq. 4).
 
+    L = mean over pairs of one class of d^2 / 2 + mean over the others of max(0, m - d)^2 / 2
+
     margin: how far apart strangers are to be. 0 pushes nobody, and all images may become one point; ours is 1.
     unit: distances between embeddings of unit length, in [0, 2]; our reading, so that a margin means the same for any network.
     neck, per_class: as of `Triplet`.
@@ -252,6 +260,8 @@ class Contrastive(Metric):
 
 class Center(Method):
     """Cross entropy, and every embedding comes near its class's centre (Wen et al. 2016, Eq. 2-5).
+
+    L = CE + λ/2 mean |e - c_y|^2
 
     lam: weight of half the squared distance to the centre, mean over the batch as in the released code (the paper prints the
     sum). 0 is vanilla training; the paper uses 0.003.

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Clock, Knob, Taps, pick, temperature
-from ..losses import kd, kl
+from ..losses import kd
 from ..models import MODELS
 from ..models.backbone import initialise, pooled, whole_precision
-from .base import Method, supervised
+from .base import Method, VectorNorm, supervised
 
 RAMP_SHARE = 0.4
 """A training shorter than 200 epochs ramps 80 epochs' worth in this share of its own: our reading, no paper is so short."""
@@ -55,6 +55,8 @@ def mutual(logits: list[Tensor], temperature: float) -> Tensor:
 
 class DML(Method):
     """Deep mutual learning (Zhang et al. 2018, Sec. 3): networks of equal rank learn from the labels and each other.
+
+    L = Σ_i [CE(p_i, y) + λ T^2 / (n - 1) Σ_j≠i KL(p_j || p_i)] over n networks; targets are constant
 
     Costs a forward and a backward pass more per peer. Memory: the peers' weights; none of it is deployed.
     Helps when there is no teacher and time to train several students.
@@ -147,6 +149,8 @@ class Branches(Method):
 class ONE(Branches):
     """On-the-fly native ensemble (Lan et al. 2018, Sec. 3): a gate makes one teacher of all branches, and it teaches each.
 
+    L = Σ_i CE(p_i, y) + CE(p_e, y) + α w T^2 Σ_i KL(p_e || p_i), z_e = Σ_i g_i z_i, g the gate, w the ramp; both at T
+
     Costs the last stages once more per branch. Memory: their weights and the gate's; branch 1 alone is deployed.
     Helps when a deep network's last stages are cheap beside its first, and as a strong baseline of one-stage training.
 
@@ -173,13 +177,11 @@ class ONE(Branches):
         super().__init__(model, whole("branches", branches, 2) - 1, shared, ramp_up)
         self.alpha, self.temperature = alpha, temperature
         width, branches = model.channels[self.shared - 1], len(self.branches) + 1
-        self.gate = nn.Sequential(pooled(), nn.Linear(width, branches, bias=False), nn.BatchNorm1d(branches), nn.ReLU())
+        self.gate = nn.Sequential(pooled(), nn.Linear(width, branches, bias=False), VectorNorm(branches), nn.ReLU())
 
     def ensemble(self, out: Taps, logits: list[Tensor]) -> Tensor:
         """The gate's mean of all branches' logits. The pass, m of [B, K] -> [B, K]."""
         trunk = self.trunk(out)
-        if self.training and len(trunk) < 2:
-            raise ValueError("ONE's gate normalises over the batch: train with at least 2 images a batch, got 1")
         weights = whole_precision(self.gate(trunk)).softmax(1)  # [B, m]
         return (weights[:, :, None] * torch.stack(logits, 1)).sum(1)
 
@@ -201,6 +203,9 @@ class ONE(Branches):
 
 class OKDDip(Branches):
     """Online distillation with diverse peers (Chen et al. 2020): each peer weighs the others its own way.
+
+    L = Σ_a CE(p_a, y) + CE(p_0, y) + α w T^2 [Σ_a KL(t_a || p_a) + KL(m || p_0)], p_0 the leader, w the ramp; all at T
+    t_a: of the logits Σ_b A_ab z_b, A_ab = softmax over b of q_a k_b;   m: of the peers' mean logits
 
     Costs the last stages once more per peer. Memory: their weights and two small projections; the leader alone is deployed.
     Helps when peers that all copy one ensemble grow alike too soon.
@@ -245,9 +250,9 @@ class OKDDip(Branches):
         peers = torch.stack(logits, 1)
         heard = (peers.detach() if self.detach else peers)[:, None]
         targets = (self.attention(embeddings)[..., None] * heard).sum(2)  # [B, m, K], in whole precision under autocast
-        group = sum(followed(z, t, self.temperature) for z, t in zip(logits, targets.unbind(1), strict=True))
+        group = sum(kd(z, t, self.temperature, detach=False) for z, t in zip(logits, targets.unbind(1), strict=True))
         mean = peers.mean(1)
-        leader = kd(out.logits, mean, self.temperature) if self.detach else followed(out.logits, mean, self.temperature)
+        leader = kd(out.logits, mean, self.temperature, self.detach)
         weight = self.alpha * ramp(clock, self.ramp_up)
         return {
             "task": supervised(out.logits, batch),
@@ -259,8 +264,3 @@ class OKDDip(Branches):
     def exits(self, out, x):
         logits = self.said(out)[0]
         return {"final": out.logits} | self.named(logits) | {"ensemble": torch.stack(logits).mean(0)}
-
-
-def followed(student: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(target || student) that teaches the target too, mean over the batch. logits [B, K] x2 -> []."""
-    return temperature**2 * kl(student, target, temperature, detach=False)

@@ -26,8 +26,7 @@ from ..losses import (
     taylor_kernel,
 )
 from ..models.backbone import whole_precision
-from .base import Frozen, Method, supervised
-from .sfr_teacher import last_stages
+from .base import Frozen, Method, both_show_stages, supervised
 
 LONGEST = 6
 """Of a list whose every order is looked at: 720 of them."""
@@ -38,12 +37,12 @@ class Relational(Method):
 
     def __init__(self, model: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
-        last_stages(model, teacher, 1)
+        both_show_stages(model, teacher)
         self.teacher = Frozen(teacher)
 
     def relations(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
         """What the embeddings' relations differ by, as weighted terms. [B, D], [B, E] -> []."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say what it compares: write relations()")
 
     def task(self, model, out, batch) -> Tensor:
         """The term against the labels."""
@@ -58,6 +57,8 @@ class Relational(Method):
 
 class RKD(Relational):
     """Distances and angles among a batch's images are the teacher's (Park et al. 2019, Sec. 3.2).
+
+    L = CE + λ_D mean_ij huber(d_ij^S - d_ij^T) + λ_A mean_ijk huber(cos_ijk^S - cos_ijk^T), d_ij = |e_i - e_j| / their mean
 
     distance: weight of the distances, which are divided by their mean. 0 leaves the angles alone. angle: weight of the cosines
     at every corner of every triplet. 0 leaves the distances alone. The paper uses 25 and 50 for classification (the default)
@@ -95,6 +96,8 @@ class RKD(Relational):
 class CC(Relational):
     """Correlation congruence (Peng et al. 2019, Sec. 3.2 and 3.3): the batch's kernel matrix is the teacher's.
 
+    L = CE + β / B^2 Σ_ij (K_ij^S - K_ij^T)^2, K_ij = exp(-γ |e_i - e_j|^2), to second order in e_i e_j
+
     beta: weight of the mean squared difference of the matrices. 0 is vanilla training. Default: 0.02, as in public
     collections, is hardly felt: the mean squared difference is about a hundredth at first. A hundred weighs as labels do.
     gamma: of the Gaussian kernel exp(-γ |x - y|^2) between unit vectors, which is expanded to second order around orthogonal
@@ -123,6 +126,8 @@ class CC(Relational):
 
 class DarkRank(Relational):
     """An image's nearest neighbours come in the teacher's order (Chen et al. 2018).
+
+    L = CE - λ Σ_i ln [exp S_i / Σ_k≥i exp S_k] in the teacher's order, S = -α d^β   (soft=True: L = CE + λ KL(P^T || P^S))
 
     An order's likelihood is Plackett and Luce's, with the score -α d^β of a neighbour at distance d. Hard (the default)
     minimises -log of the likelihood of the teacher's order, which is ListMLE; soft minimises the KL divergence over all

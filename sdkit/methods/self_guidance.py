@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 
 from ..core import Knob, temperature
-from ..losses import kd, kl
+from ..losses import kd
 from ..models import residuals, sampled, still_statistics
 from .base import Method, supervised
 
 
 class SelfGuidance(Method):
     """The whole network teaches the sub-network that stochastic depth samples (Alg. 1, Eq. 5).
+
+    L = CE(p_S, y) + CE(p_T, y) + λ τ^2 KL(p_T || p_S)   (Eq. 5; the teacher is constant in the KL)
+    S: H_l = ReLU(b_l f_l(H_l-1) + H_l-1), b_l ~ Bernoulli(p_l)   (Eq. 3)   T: the same with p_l for b_l   (Eq. 4)
 
     Costs a second, partly skipped pass. Memory: none beyond the step's.
     Helps when a residual network is deep enough that stochastic depth does too.
@@ -55,7 +58,7 @@ class SelfGuidance(Method):
         with sampled(model), contextlib.nullcontext() if self.both_statistics else still_statistics(model):
             student = model.tap(batch.x)  # Eq. 3
         if self.reverse:
-            distill = self.temperature**2 * kl(out.logits.detach(), student.logits, self.temperature, detach=False)
+            distill = kd(out.logits.detach(), student.logits, self.temperature, detach=False)
         else:
             distill = kd(student.logits, out.logits, self.temperature)
         if not self.teacher_learns:

@@ -12,6 +12,8 @@ from .base import Method, labels_of, supervised
 class DLB(Method):
     """Self-distillation from the last mini-batch (Shen et al. 2022, Eq. 4): a second view of it agrees with what was said then.
 
+    L = CE(p_t, y_t) over this batch and the last one's second view, mean over both, + α τ^2 KL(p_t-1 || p_t) on the last one
+
     Costs a second pass, over the last batch. Memory: one batch of images and logits.
     Helps when batches are small and answers waver from step to step.
 
@@ -58,6 +60,8 @@ class DLB(Method):
 class PSKD(Method):
     """Progressive self-distillation (Kim et al. 2021, Eq. 5): what the network said last epoch softens the label, ever more.
 
+    L = -Σ_k y~_k ln p_k, y~ = (1 - α_t) 1_y + α_t p_t-1, α_t = α_T t / E, t the epoch of E, from 1
+
     Costs no pass. Memory: one answer per training image, N x K numbers.
     Helps when training is long: the label softens as the network gets better.
 
@@ -90,6 +94,8 @@ class PSKD(Method):
 
 class CSKD(Method):
     """Class-wise self-distillation (Yun et al. 2020, Sec. 2): an image's answer follows that of another image of its class.
+
+    L = CE(p(x), y) + λ T^2 KL(p(x') || p(x)), x' another image of x's class, constant; both at T in the KL
 
     Costs a second forward pass, without gradients. Memory: none.
     Helps when classes are many and images few, as in fine-grained sets: it evens out what is said within a class.

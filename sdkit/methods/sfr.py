@@ -11,16 +11,21 @@ from torch import Tensor, nn
 from ..core import Batch, Clock, Knob, Taps
 from ..losses import cross_reference, ground_cost, local_vectors, marginal_error, sinkhorn_plan, soft_cross_entropy
 from ..models import residuals
-from .base import Method, labels_of, mixed
+from ..models.backbone import whole_precision
+from .base import Method, VectorNorm, labels_of, mixed
 
 GRID = 4
 """Maps are compared on at most this many cells a side: a plan has GRID^4 entries."""
 
 
+LIKENESS = 0.1
+"""The temperature of the softmax over cosines that weighs the stages under attention="cosine"."""
+
+
 class Inspection(NamedTuple):
     """How the shallower stages of a batch compare with the last one. N cells a map, S-1 shallower stages."""
 
-    distance: Tensor  # [B, S-1] earth mover's distance, in [0, 4]
+    distance: Tensor  # [B, S-1] earth mover's distance, of unit vectors in [0, 4]
     weight: Tensor  # [B, S-1] attention, rows sum to 1
     error: Tensor  # [S-1] how far the plans are from moving all of it: 0 is exact, 1 moves nothing
     plan: Tensor  # [S-1, B, N, N] what moves from each cell of the stage to each cell of the last map
@@ -29,6 +34,9 @@ class Inspection(NamedTuple):
 
 class SFR(Method):
     """The last feature map teaches every shallower one by earth mover's distance; last epoch's outputs soften the labels.
+
+    L = -Σ_k y~_k ln p_k + λ_f Σ_s w_s EMD(U_s, V), w_s = softmax over stages of q k_s / √d
+    EMD(U, V) = min_X Σ_ij X_ij |u_i - v_j|^2;   y~_y = 1 - ε, y~_k = ε p'_k / Σ_j≠y p'_j, p' last epoch's outputs
 
     Costs 1x1 convolutions and a transport plan per stage and image. Memory: one answer per training image.
     Helps when maps have more than one cell, so that features have somewhere to go.
@@ -42,7 +50,8 @@ class SFR(Method):
     maps, "uniform" alike. detach_attention=True keeps the loss from training the weights that it is weighed by, which may
     come to prefer the easiest stage. cost: "l2" of unit vectors, "raw l2" of the vectors as they are.
     labels: "dynamic" shares epsilon among the wrong classes as last epoch's outputs did; "ps-kd" mixes in last epoch's
-    outputs, ever more, up to 0.8; "ols" mixes in the mean of the class's right outputs; "uniform" is label smoothing; "hard".
+    outputs, ever more, up to 0.8; "ols" mixes in the mean of the class's right outputs; "uniform" is label smoothing; "hard"
+    leaves them as they are, and to a method beside it: "multi-similarity+sfr-l2" of Table 3 wants that.
     solver: "sinkhorn", or "exact", a linear program for each pair of maps, seconds a step. iterations: of Sinkhorn. 20 meet
     the marginals of 4x4 maps to less than a hundredth, at 40 % of 50's time.
     """
@@ -83,6 +92,7 @@ class SFR(Method):
         if iterations < 1:
             raise ValueError(f"Sinkhorn needs at least one iteration, got {iterations}")
         self.lam, self.epsilon, self.attention, self.labels = lam, epsilon, attention, labels
+        self.own_task = labels != "hard"
         self.solver, self.iterations, self.cost, self.detach_attention = solver, int(iterations), cost, detach_attention
         self.train_size, self.num_classes = train_size, model.num_classes
         self._blocks: list[Tensor | None] = []
@@ -139,11 +149,13 @@ class SFR(Method):
         return [local_vectors(f) for f in lifted], teacher
 
     def transport(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, N, C] x2 -> the ground cost and the plan [B, N, N], and the plan's marginal error []."""
-        cost = ground_cost(u, v) if self.cost == "l2" else torch.cdist(u, v).square()
-        a, b = cross_reference(u, v), cross_reference(v, u)
-        plan = exact_plan(cost, a, b) if self.solver == "exact" else sinkhorn_plan(cost, a, b, iterations=self.iterations)
-        return cost, plan, marginal_error(plan, a, b)
+        """[B, N, C] x2 -> the ground cost and the plan [B, N, N], and the plan's marginal error []. In whole precision."""
+        with torch.autocast(u.device.type, enabled=False):
+            u, v = whole_precision(u), whole_precision(v)
+            cost = ground_cost(u, v) if self.cost == "l2" else torch.cdist(u, v).square()
+            a, b = cross_reference(u, v), cross_reference(v, u)
+            plan = exact_plan(cost, a, b) if self.solver == "exact" else sinkhorn_plan(cost, a, b, iterations=self.iterations)
+            return cost, plan, marginal_error(plan, a, b)
 
     @torch.no_grad()
     def inspect(self, out: Taps) -> Inspection:
@@ -175,7 +187,7 @@ class SFR(Method):
         if self.attention == "cosine":
             students, teacher = self.aligned(stages)
             like = [F.cosine_similarity(u.mean(1), teacher.mean(1)) for u in students]
-            return (torch.stack(like, 1) / 0.1).softmax(1).detach()
+            return (torch.stack(like, 1) / LIKENESS).softmax(1).detach()
         query = self.query(deep.detach())
         keys = torch.stack([key(f) for key, f in zip(self.keys, shallow, strict=True)], 1)  # [B, S-1, d]
         return ((keys @ query[:, :, None]).squeeze(2) / query.shape[1] ** 0.5).softmax(1)
@@ -211,7 +223,7 @@ class SFR(Method):
             self.memory["next"].index_add_(0, batch.y, said * right)
         else:
             self.memory["next"][batch.index] = said
-        if (clock.step + 1) % clock.steps_per_epoch == 0:  # what this epoch said is the next one's memory
+        if clock.ends_epoch:  # what this epoch said is the next one's memory
             table = self.memory.pop("next")
             if self.labels == "ols":
                 total = table.sum(1, keepdim=True)
@@ -222,7 +234,7 @@ class SFR(Method):
 
 def projection(c_in: int, dim: int) -> nn.Sequential:
     """A linear layer and batch normalisation: a query or a key."""
-    return nn.Sequential(nn.Linear(c_in, dim, bias=False), nn.BatchNorm1d(dim))
+    return nn.Sequential(nn.Linear(c_in, dim, bias=False), VectorNorm(dim))
 
 
 def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -12,12 +12,21 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Knob, Taps
-from .base import Frozen, Method, supervised
+from ..core import Knob, Taps, pick
+from ..losses import kd
+from ..models.backbone import whole_precision
+from .base import Frozen, Method, both_show_stages, same_classes, supervised
+from .kd import KD
 from .sfr import GRID, SFR, projection
 
 FLOOR = 1e-6
 """The least variance that divides a squared difference."""
+
+EVEN = 0.1
+"""What batch normalisation begins to scale a log-variance by: near 1 variance for every entry.
+
+At torch's own 1, some entries weigh fifty times others before anything is known: on maps, the student then hardly learns.
+"""
 
 
 def squared(student: Tensor, teacher: Tensor, log_variance: Tensor | None = None) -> Tensor:
@@ -25,13 +34,18 @@ def squared(student: Tensor, teacher: Tensor, log_variance: Tensor | None = None
 
     No gradient reaches the teacher. With a variance the value may be negative.
     """
-    gap = (teacher.detach() - student).square()
+    gap = (whole_precision(teacher).detach() - whole_precision(student)).square()
     return gap.mean() if log_variance is None else (gap / (FLOOR + log_variance.exp()) + log_variance).mean()
 
 
 def attention_map(feature: Tensor) -> Tensor:
     """Where a map is active: squares averaged over channels, unit length. [B, C, H, W] -> [B, H*W]. AT (2017), Eq. 2."""
     return F.normalize(feature.square().mean(1).flatten(1), dim=1)
+
+
+def half_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Half the L2 distance, not squared, mean over the batch. [B, N] x2 -> []. AT (2017), Eq. 2. No gradient to the teacher."""
+    return (whole_precision(teacher).detach() - whole_precision(student)).norm(dim=1).mean() / 2
 
 
 def to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,9 +56,7 @@ def to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 def last_stages(model: nn.Module, teacher: nn.Module, last: int) -> list[int]:
     """The stages that are compared, counted from the end: [-1], [-2, -1] ... As many as both networks have, `last` at most."""
-    for name, network in (("student", model), ("teacher", teacher)):
-        if not hasattr(network, "channels") or not hasattr(network, "tap"):
-            raise TypeError(f"the {name} must show its stages, as every network of sdkit does, got {type(network).__name__}")
+    both_show_stages(model, teacher)
     if last < 1:
         raise ValueError(f"last says how many stages are compared, from the end: at least 1, got {last}")
     return list(range(-min(int(last), len(model.channels), len(teacher.channels)), 0))
@@ -55,10 +67,10 @@ class EmbeddingDistance(nn.Module):
 
     def __init__(self, model: nn.Module, teacher: nn.Module, variance: bool) -> None:
         super().__init__()
-        last_stages(model, teacher, 1)
+        both_show_stages(model, teacher)
         mine, its = model.classifier.in_features, teacher.classifier.in_features
         self.adapter = nn.Identity() if mine == its else nn.Linear(mine, its)
-        self.variance = projection(mine, its) if variance else None
+        self.variance = _even(projection(mine, its)) if variance else None
 
     def forward(self, out: Taps, taught: Taps) -> Tensor:
         said = self.variance(out.embedding) if self.variance is not None else None
@@ -66,16 +78,20 @@ class EmbeddingDistance(nn.Module):
 
 
 class AttentionDistance(nn.Module):
-    """Squared error of the attention maps of the last stages, summed over stages.
+    """Squared error of the attention maps of the last stages, or their `half_distance`, summed over stages.
 
     variance: FC + BN from each stage's pooled features to GRID x GRID entries, stretched to the map's size (our reading: a
     network does not know its maps' sizes before it sees an image).
     """
 
-    def __init__(self, model: nn.Module, teacher: nn.Module, variance: bool, last: int) -> None:
+    def __init__(self, model: nn.Module, teacher: nn.Module, variance: bool, last: int, distance: str = "squared") -> None:
         super().__init__()
+        self.distance = pick(distance, ("squared", "norm"), "distance of attention maps")
+        if variance and distance == "norm":
+            raise ValueError("a variance weighs single squared differences, and the norm has none: use distance='squared'")
         self.stages = last_stages(model, teacher, last)
-        self.variance = nn.ModuleList(projection(model.channels[i], GRID * GRID) for i in self.stages) if variance else None
+        grids = (_even(projection(model.channels[i], GRID * GRID)) for i in self.stages)
+        self.variance = nn.ModuleList(grids) if variance else None
 
     def forward(self, out: Taps, taught: Taps) -> Tensor:
         total = out.logits.new_zeros(())
@@ -85,7 +101,8 @@ class AttentionDistance(nn.Module):
             if self.variance is not None:
                 grid = self.variance[place](out.stages[i].mean((2, 3))).unflatten(1, (1, GRID, GRID))
                 said = F.adaptive_avg_pool2d(grid, mine.shape[2:]).flatten(1)
-            total = total + squared(attention_map(mine), attention_map(its), said)
+            mine, its = attention_map(mine), attention_map(its)
+            total = total + (half_distance(mine, its) if self.distance == "norm" else squared(mine, its, said))
         return total
 
 
@@ -97,7 +114,7 @@ class RegressorDistance(nn.Module):
         self.stages = last_stages(model, teacher, last)
         sizes = [(model.channels[i], teacher.channels[i]) for i in self.stages]
         self.regressor = nn.ModuleList(pointwise(*size) for size in sizes)
-        self.variance = nn.ModuleList(pointwise(*size) for size in sizes) if variance else None
+        self.variance = nn.ModuleList(_even(pointwise(*size)) for size in sizes) if variance else None
 
     def forward(self, out: Taps, taught: Taps) -> Tensor:
         total = out.logits.new_zeros(())
@@ -111,6 +128,12 @@ class RegressorDistance(nn.Module):
 def pointwise(c_in: int, c_out: int) -> nn.Sequential:
     """A 1x1 convolution and batch normalisation."""
     return nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+
+
+def _even(branch: nn.Sequential) -> nn.Sequential:
+    """A branch for a log-variance, which begins with nearly the same for all."""
+    nn.init.constant_(branch[-1].weight, EVEN)
+    return branch
 
 
 def weight(high: float) -> dict[str, Knob]:
@@ -135,6 +158,8 @@ class Taught(Method):
 class L2(Taught):
     """The student's embedding regresses the teacher's (paper 000, Sec. 4: "L2").
 
+    L = CE + β mean (e_T - e_S)^2   (variance: β mean [(e_T - e_S)^2 / σ^2 + ln σ^2])
+
     Costs a forward pass of the teacher. Memory: the teacher and an adapter.
     Helps when both embeddings mean the same thing, as in metric learning.
 
@@ -151,33 +176,84 @@ class L2(Taught):
 class AT(Taught):
     """Attention transfer (Zagoruyko and Komodakis 2017): the student looks where the teacher looks.
 
+    L = CE + β Σ_j mean (a_T^j - a_S^j)^2   (distance="norm", the paper's Eq. 2: L = CE + β/2 Σ_j |a_T^j - a_S^j|)
+    a = A / |A|, A = vec(mean_c F_c^2)
+
     Costs a forward pass of the teacher. Memory: the teacher.
     Helps when the maps are large enough to look somewhere; on a few cells it hurts.
 
     beta: 0 is vanilla training; above some thousands the labels hardly count. Default: 1000, as in public collections: the
     entries of a unit vector are small. last: how many stages are compared, from the end, at most; paper 000 takes four.
+    distance: "squared", the mean over entries, or "norm", the un-squared distance of the whole map, which is not small: it
+    wants a beta near 1, and has no variance.
     """
 
     term, knobs = "at", weight(5000)
 
-    def __init__(self, model, *, teacher: nn.Module, beta: float = 1000.0, last: int = 4, variance: bool = False) -> None:
-        super().__init__(teacher, AttentionDistance(model, teacher, variance, last), beta)
+    def __init__(
+        self,
+        model,
+        *,
+        teacher: nn.Module,
+        beta: float = 1000.0,
+        last: int = 4,
+        variance: bool = False,
+        distance: str = "squared",
+    ) -> None:
+        super().__init__(teacher, AttentionDistance(model, teacher, variance, last, distance), beta)
 
 
 class FitNet(Taught):
     """Hints (Romero et al. 2015): a regressor on the student's map foretells the teacher's.
+
+    L = CE + β mean (F_T - r(F_S))^2, r: 1x1 conv + BN
+    in two stages (the paper's Alg. 1): L = β mean (F_T - r(F_S))^2, then L = (1 - α) CE + α T^2 KL(p_T || p_S)
 
     Costs a forward pass of the teacher and the regressors. Memory: the teacher and the regressors.
     Helps when the student is thinner than the teacher and cannot copy its answers alone.
 
     beta: 0 is vanilla training; above some hundreds the labels hardly count. Default: 100 and one stage, as in public
     collections. last: how many stages are compared, from the end, at most; paper 000 takes two.
+    hint_share: 0 trains by labels and hints at once. Above 0, in two stages: hints alone for this share of the epochs, which
+    reach no layer behind the last map; then `KD` alone, with alpha and temperature. alpha=0 is labels alone, without a teacher.
+    Our readings: the second stage has KD's weights, and the recipe's learning rate goes on, where the paper begins again.
     """
 
     term, knobs = "fitnet", weight(500)
 
-    def __init__(self, model, *, teacher: nn.Module, beta: float = 100.0, last: int = 1, variance: bool = False) -> None:
+    def __init__(
+        self,
+        model,
+        *,
+        teacher: nn.Module,
+        beta: float = 100.0,
+        last: int = 1,
+        variance: bool = False,
+        hint_share: float = 0.0,
+        alpha: float = 0.9,
+        temperature: float = 4.0,
+    ) -> None:
         super().__init__(teacher, RegressorDistance(model, teacher, variance, last), beta)
+        if not 0 <= hint_share < 1:
+            raise ValueError(
+                f"hint_share is the share of the epochs before the labels come, in [0, 1), got {hint_share:g}: 0 is one stage"
+            )
+        if hint_share:
+            same_classes(model, teacher)
+        self.hint_share, self.own_task = hint_share, hint_share > 0
+        self.alpha, self.temperature = KD.knobs["alpha"].check("alpha", alpha), KD.knobs["temperature"].check("T", temperature)
+
+    def terms(self, model, out, batch, clock):
+        if not self.hint_share:
+            return super().terms(model, out, batch, clock)
+        taught, none = self.teacher.tap(batch.x), out.logits.new_zeros(())
+        if clock.epoch < self.hint_share * clock.epochs:
+            return {"task": none, "fitnet": self.beta * self.distance(out, taught), "kd": none}
+        return {
+            "task": (1 - self.alpha) * supervised(out.logits, batch),
+            "fitnet": none,
+            "kd": self.alpha * kd(out.logits, taught.logits, self.temperature),
+        }
 
 
 class TaughtSFR(SFR):
@@ -202,6 +278,8 @@ class TaughtSFR(SFR):
 
 class SFRL2(TaughtSFR):
     """SFR and `L2` with its variance branch.
+
+    L = SFR's + β mean [(e_T - e_S)^2 / σ^2 + ln σ^2], e the embeddings, σ foretold by the student
 
     Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
     Helps when both the network's own last map and a teacher's embedding have something to say.
@@ -229,6 +307,8 @@ class SFRL2(TaughtSFR):
 class SFRAT(TaughtSFR):
     """SFR and `AT` on the last four stages with its variance branch.
 
+    L = SFR's + β Σ_j mean [(a_T^j - a_S^j)^2 / σ^2 + ln σ^2], a as in `AT`, σ foretold by the student
+
     Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
     Helps where `AT` and `SFR` do.
     """
@@ -255,6 +335,8 @@ class SFRAT(TaughtSFR):
 
 class SFRFitNet(TaughtSFR):
     """SFR and `FitNet` on the last two stages with its variance branch.
+
+    L = SFR's + β Σ_j mean [(F_T^j - r(F_S^j))^2 / σ^2 + ln σ^2], r as in `FitNet`, σ foretold by the student
 
     Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
     Helps where `FitNet` and `SFR` do.
