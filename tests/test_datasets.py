@@ -8,6 +8,7 @@ import hashlib
 import http.server
 import io
 import os
+import pickle
 import shutil
 import tarfile
 import threading
@@ -296,6 +297,25 @@ def test_an_epoch_that_is_left_early_spoils_no_later_one(workers, load, monkeypa
     assert same([b[:3] for b in loader], [b[:3] for b in other])
 
 
+def test_lists_and_statistics_are_made_once_and_made_again_where_their_files_are_damaged(tmp_path, monkeypatch):
+    make_image_folder(tmp_path)
+
+    def load(**options) -> Data:
+        return DATASETS["image_folder"](root=tmp_path, size=SIDE, folder="pets", **options)
+
+    first, kept = load(), sorted((tmp_path / "cache").iterdir())
+    assert [p.name.split("-")[0] for p in kept] == ["list", "list", "statistics"]
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "listdir", lambda *a: pytest.fail("listed again"))
+        patched.setattr(files, "views", lambda *a, **k: pytest.fail("measured again"))
+        again = load(validation=2)
+    assert again.mean == first.mean and len(again.train.y) == 10
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:40])
+    mended = load()
+    assert mended.mean == first.mean and torch.equal(mended.train.y, first.train.y)
+
+
 def test_streaming_leaves_the_global_generators_alone(load):
     torch.manual_seed(5)
     np.random.seed(5)
@@ -520,6 +540,109 @@ def test_rafdb_is_read_in_both_layouts(roots, load, tmp_path):
     assert data.classes[0] == "surprise" and data.train.y[3] == 3
 
 
+def imagenet_archives(root: Path, monkeypatch: pytest.MonkeyPatch, train: int = 3, val: int = 2) -> dict[str, tuple[str, ...]]:
+    """The three published archives, tiny, their md5s in place of torchvision's. Returns the names of every class."""
+    published_by = pytest.importorskip("torchvision.datasets.imagenet")
+    from scipy.io import savemat
+
+    names = {"n01440764": ("tench", "Tinca tinca"), "n02012849": ("crane",), "n03126707": ("crane", "derrick")}
+    made, folder = root / "made", root / "imagenet"
+    folder.mkdir(parents=True)
+    images = {}
+    for k, wnid in enumerate(names):
+        inner = {}
+        for i in range(train):
+            photo(made / f"{wnid}_{i}.JPEG", 10 * k + i)
+            inner[f"{wnid}_{i}.JPEG"] = (made / f"{wnid}_{i}.JPEG").read_bytes()
+        images[f"{wnid}.tar"] = packed(made / f"{wnid}.tar", inner).read_bytes()
+    packed(folder / "ILSVRC2012_img_train.tar", images)
+    truth = [k % 3 + 1 for k in range(3 * val)]  # the ids of the classes, in the order of the validation images
+    held = {}
+    for i in range(3 * val):
+        photo(made / f"ILSVRC2012_val_{i:08d}.JPEG", 100 + i)
+        held[f"ILSVRC2012_val_{i:08d}.JPEG"] = (made / f"ILSVRC2012_val_{i:08d}.JPEG").read_bytes()
+    packed(folder / "ILSVRC2012_img_val.tar", held)
+    kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"), ("num_children", "O")]
+    rows = [(k, wnid, ", ".join(words), "", 0) for k, (wnid, words) in enumerate(names.items(), 1)]
+    savemat(made / "meta.mat", {"synsets": np.array([*rows, (4, "n00001740", "entity", "", 3)], dtype=kinds)})
+    with tarfile.open(folder / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as file:
+        file.add(made / "meta.mat", "ILSVRC2012_devkit_t12/data/meta.mat")
+        (made / "truth.txt").write_text("\n".join(map(str, truth)) + "\n")
+        file.add(made / "truth.txt", "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt")
+    md5s = {
+        part: (file, hashlib.md5((folder / file).read_bytes()).hexdigest())
+        for part, (file, _) in published_by.ARCHIVE_META.items()
+        if (folder / file).is_file()
+    }
+    assert len(md5s) == 3
+    monkeypatch.setattr(published_by, "ARCHIVE_META", md5s)
+    return names
+
+
+def test_imagenet_is_unpacked_from_its_three_archives(tmp_path, monkeypatch):
+    names = imagenet_archives(tmp_path, monkeypatch)
+    data = DATASETS["imagenet"](root=tmp_path, size=SIDE)
+    assert data.classes == (*names,) and torch.bincount(data.train.y).tolist() == [3] * 3
+    images = {p.parent.name: [] for p in (tmp_path / "imagenet" / "val").rglob("*.JPEG")}
+    for p in (tmp_path / "imagenet" / "val").rglob("*.JPEG"):
+        images[p.parent.name].append(int(p.stem[-8:]))
+    assert {wnid: sorted(found) for wnid, found in images.items()} == {w: [k, k + 3] for k, w in enumerate(names)}
+    for archive in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"):
+        (tmp_path / "imagenet" / archive).unlink()
+    assert len(DATASETS["imagenet"](root=tmp_path, size=SIDE).test.y) == 6, "what is unpacked needs no archive"
+
+
+def test_imagenet_s_archives_are_unpacked_whole_or_not_at_all(tmp_path, monkeypatch):
+    published_by = pytest.importorskip("torchvision.datasets.imagenet")
+    imagenet_archives(tmp_path, monkeypatch)
+    extract, seen = published_by.extract_archive, []
+
+    def interrupted(path, *args, **options):
+        seen.append(path)
+        if path.endswith("n02012849.tar"):
+            raise KeyboardInterrupt
+        return extract(path, *args, **options)
+
+    monkeypatch.setattr(published_by, "extract_archive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        DATASETS["imagenet"](root=tmp_path, size=SIDE)
+    assert not (tmp_path / "imagenet" / "train").exists(), "a part of the images is never taken for all"
+    monkeypatch.setattr(published_by, "extract_archive", extract)
+    (tmp_path / "imagenet" / ".unpacking-train" / "n02012849").mkdir(parents=True)  # of a process that was killed
+    data = DATASETS["imagenet"](root=tmp_path, size=SIDE)
+    assert len(data.train.y) == 9 and not [*(tmp_path / "imagenet").glob(".*")]
+
+
+@pytest.mark.parametrize("damaged", ["ILSVRC2012_img_train.tar", "ILSVRC2012_devkit_t12.tar.gz"])
+def test_imagenet_s_archives_are_checked(damaged, tmp_path, monkeypatch):
+    imagenet_archives(tmp_path, monkeypatch)
+    with (tmp_path / "imagenet" / damaged).open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(ValueError, match=f"{damaged} .*is not as published.*fetch it again"):
+        DATASETS["imagenet"](root=tmp_path, size=SIDE)
+    assert not (tmp_path / "imagenet" / "train").exists()
+
+
+def test_the_thousand_classes_of_imagenet_have_names_and_a_part_of_them_keeps_its_folders_names(tmp_path):
+    pytest.importorskip("torchvision")
+    known = {0: "tench", 1: "goldfish", 285: "Egyptian cat", 999: "toilet tissue"}
+    wnids = [f"n{10**7 + k:08d}" for k in range(1000)]  # in the order of the folders
+    names = published._words_for(wnids)
+    assert len(names) == len({*names}) == 1000
+    assert {k: names[k] for k in known} == known
+    assert published._words_for(wnids[:100]) == wnids[:100]
+    assert published.told_apart(["crane", "tench", "crane"], ["a", "b", "c"]) == ["crane (a)", "tench", "crane (c)"]
+
+
+def test_caltech101_trains_on_four_fifths_of_every_class(load):
+    data = load("caltech101")
+    sizes = {"Faces": 10, "ant": 5, "yin_yang": 15}
+    assert data.classes == (*sizes,)
+    assert torch.bincount(data.train.y).tolist() == [4 * n // 5 for n in sizes.values()]
+    other = load("caltech101", seed=1)
+    assert not torch.equal(data.test.x[:], other.test.x[:]), "the split is the seed's"
+
+
 def test_caltech101_has_a_background_only_on_demand(load):
     assert load("caltech101", background=True).num_classes == 4 and "BACKGROUND_Google" not in load("caltech101").classes
 
@@ -539,6 +662,10 @@ def test_the_lists_of_stanford_dogs_decide(load, roots, tmp_path):
 def test_cub_has_two_protocols(load):
     data, retrieval = load("cub200"), load("cub200_retrieval")
     assert data.classes == ("Albatross", "Auklet", "Blackbird", "Bunting")
+    for images, flags in ((data.train, 0), (data.test, 1)):  # images 1, 3 and 5 of every species are the official training set
+        named = [Path(images.x.files[i]).stem.split("_") for i in images.x.places.tolist()]
+        assert [int(number) % 2 for _, number in named] == [flags] * 12
+        assert [name for name, _ in named] == [data.classes[k] for k in images.y.tolist()]
     assert retrieval.classes == ("Albatross", "Auklet")
     query, gallery = retrieval.retrieval()
     assert gallery is None and query.y.tolist() == [0] * 6 + [1] * 6
@@ -658,6 +785,62 @@ def test_an_interrupted_download_goes_on_where_it_stopped(served, tmp_path):
     assert fetch.fetch(archive, tmp_path).read_bytes() == _Half.content and _Half.asked == [0, 150_000]
     fetch.fetch(archive, tmp_path)
     assert len(_Half.asked) == 2, "a whole file is not fetched again"
+
+
+@pytest.mark.parametrize("there", [b"", b"an old half", "all"])
+def test_a_server_that_does_not_resume_sends_all_again_and_a_whole_part_is_taken(there, tmp_path, monkeypatch):
+    content = np.random.default_rng(1).bytes(5000)
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            beyond = self.headers.get("Range") == f"bytes={len(content)}-"
+            self.send_response(416 if beyond else 200)
+            self.send_header("Content-Length", "0" if beyond else str(len(content)))
+            self.end_headers()
+            self.wfile.write(b"" if beyond else content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        if there:
+            (tmp_path / "a.zip.part").write_bytes(content if there == "all" else there)
+        archive = Archive("a.zip", f"http://127.0.0.1:{server.server_port}/a.zip", hashlib.md5(content).hexdigest())
+        assert fetch.fetch(archive, tmp_path).read_bytes() == content
+        assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_interrupted_download_of_cifar_goes_on_too(served, tmp_path, monkeypatch):
+    torchvision = pytest.importorskip("torchvision")
+    kind = torchvision.datasets.CIFAR10
+    rng, files_there = np.random.default_rng(0), {}
+    for file, _ in (*kind.train_list, *kind.test_list):
+        content = {"data": rng.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(20)]}
+        files_there[file] = pickle.dumps(content)
+    files_there[kind.meta["filename"]] = pickle.dumps({kind.meta["key"]: [f"class {i}" for i in range(10)]})
+    md5 = {file: hashlib.md5(content).hexdigest() for file, content in files_there.items()}
+    for name in ("train_list", "test_list"):
+        monkeypatch.setattr(kind, name, [(file, md5[file]) for file, _ in getattr(kind, name)])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5[kind.meta["filename"]]})
+    tar = packed(tmp_path / "made.tar", {f"{kind.base_folder}/{file}": content for file, content in files_there.items()})
+    _Half.content, _Half.asked = tar.read_bytes(), []
+    monkeypatch.setattr(kind, "url", served)
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(_Half.content).hexdigest())
+
+    root, half = tmp_path / "root", len(_Half.content) // 2
+    with pytest.raises(ConnectionError, match="goes on where it stopped"):
+        DATASETS["cifar10"](root=root, download=True)
+    assert len(DATASETS["cifar10"](root=root, download=True).train.y) == 100 and _Half.asked == [0, half]
+    (root / kind.base_folder / "test_batch").unlink()
+    assert len(DATASETS["cifar10"](root=root, download=True).test.y) == 20 and len(_Half.asked) == 2, "the archive is there"
+    assert sorted(p.name for p in root.iterdir()) == [kind.base_folder, kind.filename]
+    DATASETS["cifar10"](root=root, download=True)
+    assert len(_Half.asked) == 2
 
 
 def test_a_file_with_another_md5_is_refused(served, tmp_path):

@@ -206,6 +206,12 @@ def test_cutout_is_one_square_around_a_centre_that_may_be_anywhere(side):
     assert {*ys.tolist()} == {*range(8)} and {*xs.tolist()} == {*range(10)}, "every pixel is a centre"
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_cutout_keeps_the_memory_format_and_its_input(layout):
+    x = torch.ones(5, 3, 8, 10).contiguous(memory_format=layout)
+    assert cut_out(x, 4, generator(2)).is_contiguous(memory_format=layout) and x.all()
+
+
 # -- in the loader -------------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from sdkit.methods import BYOT
+from sdkit.analysis import forward_flops, last_convolution
+from sdkit.methods import BYOT, DML, DRG, ONE, OKDDip
 from sdkit.models import (
     ABOUT,
     MODELS,
@@ -21,6 +22,7 @@ from sdkit.models import (
     cifar_resnet,
     cifar_resnext,
     densenet,
+    embedded,
     four_stage,
     imagenet_resnet,
     mobilenet_tiny,
@@ -116,6 +118,32 @@ def test_byot_has_four_exits_and_none_of_them_is_part_of_the_network(name):
     assert parameters(model) == before and not [m for m in model.modules() if isinstance(m, Head)]
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in DEEPER])
+def test_drg_puts_one_head_after_the_second_stage(name):
+    model = on_meta(name)
+    before = parameters(model)
+    with torch.device("meta"):
+        method = DRG(model).eval()
+    size = size_of(name, {})
+    out = model.tap(torch.empty(2, 3, size, size, device="meta"))
+    assert [*method.placed()] == ["shallow 2"] and method.exits(out, None)["shallow 2"].shape == (2, 7)
+    assert parameters(model) == before and parameters(method) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in DEEPER])
+def test_grad_cam_has_a_convolution_to_look_at_in_the_last_stage(name):
+    """Its map has the last stage's size, but for a pooling behind it."""
+    model, size = on_meta(name), size_of(name, {})
+    seen, target = [], last_convolution(model.stages[-1])
+    hook = target.register_forward_hook(lambda m, i, out: seen.append(out.shape))
+    stages = model.tap(torch.empty(2, 3, size, size, device="meta")).stages
+    hook.remove()
+    assert isinstance(target, nn.Conv2d) and len(seen) == 1
+    pooled = {"vgg-tiny": (2, 0), "vgg19-bn": (2, 0), "alexnet": (2, 1)}  # 3x3 with stride 2 takes 13 to 6
+    times, more = pooled.get(name, (1, 0))
+    assert seen[0][2] == times * stages[-1].shape[2] + more
+
+
 # --- with numbers in them ---
 
 SLIM = {
@@ -192,7 +220,7 @@ def test_every_number_of_a_network_is_in_its_state_and_learns(built):
 def test_a_dropped_block_is_not_computed(built):
     name, model, x = built
     blocks = residuals(model)
-    assert bool(blocks) == ("survival" in options(name))
+    assert bool(blocks) == ("survival" in options(name) or name == "embedded")
     if not blocks:
         return
     computed = []
@@ -373,6 +401,20 @@ def test_parameter_counts_are_the_papers(model, printed, source):
     assert printed in (f"{whole / 1e6:.{digits}f}", f"{int(whole / 10 ** (6 - digits)) / 10**digits:.{digits}f}"), source
 
 
+@pytest.mark.parametrize(("classes", "table"), [(10, "CIFAR-10, Table 2"), (7, "FER-2013 and RAF, Table 4")])
+def test_online_methods_on_resnet_32_have_the_parameters_that_paper_002_prints(classes, table):
+    """Tables 2 and 4 count what is trained: 0.47M alone, 1.4M of DML's three, 1.18M of ONE's and 1.53M of OKDDip's branches.
+
+    With parameter-free shortcuts they are 0.464, 1.392, 1.169 and 1.522M: the paper's networks project.
+    """
+    model = cifar_resnet(32, classes, block="projected")
+    kinds = {"0.47": None, "1.40": DML(model, peers=2), "1.18": ONE(model), "1.53": OKDDip(model)}
+    for printed, method in kinds.items():
+        assert f"{(parameters(model) + (parameters(method) if method else 0)) / 1e6:.2f}" == printed, table
+    assert f"{parameters(cifar_resnet(50, classes, block='projected')) / 1e6:.2f}" == "0.76", "its ResNet-50, with them too"
+    assert len(ONE(model).branches) == 2 and len(OKDDip(model).branches) == 3, "the network's own counts with them"
+
+
 @pytest.mark.parametrize(
     ("depth", "alpha", "ten", "hundred"),
     [(164, 270, 27_216_021, 27_319_071), (200, 240, 26_752_702, 26_844_952), (236, 220, 26_969_046, 27_054_096)],
@@ -400,6 +442,44 @@ def test_borrowed_networks_have_the_count_that_torchvision_documents(ours, their
 
     documented = get_model_weights(theirs).IMAGENET1K_V1.meta["num_params"]
     assert parameters(on_meta(ours, 1000, **as_borrowed(ours))) == documented
+
+
+@pytest.mark.parametrize(("ours", "theirs"), BORROWED.items())
+def test_borrowed_networks_cost_what_torchvision_documents(ours, theirs):
+    """It prints multiplications in thousands of millions, of one image of 224 px, and so do its docs' tables."""
+    from torchvision.models import get_model_weights
+
+    documented = get_model_weights(theirs).IMAGENET1K_V1.meta["_ops"]
+    flops = forward_flops(on_meta(ours, 1000, **as_borrowed(ours)), torch.empty(1, 3, 224, 224, device="meta"))
+    assert flops / 2e9 == pytest.approx(documented, rel=0.01, abs=0.002)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet110"])
+def test_a_cifar_resnet_costs_its_convolutions_and_its_linear_layer(name):
+    """Every 3x3 convolution costs 9 x 16 x 16 x 32 x 32 multiplications, but the first of the second and third stage half."""
+    blocks = (int(name.removeprefix("resnet")) - 2) // 6
+    whole = 9 * 16 * 16 * 32 * 32
+    products = 9 * 3 * 16 * 32 * 32 + (3 * 2 * blocks - 2) * whole + 2 * whole // 2 + 64 * 10
+    assert forward_flops(on_meta(name, 10), torch.empty(1, 3, 32, 32, device="meta")) == 2 * products
+
+
+class WithHeads(nn.Module):
+    """A network with an auxiliary classifier on every stage but the last."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.heads = model, nn.ModuleList(Head(model, s) for s in range(len(model.channels) - 1))
+
+    def forward(self, x):
+        return [head(f) for head, f in zip(self.heads, self.model.tap(x).stages, strict=False)]
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in DEEPER])
+def test_every_network_s_cost_is_counted_with_its_heads(name):
+    size = size_of(name, {})
+    with torch.device("meta"):
+        x, several = torch.empty(1, 3, size, size), WithHeads(on_meta(name)).eval()
+    assert 0 < forward_flops(on_meta(name), x) < forward_flops(several, x)
 
 
 @pytest.mark.parametrize("name", ["resnet8", "resnet14", "vgg-tiny", "densenet-tiny", "mobilenet-tiny"])
@@ -478,6 +558,9 @@ def test_pretrained_weights_that_cannot_be_had_are_missed_in_a_sentence(name, mo
     ("build", "sentence"),
     [
         (lambda: cifar_resnet(21, 10), r"depth 6n\+2 .* got 21"),
+        (lambda: cifar_resnet(20, 10, block="wide"), "'basic', 'projected' or 'bottleneck', got 'wide'"),
+        (lambda: embedded(10, dim=0), "a whole number from 1, got 0"),
+        (lambda: embedded(10, "embedded"), "put on a network of another name"),
         (lambda: cifar_resnet(8, 10, sections=4), "one block here"),
         (lambda: wide_resnet(28, 10, sections=5), "3 stages .* got sections=5"),
         (lambda: imagenet_resnet(20, 10), "18, 34, 50, 101, 152, got 20"),
@@ -500,3 +583,50 @@ def test_pretrained_weights_that_cannot_be_had_are_missed_in_a_sentence(name, mo
 def test_bad_sizes_are_refused_in_a_sentence(build, sentence):
     with pytest.raises(ValueError, match=sentence):
         build()
+
+
+# --- an embedding head ---
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("backbone", "given"), [("four-stage", {"width": 8}), ("resnet8", {}), ("vgg-tiny", {}), ("resnet18", {"stem": "imagenet"})]
+)
+def test_an_embedding_head_is_a_linear_layer_before_the_classifier(backbone, given):
+    torch.manual_seed(0)
+    plain = MODELS[backbone](num_classes=7, **given).eval()
+    torch.manual_seed(0)
+    model, x = MODELS["embedded"](7, backbone, 24, given).eval(), torch.randn(3, 3, 32, 32)
+    out, before = model.tap(x), plain.tap(x)
+    width = plain.classifier.in_features
+    assert all(torch.equal(a, b) for a, b in zip(out.stages, before.stages, strict=True))
+    head = model.neck[-1]
+    assert out.embedding.shape == (3, 24) and close(out.embedding, before.embedding @ head.weight.T + head.bias)
+    assert close(out.logits, out.embedding @ model.classifier.weight.T + model.classifier.bias)
+    assert parameters(model) - parameters(plain) == (width + 1) * 24 + 25 * 7 - (width + 1) * 7
+
+
+def test_networks_of_one_embedding_size_need_no_adapter():
+    """Paper 000's L2 in Table 3 compares a student's embedding with a wider teacher's."""
+    from sdkit.methods import L2
+
+    student, teacher = embedded(5, dim=32), embedded(5, "resnet14", dim=32)
+    assert isinstance(L2(student, teacher=teacher).distance.adapter, nn.Identity)
+    assert isinstance(L2(four_stage(5), teacher=teacher).distance.adapter, nn.Linear)
+
+
+def test_an_unknown_backbone_or_option_is_told_what_there_is():
+    with pytest.raises(KeyError, match="did you mean 'resnet20'"):
+        embedded(5, "resnet-20")
+    with pytest.raises(KeyError, match="no option of four-stage is called 'widht': did you mean 'width'"):
+        embedded(5, backbone_options={"widht": 8})
+
+
+def test_an_experiment_with_an_embedding_head_is_made_again_from_its_record():
+    from sdkit.experiment import Experiment
+
+    asked = Experiment(
+        model="embedded", data="digits", network={"dim": 24, "backbone_options": {"width": 8, "survival": 0.5}}
+    ).asked
+    model = Experiment.of(asked).build()[0]
+    assert model.channels == (8, 16, 32, 64) and model.classifier.in_features == 24 and residuals(model)[-1].survival == 0.5

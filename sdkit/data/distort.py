@@ -22,6 +22,8 @@ PLATE = (4, 0.1)  # control points a side, share of the side by which each moves
 COLOUR = 0.4  # brightness, contrast and saturation times 1 - 0.4 to 1 + 0.4
 ERASING = (0.5, 0.02, 0.4, 0.3)  # probability, least and largest share of the area, least aspect (Zhong et al. 2020)
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601)
+CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))  # of the square, clockwise
+TO_UNIT = ((0.5, 0.0, 0.5), (0.0, 0.5, 0.5), (0.0, 0.0, 1.0))  # takes the square to the unit square
 
 
 def checked(distort: Iterable[str], cutout: int, size: int) -> tuple[str, ...]:
@@ -67,6 +69,12 @@ def warped(x: Tensor, m: Tensor, bent: Tensor | None = None) -> Tensor:
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
+@functools.lru_cache(maxsize=16)
+def constant(values: tuple, device: torch.device) -> Tensor:
+    """Numbers on a device, copied there once: a copy in every batch would have the host wait for the device."""
+    return torch.tensor(values, device=device)
+
+
 def pixels(h: int, w: int, device: torch.device | str | None = None) -> Tensor:
     """The centre (x, y) of every pixel, row by row, [HW, 2]."""
     ys, xs = ((torch.arange(n, device=device) + 0.5) * (2 / n) - 1 for n in (h, w))
@@ -110,8 +118,7 @@ def affine(n: int, generator: torch.Generator) -> Tensor:
 def perspective(n: int, generator: torch.Generator) -> Tensor:
     """Each corner of the result shows a place up to `CORNER` of the side further in. -> [n, 3, 3]."""
     inwards = 2 * torch.rand(n, 4, 2, generator=generator, device=generator.device) * CORNER
-    corner = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], device=inwards.device)
-    return quadrilateral(corner * (1 - inwards))
+    return quadrilateral(constant(CORNERS, inwards.device) * (1 - inwards))
 
 
 def quadrilateral(corners: Tensor) -> Tensor:
@@ -127,7 +134,7 @@ def quadrilateral(corners: Tensor) -> Tensor:
     m = matrices(
         x1 - x0 + g * x1, x3 - x0 + h * x3, x0, y1 - y0 + g * y1, y3 - y0 + h * y3, y0, g, h, torch.ones_like(g)
     )  # fmt: skip
-    return m @ m.new_tensor([[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]])
+    return m @ constant(TO_UNIT, m.device).to(m.dtype)
 
 
 def thin_plate(n: int, generator: torch.Generator) -> Tensor:
@@ -178,7 +185,7 @@ def colour(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def grey(x: Tensor) -> Tensor:
     """[B, 3, H, W] -> [B, 1, H, W]."""
-    return (x * x.new_tensor(GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (x * constant(GREY, x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def blended(base: Tensor, x: Tensor, factor: Tensor) -> Tensor:
@@ -202,10 +209,13 @@ def erasing(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """One square hole of zeros in each image, its centre anywhere in it. [B, 3, H, W] normalised. DeVries & Taylor 2017."""
+    """One square hole of zeros in each image, its centre anywhere in it. DeVries & Taylor 2017.
+
+    [B, 3, H, W] normalised -> a copy, in x's memory format.
+    """
     n, _, h, w = x.shape
     top, left = (torch.randint(size, (n,), generator=generator, device=x.device) - side // 2 for size in (h, w))
-    return x.masked_fill(window(top, top + side, left, left + side, h, w), 0)
+    return x.clone().masked_fill_(window(top, top + side, left, left + side, h, w), 0)  # out of place it would be contiguous
 
 
 def window(top: Tensor, bottom: Tensor, left: Tensor, right: Tensor, h: int, w: int) -> Tensor:

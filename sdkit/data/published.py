@@ -6,7 +6,9 @@ besides the usual options. A missing set is a FileNotFoundError that says which 
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +49,7 @@ def imagenet(
     """ImageNet (ILSVRC 2012): `root`/imagenet/train/<wnid>/* and val/<wnid>/*, or the archives, which torchvision unpacks.
 
     `test` is the published validation set. crop="squashed" is DDGSD's. It is never downloaded: its makers ask for registration.
+    All 1,000 classes go by torchvision's names for them; of a part of ImageNet they are called as their folders are.
     """
     folder, cache = places(root) / "imagenet", cached_in(root)
     for split, archive in (("train", "ILSVRC2012_img_train.tar"), ("val", "ILSVRC2012_img_val.tar")):
@@ -56,7 +59,7 @@ def imagenet(
                     f"no ImageNet in {folder}: {split}/ with a folder for every class is missing; register at image-net.org "
                     f"and put {archive} and ILSVRC2012_devkit_t12.tar.gz there, or the unpacked train/<wnid>/ and val/<wnid>/"
                 )
-            _torchvision().ImageNet(str(folder), split=split)
+            _unpack_imagenet(folder, split, archive)
     names, y, classes = listed(folder / "train", cache)
     test, labels, found = listed(folder / "val", cache)
     if found != classes:
@@ -65,10 +68,48 @@ def imagenet(
             f"train and val of {folder} have other classes, {odd} for one: val needs a folder for every class, too"
         )
     return streamed(
-        "imagenet", classes, (Files(folder / "train", names), y), (Files(folder / "val", test), labels), framing(size, crop),
-        cache, statistics=IMAGENET, validation=validation, train_size=train_size, seed=seed, distort=distort, cutout=cutout,
-        mixup=mixup,
+        "imagenet", _words_for(classes), (Files(folder / "train", names), y), (Files(folder / "val", test), labels),
+        framing(size, crop), cache, statistics=IMAGENET, validation=validation, train_size=train_size, seed=seed,
+        distort=distort, cutout=cutout, mixup=mixup,
     )  # fmt: skip
+
+
+def _unpack_imagenet(folder: Path, split: str, archive: str) -> None:
+    """The published archive as `folder`/`split`: all of it or nothing. ValueError where one is not as published."""
+    from ..vision import ensure
+
+    ensure()
+    from torchvision.datasets import imagenet as published
+
+    aside = f".unpacking-{split}"
+    shutil.rmtree(folder / aside, ignore_errors=True)  # of an attempt that was cut off
+    try:
+        published.parse_devkit_archive(str(folder))  # the classes of the validation images
+        (published.parse_train_archive if split == "train" else published.parse_val_archive)(str(folder), folder=aside)
+        os.replace(folder / aside, folder / split)
+    except RuntimeError as error:  # another md5
+        raise ValueError(
+            f"ILSVRC2012_devkit_t12.tar.gz or {archive} in {folder} is not as published ({error}): fetch it again"
+        ) from error
+    finally:
+        shutil.rmtree(folder / aside, ignore_errors=True)
+
+
+def _words_for(wnids: list[str]) -> list[str]:
+    """ImageNet's class folders -> their names, where all 1,000 are there; two classes of one name are told apart by folder."""
+    if len(wnids) != 1000:
+        return wnids
+    from ..vision import ensure
+
+    ensure()
+    from torchvision.models import ResNet18_Weights
+
+    return told_apart(ResNet18_Weights.IMAGENET1K_V1.meta["categories"], wnids)  # in the order of the folders
+
+
+def told_apart(names: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Classes' names, each with its folder where another has the same one."""
+    return [f"{name} ({folder})" if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)]
 
 
 def caltech101(
@@ -291,12 +332,3 @@ def missing(name: str, folder: Path, file: str, archive: Archive, where: Path) -
         f"{name} is expected in {folder}, where {file} is missing: get it with `sdkit train --data {name} --download`, or "
         f"unpack {archive.name} (md5 {archive.md5}) in {where} by hand"
     )
-
-
-def _torchvision() -> Any:
-    from ..vision import ensure
-
-    ensure()
-    import torchvision
-
-    return torchvision.datasets

@@ -19,7 +19,7 @@ from .base import Data, Images, carve, statistics
 from .fetch import Archive, fetch, unpack
 from .files import Files, Framing, save, views
 from .folder import cached_in, labelled, places
-from .published import missing, present
+from .published import missing, present, told_apart
 
 TINY = Archive("tiny-imagenet-200.zip", "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
 FER_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -64,8 +64,7 @@ def tiny_imagenet(
     x, held = (decoded(folder, n, pixels(size), cached_in(root), f"tiny_imagenet {part}")
                for n, part in ((names, "train"), (test, "val")))  # fmt: skip
     y = torch.tensor([wnids.index(wnid) for _, wnid in rows])
-    classes = [words.get(wnid, wnid) for wnid in wnids]
-    classes = [f"{c} ({w})" if classes.count(c) > 1 else c for c, w in zip(classes, wnids, strict=True)]
+    classes = told_apart([words.get(wnid, wnid) for wnid in wnids], wnids)
     return in_memory("tiny_imagenet", classes, Images(x, torch.tensor(labels)), Images(held, y), validation, train_size, seed,
                      distort, cutout, mixup)  # fmt: skip
 

@@ -8,6 +8,7 @@ from functools import partial
 from .alexnet import alexnet
 from .backbone import Backbone, Head, PlainSum, Residual, convolutions, parameters, residuals, sampled, still_statistics
 from .densenet import densenet, densenet_121
+from .embedded import embedded
 from .googlenet import googlenet
 from .mobilenet import mobilenet_tiny, mobilenet_v2
 from .preact import preact_resnet, wide_resnet
@@ -42,6 +43,8 @@ MODELS: dict[str, Callable[..., Backbone]] = {
     # for 224 px
     "alexnet": alexnet,
     "googlenet": googlenet,
+    # for metric learning
+    "embedded": embedded,
 }
 
 ABOUT: dict[str, str] = {
@@ -75,11 +78,12 @@ ABOUT: dict[str, str] = {
     "mobilenet-v2": "MobileNetV2; stem='cifar' (default) or 'imagenet' (paper 000, a student)",
     "alexnet": "AlexNet for 224 or 227 px, 61M (paper 001)",
     "googlenet": "GoogLeNet for 224 px (paper 000, the teacher on CUB)",
+    "embedded": "any network of these with an embedding head of 512 numbers; backbone='resnet18', for example",
 }
 
 __all__ = [
     "ABOUT", "MODELS", "Backbone", "Head", "PlainSum", "Residual", "alexnet", "cifar_resnet", "cifar_resnext", "convolutions",
-    "densenet", "densenet_121", "four_stage", "googlenet", "imagenet_resnet", "imagenet_resnext", "mobilenet_tiny",
+    "densenet", "densenet_121", "embedded", "four_stage", "googlenet", "imagenet_resnet", "imagenet_resnext", "mobilenet_tiny",
     "mobilenet_v2", "parameters", "preact_resnet", "pyramidnet", "residuals", "sampled", "still_statistics", "vgg19_bn",
     "vgg_tiny", "wide_resnet",
 ]  # fmt: skip

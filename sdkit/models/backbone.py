@@ -40,7 +40,7 @@ class Backbone(nn.Module):
             x = stage(x)
             stages.append(x)
         embedding = self.neck(x)
-        return Taps(whole_precision(self.classifier(embedding)), embedding, tuple(stages))
+        return Taps(whole_precision(self.classifier(embedding)), whole_precision(embedding), tuple(stages))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> logits [B, K]."""
@@ -173,9 +173,9 @@ class AtLeast(nn.Module):
         return x
 
 
-def whole_precision(logits: Tensor) -> Tensor:
-    """Logits for a loss: bfloat16 and float16, as autocast leaves them, become float32."""
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+def whole_precision(x: Tensor) -> Tensor:
+    """Logits or features for a loss: bfloat16 and float16, as autocast leaves them, become float32."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 class Head(nn.Module):
@@ -218,7 +218,7 @@ class Head(nn.Module):
         if down or right:  # a map smaller than the k x k convolution
             feature = nn.functional.pad(feature, (0, right, 0, down), mode="replicate")
         f = self.pool(self.features(feature))
-        return whole_precision(self.classifier(f)), f
+        return whole_precision(self.classifier(f)), whole_precision(f)
 
 
 def unit(c_in: int, c_out: int, k: int, stride: int = 1) -> list[nn.Module]:

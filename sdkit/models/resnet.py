@@ -67,12 +67,14 @@ def cifar_resnet(
     """CIFAR ResNet for 32x32 images: three stages of blocks with parameter-free shortcuts.
 
     depth: 6n+2 with basic blocks (20, 32, 56, 110), 9n+2 with block="bottleneck" (paper 002's ResNet-110, 1.15M; its
-    shortcuts project). width: of the first stage, 16; paper 003's WideResNet20-8 and 44-8 have 8 times that.
-    survival: of the last block, see `Residual`. sections: 3, or 4 for BYOT's four exits, see `sections_of`.
+    shortcuts project). block="projected" is basic blocks whose shortcuts project: with them, and not without, ResNet-32 and
+    ONE and OKDDip on it have every count that paper 002 prints. width: of the first stage, 16; paper 003's WideResNet20-8
+    and 44-8 have 8 times that. survival: of the last block, see `Residual`. sections: 3, or 4 for BYOT's four exits, see
+    `sections_of`.
     """
-    kinds = {"basic": (6, basic, 1, "A"), "bottleneck": (9, bottleneck, 4, "B")}
+    kinds = {"basic": (6, basic, 1, "A"), "projected": (6, basic, 1, "B"), "bottleneck": (9, bottleneck, 4, "B")}
     if block not in kinds:
-        raise ValueError(f"a block is 'basic' or 'bottleneck', got {block!r}")
+        raise ValueError(f"a block is 'basic', 'projected' or 'bottleneck', got {block!r}")
     per, branch, wider, option = kinds[block]
     blocks = (depth - 2) // per
     if per * blocks + 2 != depth or blocks < 1:
