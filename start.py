@@ -9,6 +9,7 @@
     python3 start.py setup       only make or update .venv
     python3 start.py lint        run ruff
     python3 start.py bench       measure how fast sdkit trains here (bench --quick: under 5 minutes)
+    python3 start.py gpu         check a CUDA card, measure steps on it, and train what plans/gpu_first.json lists
     python3 start.py clean       remove .venv and caches; runs, figures, data and work stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
 
@@ -55,8 +56,8 @@ def main(arguments: list[str]) -> int:
             return run([python, "-m", "pytest", *(rest or beside())], cwd=ROOT)
         if verb == "lint":
             return run([python, "-m", "ruff", "check", *(rest or ["."])], cwd=ROOT)
-        if verb == "bench":
-            return run([python, ROOT / "benchmarks" / "bench.py", *rest])
+        if verb in ("bench", "gpu"):
+            return run([python, ROOT / "benchmarks" / f"{verb}.py", *rest])
         if verb == "lab":
             return lab(python, rest)
         if verb == "doctor":  # of its own module: it must run where torch, and so the command line, cannot be imported

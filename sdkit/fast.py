@@ -1,14 +1,17 @@
 """Fewer launches a step: the launches of a whole training step recorded once and replayed (CUDA graphs), or a compiled pass.
 
 $SDKIT_FAST says which: "eager" runs every operation as it is written, "graphs" replays, "compile" hands the pass to
-torch.compile. What a run is does not depend on it, and so nor does its key.
+torch.compile, "graphs+compile" replays the compiled pass. What a run is does not depend on it, and so nor does its key.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,10 +19,13 @@ from torch import Tensor, nn
 
 from .core import Batch, Clock, pick
 
-MODES = ("eager", "compile", "graphs")
+MODES = ("eager", "compile", "graphs", "graphs+compile")
 
 WARM = 3
 """Steps that run as they are written before one is recorded: memories fill, and what a method reads of the clock is seen."""
+
+EACH_STEP = {"step", "progress", "steps_per_epoch"}
+"""Of a clock: what differs from step to step, and is more than whether the step ends its epoch."""
 
 Step = Callable[[Batch, Any], tuple[dict[str, Tensor], Tensor]]
 
@@ -27,6 +33,30 @@ Step = Callable[[Batch, Any], tuple[dict[str, Tensor], Tensor]]
 def mode() -> str:
     """How steps run: $SDKIT_FAST, else "eager"."""
     return pick(os.environ.get("SDKIT_FAST") or "eager", MODES, "way to run a step ($SDKIT_FAST)")
+
+
+@functools.cache
+def half(device: torch.device) -> torch.dtype | None:
+    """The 16 bits that a device multiplies with: bfloat16 where a CUDA card has the units for it, else None.
+
+    PyTorch counts older cards as able to: they emulate it, more slowly than float32. On a CPU it is slower, too.
+    """
+    if device.type != "cuda":
+        return None
+    with torch.cuda.device(device):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+
+
+def tune(device: torch.device) -> None:
+    """Lets a card's convolutions be chosen by trying them: each once for every shape of its input, in the first steps.
+
+    $SDKIT_CUDNN=heuristic leaves the choice to cuDNN's rules, which repeat; what is tried may choose otherwise next time.
+    """
+    if device.type == "cuda":
+        said = pick(
+            os.environ.get("SDKIT_CUDNN") or "tried", ("tried", "heuristic"), "way to choose convolutions ($SDKIT_CUDNN)"
+        )
+        torch.backends.cudnn.benchmark = said == "tried"
 
 
 class Watched:
@@ -53,7 +83,7 @@ class Replayed:
 
     `step(batch, clock) -> (terms, logits)` does all that a step does, the learning rate in a tensor. A step is replayed only
     where that is the step: not for a batch of another size, nor the last of an epoch, nor for a method that reads the step's
-    number or draws from the host's generator. Such steps run as they are written.
+    number (`clock.ends_epoch` it may read) or draws from the host's generator. Such steps run as they are written.
     """
 
     def __init__(self, step: Step, method: nn.Module, device: torch.device, record: Callable | None = None) -> None:
@@ -61,7 +91,8 @@ class Replayed:
         self.record = record or record_graph
         self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.key: Any = None  # of what the recording holds for: the epoch where it matters, knobs, the batch's form
-        self.warm, self.refused, self.replays = 0, False, 0
+        self.warm, self.refused, self.replays, self.recordings = 0, False, 0, 0
+        self.strange = 0  # steps in a row that found other memories than the recording's
         self.replay: Callable[[], None] | None = None
         self.batch: Batch | None = None  # the recording's own tensors, from here on
         self.memories: dict[tuple[int, str], Tensor] = {}
@@ -86,14 +117,20 @@ class Replayed:
         form = [None if t is None else (t.shape, t.dtype) for t in _tensors(batch)]
         key = (form, self.method.settings(), clock.epoch if self.by_epoch else None)
         if key != self.key:
-            self.key, self.warm, self.replay = key, 0, None
+            if self.replay and self.side:
+                self.side.synchronize()  # the last replay ends before its recording goes
+            self.key, self.warm, self.replay, self.strange = key, 0, None, 0
         if self.warm < WARM:
             self.warm += 1
             return self._watched(batch, clock)
         if self.replay is None and not self._recorded(batch, clock):
             return self.step(batch, clock)
-        if not self._remembered():
+        if not self._remembered():  # as after a smaller batch; where it stays so, the recording no longer fits
+            self.strange += 1
+            if self.strange > WARM:
+                self.key = None
             return self.step(batch, clock)
+        self.strange = 0
         for own, new in zip(_tensors(self.batch), _tensors(batch), strict=True):
             if own is not None:
                 own.copy_(new)
@@ -106,7 +143,7 @@ class Replayed:
         watched, before = Watched(clock), torch.get_rng_state()
         out = self.step(batch, watched)
         self.by_epoch |= bool(watched.read & {"epoch", "epochs"})
-        if watched.read & {"step", "progress", "steps_per_epoch"} or not torch.equal(before, torch.get_rng_state()):
+        if watched.read & EACH_STEP or not torch.equal(before, torch.get_rng_state()):
             self.refused = True
         elif self.by_epoch:
             self.key = (*self.key[:2], clock.epoch)
@@ -120,9 +157,7 @@ class Replayed:
         def work() -> None:
             self._place(self.memories)
             terms, logits = self.step(self.batch, clock)
-            for place, new in self._memory().items():
-                if new is not self.memories[place]:  # bound to a new tensor: the recording reads the old one
-                    self.memories[place].copy_(new)
+            self._bring(self._memory())  # what was bound to a new tensor: the recording reads the old one
             self._place(self.memories)
             self.found = terms, logits
 
@@ -133,9 +168,10 @@ class Replayed:
                 f"sdkit: steps of {type(self.method).__name__} run one by one, they cannot be recorded: {error}",
                 file=sys.stderr,
             )
-            self.refused = True
+            self.refused, self.found = True, None
             self._place(self.memories)
             return False
+        self.recordings += 1
         return True
 
     def _memory(self) -> dict[tuple[int, str], Tensor]:
@@ -148,25 +184,50 @@ class Replayed:
         for (i, name), t in memories.items():
             parts[i].memory[name] = t
 
+    def _bring(self, now: dict[tuple[int, str], Tensor]) -> None:
+        """Copies memories to where the recording reads them; one may lie in another's place."""
+        moved = {place: t for place, t in now.items() if t is not self.memories[place]}
+        taken = {t.untyped_storage().data_ptr() for t in self.memories.values()}
+        moved = {place: t.clone() if t.untyped_storage().data_ptr() in taken else t for place, t in moved.items()}
+        for place, t in moved.items():
+            self.memories[place].copy_(t)
+
     def _remembered(self) -> bool:
         """Brings what is remembered to where the recording reads it. -> False where it has another form."""
         now = self._memory()
         if now.keys() != self.memories.keys() or any(t.shape != self.memories[k].shape for k, t in now.items()):
             return False
-        for place, t in now.items():
-            if t is not self.memories[place]:
-                self.memories[place].copy_(t)
+        self._bring(now)
         self._place(self.memories)
         return True
 
 
 def record_graph(work: Callable[[], None], side: Any) -> Callable[[], None]:
-    """Records what `work` launches on the card as a CUDA graph. -> what replays it. Recording computes nothing."""
-    graph = torch.cuda.CUDAGraph()
-    torch.cuda.synchronize()
-    with torch.cuda.graph(graph, stream=side):
-        work()
+    """Records what `work` launches on the card as a CUDA graph. -> what replays it. Recording computes nothing.
+
+    Other threads may go on using the card meanwhile: one that pins memory for a loader would else end the recording.
+    """
+    graph, chance = torch.cuda.CUDAGraph(), torch.cuda.default_generators[side.device_index]
+    before = chance.clone_state()
+    try:
+        with uncollected(), torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            work()
+    except Exception:
+        chance.graphsafe_set_state(before)  # a recording that broke off leaves it waiting for its end
+        raise
     return graph.replay
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Within, no garbage is collected: an older recording that goes just then would end the new one."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def compiled(tap: Callable, name: str) -> Callable:

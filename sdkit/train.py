@@ -161,9 +161,11 @@ class Training:
         self.device = torch.device(on) if on is not None else device()
         if self.device.type == "cpu":
             keep_freed_memory()
+        fast.tune(self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.method = method.to(self.device, memory_format=torch.channels_last)
         self.data, self.recipe, self.epochs_done = data, recipe, 0
+        self.clean: dict[str, Any] = {}  # the batches of each split that was evaluated
         self.settings = method.settings()  # as the last step read them
         self.turned: dict[float, dict[str, float]] = {}  # knobs to turn, by the epochs before: {2.5: {"alpha": 0.3}}
         self.turns: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
@@ -175,9 +177,9 @@ class Training:
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
         how = fast.mode()
-        self.tap = fast.compiled(model.tap, type(model).__name__) if how == "compile" else model.tap
+        self.tap = fast.compiled(model.tap, type(model).__name__) if "compile" in how else model.tap
         self.replayed = (
-            fast.Replayed(self._work, method, self.device) if how == "graphs" and self.device.type == "cuda" else None
+            fast.Replayed(self._work, method, self.device) if "graphs" in how and self.device.type == "cuda" else None
         )
         rate = torch.tensor(recipe.lr, device=self.device) if self.replayed else recipe.lr  # a recorded step reads a tensor
         self.optimiser = torch.optim.SGD(
@@ -214,13 +216,19 @@ class Training:
         means = {k: float(v) / self.seen for k, v in self.sums.items()}  # the epoch's one wait for the device
         seconds += time.perf_counter() - began
         record = Epoch(epoch, self.recipe.rate(clock), seconds, means, float(hits) / self.seen, turned=self.moved)
-        record.accuracy, record.loss, record.outputs = evaluate(self.model, self.method, self.data, self.device)
+        record.accuracy, record.loss, record.outputs = self._evaluated("test")
         if len(self.data.val.y):
-            record.validation, _, _ = evaluate(self.model, self.method, self.data, self.device, "val")
+            record.validation, _, _ = self._evaluated("val")
         self.epochs_done = epoch + 1
         if not all(map(math.isfinite, means.values())):
             raise Diverged(record)
         yield record
+
+    def _evaluated(self, split: str) -> tuple[dict[str, float], float, Tensor]:
+        """As `evaluate`; the split's images go to the device once."""
+        if split not in self.clean:
+            self.clean[split] = self.data.evaluation(split, device=self.device)
+        return evaluate(self.model, self.method, self.data, self.device, split, self.clean[split])
 
     def _turn(self, clock: Clock) -> None:
         """Turns the knobs that are due before a step: by the plan, then by whoever asked meanwhile."""
@@ -247,6 +255,9 @@ class Training:
         with autocast(self.device):
             out = tap(self.method.view(batch))
             terms = self.method.terms(self.model, out, batch, clock)
+            if not isinstance(terms, dict):
+                kind = type(self.method).__name__
+                raise TypeError(f"{kind}.terms gives a dict, {{'task': loss}} for example, got a {type(terms).__name__}")
             loss = sum(terms.values())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -256,7 +267,7 @@ class Training:
         self.optimiser.step()
         with torch.no_grad():
             self.method.remember(out, batch, clock)
-        return {name: term.detach() for name, term in terms.items()}, out.logits.detach()
+        return {name: summable(term.detach()) for name, term in terms.items()}, out.logits.detach()
 
     def stepper(self) -> Callable[[], None]:
         """One training step a call, over and over the epoch's batches: what a benchmark times."""
@@ -301,7 +312,8 @@ class Training:
         self.method.memory_to(self.device)
         self.optimiser.load_state_dict(state["optimiser"])
         if self.replayed:
-            self.replayed = fast.Replayed(self._work, self.method, self.device)  # the old one's tensors are no longer these
+            record = self.replayed.record
+            self.replayed = fast.Replayed(self._work, self.method, self.device, record)  # the old one's tensors are not these
             for group in self.optimiser.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
         self.loader.load_state_dict(state["loader"])
@@ -330,12 +342,15 @@ def fit(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, method: nn.Module, data: Any, on: torch.device | str, split: str = "test"
+    model: nn.Module, method: nn.Module, data: Any, on: torch.device | str, split: str = "test", batches: Any = None
 ) -> tuple[dict[str, float], float, Tensor]:
-    """Top-1 accuracy of every exit in [0, 1], the final exit's cross entropy, and its first logits [N, K] in float16."""
+    """Top-1 accuracy of every exit in [0, 1], the final exit's cross entropy, and its first logits [N, K] in float16.
+
+    batches: the split's clean batches, where they are at hand.
+    """
     model.eval(), method.eval()
     hits, kept, loss, n, room = {}, [], 0.0, 0, OUTPUTS_KEPT
-    for batch in data.evaluation(split, device=on):
+    for batch in data.evaluation(split, device=on) if batches is None else batches:
         with autocast(on):
             exits = method.exits(model.tap(batch.x), batch.x)
         for name, z in exits.items():
@@ -349,10 +364,14 @@ def evaluate(
 
 
 def autocast(on: torch.device | str) -> contextlib.AbstractContextManager:
-    """bfloat16 where the card has it. Never on a CPU: there it is about twice as slow as float32."""
-    if torch.device(on).type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.autocast("cuda", torch.bfloat16)
-    return contextlib.nullcontext()
+    """bfloat16 where the card has units for it. Never on a CPU: there it is about twice as slow as float32."""
+    kind = fast.half(torch.device(on))
+    return torch.autocast("cuda", kind) if kind else contextlib.nullcontext()
+
+
+def summable(term: Tensor) -> Tensor:
+    """A term as an epoch's sum can take it: the 8 bits of a bfloat16 lose what is added to a large sum."""
+    return term.float() if term.dtype in (torch.bfloat16, torch.float16) else term
 
 
 def keep_freed_memory() -> None:

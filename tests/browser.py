@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import nbformat
-
 from sdkit.doctor import find_browser
 
 if TYPE_CHECKING:
@@ -180,6 +178,8 @@ def open_page(profile: Path) -> Iterator[Page]:
 
 def write_notebook(lab: Lab, name: str, *cells: str) -> None:
     """A notebook of code cells among those that are served."""
+    import nbformat
+
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(made, lab.folder / name)

@@ -1,72 +1,208 @@
-"""What only a CUDA card can show: the same training, in bfloat16, resumed, and near its float32 self."""
+"""A machine with a card: what only the card can show, and that everything for it starts where little is installed."""
 
 from __future__ import annotations
 
-import copy
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from sdkit.data import DATASETS
-from sdkit.methods import METHODS, Vanilla
-from sdkit.models import four_stage
-from sdkit.train import Epoch, Recipe, Training, autocast, device, fit
+from sdkit import fast, record, runs, train
+from sdkit.core import Clock
+from sdkit.data import distort
+from sdkit.methods import METHODS
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card here")]
-RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, schedule="one cycle")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import gpu  # noqa: E402
+import gpu_checks  # noqa: E402
+
+CPU = torch.device("cpu")
+PLAN = """{"about": "tiny", "runs": [{"model": "four-stage", "network": {"width": 4}, "data": "digits",
+"dataset": {"train_size": 64}, "recipe": "smoke", "methods": ["vanilla", "drg"]}]}"""
 
 
-def build(name):
-    import inspect
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card here")
+@pytest.mark.parametrize("name", gpu_checks.CHECKS)
+def test_on_a_card(name):
+    gpu_checks.CHECKS[name](torch.device("cuda"))
 
-    torch.manual_seed(0)
-    data = DATASETS["digits"](train_size=200)
-    model = four_stage(10, width=16, survival=0.5 if name == "self-guidance" else 1.0)
-    wanted = inspect.signature(METHODS[name]).parameters
-    offer = {"teacher": four_stage(10, width=16), "train_size": 200}
-    arguments = [model] if "model" in wanted else []
-    return model, METHODS[name](*arguments, **{k: v for k, v in offer.items() if k in wanted}), data
+
+# without a card
+
+
+CHECKED = ("views", "precision", "turned knob", "streamed", "falls back", "replays dlb", "resumes drg+dsr", "16 bits dsr")
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_checks_are_good_on_a_cpu(name):
+    gpu_checks.CHECKS[name](CPU)
+
+
+def test_a_check_sees_a_recording_that_forgets(monkeypatch):
+    """Memories that a recording does not follow, a knob that it does not see: each is noticed."""
+    monkeypatch.setattr(fast.Replayed, "_bring", lambda self, now: None)
+    with pytest.raises(AssertionError, match="is allowed"):
+        gpu_checks.CHECKS["replays dsr"](CPU)
+
+
+def test_a_bad_check_stops_no_other_and_good_ones_are_not_run_again(monkeypatch):
+    ran = []
+
+    def good(device):
+        ran.append("good")
+        return "fine"
+
+    def bad(device):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(gpu_checks, "CHECKS", {"bad": bad, "good": good})
+    said = []
+    found = gpu_checks.run_checks(CPU, ["bad", "good"], say=said.append)
+    assert [was["ok"] for was in found.values()] == [False, True] and "ValueError: broken" in said[0]
+    assert gpu_checks.told(found) == "1 checks good, 1 bad: bad"
+    gpu_checks.run_checks(CPU, ["bad", "good"], known=found, say=said.append)
+    assert ran == ["good"]
+    late = gpu_checks.run_checks(CPU, ["bad", "good"], until=time.monotonic() - 1, say=said.append)
+    assert late == {} and "2 checks were not reached" in said[-1]
+
+
+def test_steps_are_replayed_where_the_checks_of_the_plans_methods_are_good(monkeypatch):
+    checks = {"replays drg": {"ok": True}, "resumes drg": {"ok": True}, "replays crd": {"ok": False}, "views": {"ok": False}}
+    monkeypatch.setattr(gpu, "read", lambda path: {"checks": checks})
+    assert gpu.allowed("cuda", {"drg"}) == "graphs"
+    assert gpu.allowed("cuda", {"drg", "crd"}) == "eager"
+    assert gpu.allowed("cuda", {"dsr"}) == "eager"  # nobody looked
+    assert gpu.allowed("cpu", {"drg"}) == "eager"
+
+
+def test_only_cards_with_the_units_for_it_use_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device", lambda on: contextlib.nullcontext())
+    for major, kind in ((7, None), (8, torch.bfloat16), (9, torch.bfloat16)):
+        fast.half.cache_clear()
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda on, major=major: SimpleNamespace(major=major))
+        assert fast.half(torch.device("cuda")) is kind
+    fast.half.cache_clear()
+    assert fast.half(CPU) is None
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_on_the_card(name):
-    model, method, data = build(name)
-    *_, last = fit(model, method, data, RECIPE)
-    assert next(model.parameters()).is_cuda and device().type == "cuda"
-    assert all(v == v for v in last.terms.values()) and last.accuracy["final"] > 0
+def test_terms_in_16_bits_are_those_of_float32(name):
+    """Maps in bfloat16, as a card has them, and losses in float32: no term loses more than the maps' own rounding."""
+    made = gpu_checks.assembled(name, CPU, images=100)
+    walk, found = iter(made.loader), {}
+    made.model.train(), made.method.train()
+    made._step(next(walk), Clock(0, 0, 2, 4))
+    batch = next(walk)
+    for half in (False, True):
+        torch.manual_seed(1)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16) if half else contextlib.nullcontext():
+            out = made.model.tap(made.method.view(batch))
+            found[half] = made.method.terms(made.model, out, batch, Clock(1, 5, 2, 4))
+    assert out.stages[0].dtype == torch.bfloat16 and out.embedding.dtype == out.logits.dtype == torch.float32
+    for term, value in found[False].items():
+        assert float(found[True][term]) == pytest.approx(float(value), rel=0.03, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_resumed_run_goes_on_where_it_stopped(name):
-    stopped = Training(*build(name), RECIPE)
-    for event in stopped.walk():
-        if isinstance(event, Epoch):
-            break
-    state = copy.deepcopy(stopped.state_dict())
-    rest = [e.terms for e in stopped.walk() if isinstance(e, Epoch)]
-    resumed = Training(*build(name), RECIPE)
-    resumed.load_state_dict(state)
-    again = [e.terms for e in resumed.walk() if isinstance(e, Epoch)]
-    assert rest[0] == pytest.approx(again[0], rel=1e-2)
+def test_distortions_copy_their_constants_to_the_device_once():
+    def copies():
+        return distort.constant.cache_info().misses
+
+    x, chance = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8), torch.Generator().manual_seed(0)
+    distort.distorted(x, distort.DISTORTIONS, chance)
+    before = copies()
+    distort.distorted(x, distort.DISTORTIONS, chance)
+    assert copies() == before
 
 
-def test_bfloat16_follows_float32(monkeypatch):
-    import contextlib
+def test_weights_are_the_same_file_with_and_without_safetensors(tmp_path, monkeypatch):
+    tensors = {
+        "a.weight": torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last),
+        "b": torch.tensor(5), "c": torch.randn(2, 2).bfloat16(), "d": torch.tensor([True, False]), "e": torch.zeros(0, 3),
+    }  # fmt: skip
+    runs.save_tensors({k: t.contiguous() for k, t in tensors.items()}, tmp_path / "theirs")
+    with monkeypatch.context() as bare:
+        bare.setitem(sys.modules, "safetensors.torch", None)
+        runs.save_tensors(tensors, tmp_path / "ours")
+        read = [runs.load_tensors(tmp_path / name) for name in ("theirs", "ours")]
+        (tmp_path / "cut").write_bytes((tmp_path / "ours").read_bytes()[:-4])
+        with pytest.raises(ValueError, match="ends behind the file"):
+            runs.load_tensors(tmp_path / "cut")
+    for found in (*read, runs.load_tensors(tmp_path / "ours")):
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[k], t) and found[k].dtype == t.dtype for k, t in tensors.items())
 
-    import sdkit.train
 
-    def losses():
-        torch.manual_seed(0)
-        data = DATASETS["digits"](train_size=400)
-        recipe = Recipe(epochs=4, batch_size=32, lr=0.05, schedule="one cycle")
-        return [e.terms["task"] for e in fit(four_stage(10), Vanilla(), data, recipe)]
-
-    half = losses()
-    monkeypatch.setattr(sdkit.train, "autocast", lambda on: contextlib.nullcontext())
-    assert half == pytest.approx(losses(), rel=0.15)
+# a bare machine
 
 
-def test_logits_leave_autocast_in_float32():
-    model = four_stage(10).cuda()
-    with autocast("cuda"):
-        assert model(torch.randn(2, 3, 32, 32, device="cuda")).dtype == torch.float32
+def bare(home: Path, *command: str, **environment: str) -> str:
+    """What a command prints where there is only torch, torchvision, NumPy, scikit-learn, Pillow and what they need."""
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "bare.py"), *command],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "SDKIT_HOME": str(home), **environment},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.fixture
+def planned(tmp_path):
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "tiny.json").write_text(PLAN)
+    return tmp_path
+
+
+def test_a_bare_machine_checks_measures_and_records(planned):
+    only = ("--only", "machine", "views", "replays dsr", "resumes dsr")
+    command = ("benchmarks/gpu.py", "--device", "cpu", "--quick", "--minutes", "0.9", "--plan", "tiny", *only)
+    out = planned / "out"
+    said = bare(planned, *command, OUT=str(out))
+    assert "4 checks good, 0 bad" in said and "| four-stage | 8 | graphs, tried |" in said and "2 recorded in" in said
+    names = sorted(p.name for p in out.iterdir())
+    assert names == ["gpu-checks.json", "gpu-log.txt", "gpu-records.zip", "gpu-steps.json"]
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+    keys = [e.key for e in record.read_plan(planned / "plans" / "tiny.json").experiments]
+    with zipfile.ZipFile(out / "gpu-records.zip") as file:
+        assert sorted(file.namelist()) == sorted(f"data/records/tiny/{key}.json" for key in keys)
+        file.extractall(planned / "elsewhere")
+    assert {r.key for r in record.load("tiny", planned / "elsewhere" / "data" / "records")} == {*keys}
+    again = bare(planned, "benchmarks/gpu.py", "check", "--device", "cpu", "--quick", *only)
+    assert "4 checks good" in again and "replays" not in again  # what was good is not run again
+
+
+def test_a_bare_machine_records_by_the_module(planned):
+    assert "2 recorded" in bare(planned, "-m", "sdkit.record", "tiny", "--minutes", "1")
+    assert "tiny: 2 of 2 recorded" in bare(planned, "-m", "sdkit.record", "tiny", "--minutes", "0")
+
+
+def test_where_there_is_pytest_it_finds_the_cards_tests(tmp_path):
+    command = ("-m", "pytest", "-m", "gpu", "--collect-only", "-q", "tests/test_gpu.py")
+    found = bare(tmp_path, "--with", "pytest", *command, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")  # none is there
+    assert f"{len(gpu_checks.CHECKS)}/" in found and "error" not in found
+
+
+def test_a_bare_machine_runs_the_benchmark(tmp_path):
+    said = bare(
+        tmp_path, "benchmarks/bench.py", "--quick", "--networks", "four-stage", "--methods", "drg", "--parts", "methods",
+        "--rounds", "1", "--block", "0.01", "--batch", "4", "--workers", "0",
+    )  # fmt: skip
+    assert "| four-stage | 4 | drg |" in said
+
+
+def test_a_card_that_is_not_there_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["check"]) == 1
+    assert re.fullmatch("gpu: torch finds no CUDA card here: .* --device cpu\n", capsys.readouterr().err)
+    assert train.device().type == "cpu"
