@@ -12,6 +12,7 @@ ratio is the median of the rounds' ratios; peak memory is a fresh process's.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
+import laptop  # noqa: E402
 import torch  # noqa: E402
 from plain import Plain  # noqa: E402
 
@@ -40,6 +42,9 @@ NETWORKS = ("four-stage", "resnet20", "resnet18")
 OWN = ("vanilla", "byot", "dsn", "ddgsd", "self-guidance", "drg", "dsr", "drg+dsr", "sfr")
 CHEAP = ("lsr", "ps-kd", "cs-kd", "dlb", "zf-ls", "tf-kd-reg", "dml")
 MARKS = ("<!-- speed: written by `python start.py bench --readme` -->", "<!-- end of speed -->")
+HALF = "dlb, half of the batch new"
+OF_A_CARD = ("loops", "methods", "growth")
+RECORDED = fast.WARM + 2  # steps after which one is recorded and was replayed
 Row = dict[str, Any]
 
 
@@ -50,11 +55,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument("--methods", nargs="+", default=(*OWN, *CHEAP))
-    parser.add_argument("--parts", nargs="+", default=tuple(PARTS), choices=tuple(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), help="default: all; of a card, " + ", ".join(OF_A_CARD))
     parser.add_argument("--rounds", type=int, help="in which everything is measured once; default 5, with --quick 3")
     parser.add_argument("--block", type=float, help="least seconds of a measurement; default 1, with --quick 0.2")
-    parser.add_argument("--batch", type=int, help="images a step; default 128, with --quick 32")
-    parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
+    parser.add_argument("--batch", type=int, help="images a step; default 128, with --quick on a CPU 32")
+    parser.add_argument("--workers", type=int, help="of the plain loop's DataLoader; default 2, beside a card up to 8")
     parser.add_argument("--out", type=Path, help="folder of the tables; default: figures/")
     parser.add_argument("--readme", action="store_true", help="keep the table in docs/speed/ and write the README's")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -65,9 +70,13 @@ def main() -> None:
     if said.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("bench: --device cuda needs a CUDA card, and torch finds none: leave the option out")
     os.environ["SDKIT_DEVICE"] = said.device
+    card = said.device == "cuda"
     said.rounds = said.rounds or (3 if said.quick else 5)
     said.block = said.block or (0.2 if said.quick else 1.0)
-    said.batch = said.batch or (32 if said.quick else 128)
+    said.batch = said.batch or (32 if said.quick and not card else 128)
+    said.parts = said.parts or (OF_A_CARD if card else tuple(PARTS))
+    if said.workers is None:
+        said.workers = min(8, os.cpu_count() or 1) if card else 2
     began = time.perf_counter()
     found: dict[str, Any] = {"machine": machine(said.device), "settings": {k: v for k, v in vars(said).items() if k != "out"}}
     say(line(found["machine"]))
@@ -93,7 +102,7 @@ def say(text: str) -> None:
 
 def machine(device: str) -> Row:
     """What it was measured on, with the machine's own rates of products and of copying."""
-    big = torch.randn(2**24, device=device)
+    big = torch.randn(2**28 if device == "cuda" else 2**24, device=device)  # beyond any cache
     other = torch.empty_like(big)
     copy = cost.time_per_iteration(lambda: other.copy_(big), device=device)
     rates = {}
@@ -179,6 +188,18 @@ def recipe_of(batch: int) -> Recipe:
     return replace(RECIPES["paper"], batch_size=batch)
 
 
+def as_written(network: str, name: str, batch: int) -> Callable[[], Any]:
+    """A step that is neither replayed nor compiled, so that its operations can be counted. It ran once."""
+    said = os.environ.pop("SDKIT_FAST", None)
+    try:
+        step = training(network, "dlb" if name == HALF else name, batch // 2 if name == HALF else batch).stepper()
+    finally:
+        if said is not None:
+            os.environ["SDKIT_FAST"] = said
+    step()
+    return step
+
+
 def step_flops(step: Callable[[], Any]) -> int:
     """FLOPs of a whole training step, forward and backward: convolutions and matrix products. The step runs once."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -225,7 +246,12 @@ def peak_memory() -> float | None:
 
 
 def memory(**case: Any) -> float | None:
-    """Peak memory of a case, MB, measured in a process of its own."""
+    """Peak memory of a case, MB, measured in a process of its own; of a card, what the case adds to what is held already."""
+    if device().type == "cuda":
+        gc.collect()
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated() / 1e6
+        return child(**case)["MB"] - held
     case.setdefault("threads", torch.get_num_threads())
     command = [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(case)]
     out = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
@@ -249,8 +275,9 @@ def in_turns(arms: dict[str, Callable[[int], float]], rounds: int, block: float)
 
 def arm(step: Callable[[], Any], device: str) -> Callable[[int], float]:
     """A step as an arm of a comparison."""
-    step()
     on = torch.device(device)
+    for _ in range(RECORDED if on.type == "cuda" else 1):
+        step()
 
     def seconds(steps: int) -> float:
         wait(on)
@@ -325,16 +352,20 @@ def methods(said: argparse.Namespace, found: Row) -> list[Row]:
         names = [m for m in said.methods if not small or m in ("byot", "drg", "dsr", "drg+dsr", "ps-kd")]
         names = list(dict.fromkeys(["vanilla", *names]))
         trainings = {name: training(network, name, batch) for name in names}
+        if "dlb" in names:  # it takes every image a second time: as many images a step as the others
+            trainings[HALF] = training(network, "dlb", batch // 2)
         steps = {name: t.stepper() for name, t in trainings.items()}
         for step in steps.values():
-            step()  # memories fill
-        draws = {name: 8 if "self-guidance" in name and not small else 1 for name in names}  # it samples its network
-        flops = {n: statistics.mean(step_flops(step) for _ in range(draws[n])) for n, step in steps.items()}
-        operations = {n: statistics.mean(cost.operations(step) for _ in range(draws[n])) for n, step in steps.items()}
+            for _ in range(RECORDED if said.device == "cuda" else 1):
+                step()  # memories fill
+        draws = {name: 8 if "self-guidance" in name and not small else 1 for name in steps}  # it samples its network
+        written = steps if fast.mode() == "eager" else {n: as_written(network, n, batch) for n in steps}
+        flops = {n: statistics.mean(step_flops(step) for _ in range(draws[n])) for n, step in written.items()}
+        operations = {n: statistics.mean(cost.operations(step) for _ in range(draws[n])) for n, step in written.items()}
         times = cost.compare_times(steps, said.rounds, said.block / 2, 1, said.device)
         weighed = not said.quick or network == said.networks[0]
         held = {} if not weighed else {name: memory(network=network, method=name, batch=batch) for name in names}
-        for name in names:
+        for name in steps:
             ratio = cost.relative_time(times[name], times["vanilla"])
             rows.append(
                 {
@@ -389,14 +420,23 @@ def replaced(said: argparse.Namespace, **options: Any) -> argparse.Namespace:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Row], list[Row]]] = {
-    "loops": loops, "busy": beside_a_busy_process, "methods": methods, "growth": growth,
-}  # fmt: skip
+    "loops": loops,
+    "busy": beside_a_busy_process,
+    "input": lambda said, found: laptop.inputs(training, said),
+    "methods": methods,
+    "growth": growth,
+    "analyses": lambda said, found: laptop.analyses(said),
+    "start": lambda said, found: laptop.start(said),
+}
 TITLES = {
     "loops": "sdkit's loop beside a plain one (torchvision transforms, a DataLoader, float32, .item() at every step), and "
     "beside the machine's own rate, that of the faster of its products",
     "busy": "The same while another process keeps one core busy",
+    "input": "Training images cropped, mirrored and normalised in batches, without a network",
     "methods": "Every method beside vanilla: a step's time, FLOPs and operations as ratios, medians (lowest to highest)",
     "growth": "As one thing grows: time an image, as a ratio to the first value",
+    "analyses": "The long analyses of a four-stage network trained with BYOT: each once",
+    "start": "Before the first step: fresh processes",
 }
 
 
