@@ -1,0 +1,132 @@
+"""What was recorded: methods over their seeds beside plain training and beside what the papers print.
+
+A row is anything with the fields of `sdkit.record.Row`, a band of `sdkit.record.Band`, what is printed of
+`sdkit.papers.printed.Printed`. Every picture carries its label: "recorded, on DEVICE, recipe R, n seeds".
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .style import GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
+
+LOOK = """
+.sdkit-sheet { border-collapse: collapse; color: #222; background: #fff; margin: .4rem 0 1rem }
+.sdkit-sheet caption { caption-side: top; text-align: left; padding: .3rem .6rem; color: #222; background: #fff }
+.sdkit-sheet th, .sdkit-sheet td { padding: .25rem .7rem; border-bottom: 1px solid #d9d9d9; text-align: left; color: #222 }
+.sdkit-sheet th { border-bottom: 2px solid #0072B2 }
+"""
+
+
+class Sheet:
+    """A table of words: HTML as a notebook's output, columns of text elsewhere."""
+
+    def __init__(self, head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
+        self.head, self.rows, self.caption = list(head), [list(row) for row in rows], caption
+        if any(len(row) != len(self.head) for row in self.rows):
+            raise ValueError(f"every row of this table has {len(self.head)} cells, got {sorted({len(r) for r in self.rows})}")
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in self.head)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(v)}</td>" for v in row) + "</tr>" for row in self.rows)
+        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        return f'<style>{LOOK}</style><table class="sdkit-sheet">{caption}<tr>{head}</tr>{body}</table>'
+
+    def __repr__(self) -> str:
+        wide = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
+        lines = ["  ".join(v.ljust(w) for v, w in zip(row, wide, strict=True)).rstrip() for row in (self.head, *self.rows)]
+        return "\n".join([self.caption, *lines] if self.caption else lines)
+
+
+def score_sheet(rows: Sequence[Any], caption: str) -> Sheet:
+    """Every method's accuracy, its gain over plain training and its time, in words. caption: the label and the setting."""
+    head = ["method", "last epoch, %", "above vanilla, points", "told apart?", "a step", "of vanilla's"]
+    return Sheet([*head, "best epoch, chosen on test, %", "seeds"], [_scores(row) for row in rows], caption)
+
+
+def _scores(row: Any) -> list[str]:
+    gain = told = ""
+    if math.isfinite(row.gain):
+        gain = f"{100 * row.gain:+.1f} ± {100 * row.margin:.1f}" if math.isfinite(row.margin) else f"{100 * row.gain:+.1f}"
+        told = {True: "yes, higher", False: "yes, lower", None: "no"}[row.told]
+    return [
+        label(row.name),
+        _spread(row.accuracy),
+        gain,
+        told,
+        f"{1e3 * row.step:.1f} ms" if math.isfinite(row.step) else "-",
+        f"{row.pace:.2f}" if math.isfinite(row.pace) else "",
+        _spread(row.best),
+        f"{row.seeds}" + (f", {row.diverged} diverged" if row.diverged else ""),
+    ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Accuracies in percent, mean ± sd of a sample."""
+    if not values:
+        return "-"
+    mean = f"{100 * np.mean(values):.1f}"
+    return f"{mean} ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
+
+
+def seed_curves(bands: Mapping[str, Any], ax: Axes, what: str, percent: bool = False, key: bool = True) -> Axes:
+    """Mean over the seeds at every epoch; the band reaches from the lowest seed to the highest. key: with a legend."""
+    styles = looks(bands)
+    for name, band in bands.items():
+        values = np.asarray(band.seeds, dtype=float) * (100 if percent else 1)
+        style, every = styles[name], max(len(band.epoch) // 8, 1)
+        ax.plot(band.epoch, values.mean(0), label=label(name), **style, markersize=4, markevery=every)
+        if len(values) > 1:
+            ax.fill_between(band.epoch, values.min(0), values.max(0), color=style["color"], alpha=0.16, linewidth=0)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(what)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if key and bands:
+        legend(ax, outside=True)
+    return ax
+
+
+def recorded_gains(rows: Sequence[Any], printed: Sequence[Any], ax: Axes) -> Axes:
+    """Points of test accuracy above plain training, each side with its own: recorded ones, and the papers' as open marks.
+
+    A bar is the margin within which a gain is not told from none, a dot is a seed. The papers' numbers are of other networks
+    and trainings.
+    """
+    plain = [row for row in rows if row.method == "vanilla" and row.accuracy]
+    rows = [row for row in rows if math.isfinite(row.gain)]
+    y = np.arange(len(rows))[::-1]
+    for i, (at, row) in enumerate(zip(y, rows, strict=True)):
+        gains = [100 * (row.gain + a - row.mean) for a in row.accuracy]
+        words = "recorded: mean, and what it is known to" if not i else "_"
+        ax.errorbar(100 * row.gain, at, xerr=100 * row.margin, fmt="s", color=INK, ecolor=SKY, elinewidth=5, label=words)
+        ax.plot(gains, [at] * len(gains), "o", color=RED, markersize=3.5, zorder=4, label="_" if i else "recorded: every seed")
+    for j, p in enumerate(printed):
+        kept = [(at, 100 * p.gain[row.method]) for at, row in zip(y, rows, strict=True) if row.method in p.gain]
+        ax.plot(
+            [gain for _, gain in kept], [at - 0.24 for at, _ in kept], "DP^vX"[j % 5], mfc="white", mew=1.5, markersize=7,
+            mec=(ORANGE, PURPLE, GREEN)[j % 3], linestyle="", label=str(p),
+        )  # fmt: skip
+    ax.axvline(0, color=GREY, linewidth=1)
+    ax.set_yticks(y, [label(row.name) for row in rows])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.grid(False, axis="y")
+    ax.set_xlabel("test accuracy, points above vanilla" + "".join(f" ({100 * row.mean:.1f} % here)" for row in plain[:1]))
+    if rows:
+        named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        first = {words: mark for words, mark in named.items() if words.startswith("recorded")}
+        legend(ax, outside=True, handles=(first | named).values(), labels=(first | named).keys())
+    return ax
+
+
+def stamp(figure: Figure, words: str) -> Figure:
+    """Writes under a figure where its numbers come from."""
+    figure.supxlabel(words, fontsize=SIZE, color=GREY)
+    return figure

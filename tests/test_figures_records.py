@@ -1,0 +1,78 @@
+"""Figures of records: what is drawn is what was handed in, and every picture says where its numbers come from."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sdkit import figures
+from sdkit.figures.records import Sheet, recorded_gains, score_sheet, seed_curves, stamp
+from sdkit.papers.printed import Printed
+from sdkit.record import Band, Row
+
+
+def row(name="drg", gain=0.02, margin=0.01, accuracy=(0.51, 0.53), told=None, step=0.02, pace=1.5, **said):
+    plain = {"best": [0.6] * len(accuracy), "seeds": len(accuracy), "diverged": 0, "device": "CPU", "recipe": "own"}
+    return Row(name, name, list(accuracy), gain=gain, margin=margin, told=told, step=step, pace=pace, **plain | said)
+
+
+VANILLA = row("vanilla", math.nan, math.nan, (0.50, 0.50), pace=math.nan)
+PAPER = Printed("drg_dsr", "I", "ResNet18", "CIFAR-100", {"vanilla": 0.7, "drg": 0.75, "byot": 0.6})
+LABEL = "recorded, on CPU, 2 threads, recipe own, 2 seeds"
+
+
+def points(ax):
+    return {line.get_label(): line.get_xydata().tolist() for line in ax.get_lines()}
+
+
+def test_gains_stand_where_they_are_and_papers_where_theirs_are():
+    _, ax = figures.new()
+    recorded_gains([VANILLA, row()], [PAPER], ax)
+    drawn = points(ax)
+    (bar,) = ax.collections
+    assert [x for x, _ in drawn["recorded: every seed"]] == pytest.approx([1, 3])
+    assert drawn["paper 004, Table I, ResNet18 on CIFAR-100"][0][0] == pytest.approx(5) and len(drawn[str(PAPER)]) == 1
+    assert bar.get_segments()[0][:, 0].tolist() == pytest.approx([1, 3])  # 2 ± 1 points
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["DRG"] and "50.0 % here" in ax.get_xlabel()
+    assert [t.get_text().startswith("recorded") for t in ax.get_legend().get_texts()] == [True, True, False]
+
+
+def test_gains_of_nothing_and_of_one_seed_are_drawn_without_a_warning(recwarn):
+    for rows in ([], [VANILLA], [VANILLA, row(margin=math.nan, accuracy=(0.52,))]):
+        figure, ax = figures.new()
+        recorded_gains(rows, [], ax)
+        assert figures.png(stamp(figure, LABEL))
+    assert not recwarn.list
+
+
+def test_a_band_reaches_from_the_lowest_seed_to_the_highest():
+    _, ax = figures.new()
+    seed_curves({"drg": Band([1, 2], [[0.1, 0.4], [0.3, 0.5]]), "byot": Band([1, 2], [[0.2, 0.2]])}, ax, "a", percent=True)
+    assert points(ax)["DRG"] == [[1, pytest.approx(20)], [2, pytest.approx(45)]]
+    (band,) = ax.collections  # one seed has none
+    corners = {tuple(np.round(v, 6)) for v in band.get_paths()[0].vertices}
+    assert corners == {(1, 10), (1, 30), (2, 40), (2, 50)}
+
+
+def test_a_picture_carries_its_label():
+    figure, _ = figures.new()
+    stamp(figure, LABEL)
+    assert figure.get_supxlabel() == LABEL
+
+
+def test_a_sheet_says_mean_spread_gain_and_what_cannot_be_told():
+    sheet = score_sheet([VANILLA, row(diverged=1), row("byot", 0.3, 0.1, (0.8,), True, math.nan, math.nan)], LABEL)
+    vanilla, drg, byot = (dict(zip(sheet.head, cells, strict=True)) for cells in sheet.rows)
+    assert vanilla["last epoch, %"] == "50.0 ± 0.0" and vanilla["above vanilla, points"] == vanilla["told apart?"] == ""
+    assert drg["last epoch, %"] == "52.0 ± 1.4" and drg["above vanilla, points"] == "+2.0 ± 1.0"  # 1.4: sample, n - 1
+    assert (drg["told apart?"], drg["a step"], drg["of vanilla's"], drg["seeds"]) == ("no", "20.0 ms", "1.50", "2, 1 diverged")
+    assert (byot["told apart?"], byot["last epoch, %"], byot["a step"]) == ("yes, higher", "80.0", "-")
+    assert drg["best epoch, chosen on test, %"] == "60.0 ± 0.0" and LABEL in repr(sheet) and LABEL in sheet._repr_html_()
+
+
+def test_a_sheet_is_safe_html_and_has_as_many_cells_as_its_head():
+    assert "<td>&lt;b&gt;</td>" in Sheet(["a"], [["<b>"]])._repr_html_()
+    with pytest.raises(ValueError, match=r"every row of this table has 2 cells, got \[1\]"):
+        Sheet(["a", "b"], [["1"]])
