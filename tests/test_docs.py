@@ -1,0 +1,75 @@
+"""What README and the glossary say is so: links, verbs, notebooks, defaults, and what is not built."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from sdkit import papers
+from sdkit.cli import COMMANDS
+from sdkit.methods import METHODS
+
+ROOT = Path(__file__).parents[1]
+README, GLOSSARY = (ROOT / name for name in ("README.md", "docs/glossary.md"))
+PLACE = {"BYOT": "byot", "DDGSD": "ddgsd", "Self-Guidance": "self-guidance", "DRG": "drg", "DSR": "dsr", "SFR": "sfr"}
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def section(page: Path, title: str) -> str:
+    return text(page).split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", [README, GLOSSARY], ids=lambda p: p.stem)
+def test_every_link_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)]+)\)", text(page)) + re.findall(r'src="([^"]+)"', text(page))
+    headings = {anchor(h) for h in re.findall(r"^#+ (.+)$", text(page), re.M)}
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in headings, link
+        elif not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+def test_readme_names_every_verb_and_every_notebook_in_order():
+    verbs = re.findall(r"^sdkit (\w+)", section(README, "The command line"), re.M)
+    assert sorted(verbs) == sorted(COMMANDS)
+    assert re.findall(r"^\| `(\d\d_\w+)` \|", text(README), re.M) == sorted(
+        p.stem for p in (ROOT / "notebooks").glob("*.ipynb")
+    )
+
+
+def test_the_glossarys_defaults_are_the_codes():
+    checked, paper = set(), ""
+    for row in re.findall(r"^\|(.+)\|$", section(GLOSSARY, "Symbols"), re.M)[2:]:
+        first, _, _, code, default = (cell.strip() for cell in row.split("|"))
+        paper = first or paper
+        parameters = inspect.signature(METHODS[PLACE[paper]]).parameters
+        for name, value in zip(re.findall(r"`(\w+)`", code), default.replace("(ours)", "").split(","), strict=False):
+            if name in parameters and parameters[name].default is not None:
+                assert float(value) == parameters[name].default, (paper, name)
+                checked.add((PLACE[paper], name))
+    knobs = {(method, knob) for method in PLACE.values() for knob in METHODS[method].knobs}
+    assert knobs - checked == {("ddgsd", "temperature")}  # it depends on the number of classes
+
+
+def test_what_the_glossary_calls_not_built_is_not_built():
+    named = re.findall(r"\*\*([^*]+)\*\*", section(GLOSSARY, "Named by the papers, not built"))
+    assert named and not {n.lower().replace(" ", "-") for n in named} & set(METHODS)
+
+
+def test_the_glossary_has_the_five_papers_under_their_numbers():
+    rows = dict(re.findall(r"^\| (\d{3}) \| (.+) \|$", section(GLOSSARY, "The five papers"), re.M))
+    assert rows.keys() == {p.number for p in papers.PAPERS.values()}
+    for p in papers.PAPERS.values():
+        title = p.title.split(" (")[0].lower()
+        assert title in rows[p.number].lower() and str(p.year) in rows[p.number], p.number
