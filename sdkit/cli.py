@@ -78,9 +78,10 @@ def show(run: tyro.conf.Positional[str]) -> None:
 
 def listing() -> None:
     """List methods, networks, data sets, recipes and analyses with a line each, and the recorded runs."""
-    from . import analysis, data, methods, models, train
+    from . import analysis, data, methods, models, papers, train
 
     groups: dict[str, dict[str, str]] = {
+        "papers": {f"paper {p.number}": f"{p.authors}: {p.title}, {p.venue}, {p.year}" for p in papers.PAPERS.values()},
         "methods": {name: first_line(kind) for name, kind in methods.METHODS.items()},
         "networks": {name: models.ABOUT[name] for name in models.MODELS},
         "data sets": {name: data.ABOUT[name] for name in data.DATASETS},
@@ -224,6 +225,13 @@ def first_line(thing: Any) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
+def sentence(error: Exception) -> str:
+    """What an error says, without its kind and number."""
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return f"{error.filename}: {error.strerror}. SDKIT_HOME names the folder of data, runs and figures: {core.home()}"
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+
+
 def describe(run: runs.Run) -> str:
     """A recorded run in one line."""
     asked, history = run.asked, run.history()
@@ -284,12 +292,14 @@ def notebook_folder() -> Path:
 
 
 def fingerprint(notebook: Path, settings: dict[str, str]) -> str:
-    """Of all that a notebook's figures depend on: its cells, sdkit's code and the settings."""
+    """Of all that a notebook's figures depend on: its cells, sdkit's code, the settings, and the records if it reads them."""
     import json
 
-    cells = [c["source"] for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
-    code = [p.read_bytes() for p in sorted(Path(__file__).parent.rglob("*.py"))]
-    return hashlib.sha256(repr((cells, settings)).encode() + b"".join(code)).hexdigest()
+    cells = ["".join(c["source"]) for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    if any(re.search(r"^from sdkit import .*\brecord\b", cell, re.M) for cell in cells):
+        files += [p for folder in ("plans", "data/records") for p in sorted((core.home() / folder).rglob("*.json"))]
+    return hashlib.sha256(repr((cells, settings)).encode() + b"".join(p.read_bytes() for p in files)).hexdigest()
 
 
 def drawn(folder: Path, notebook: str) -> list[Path]:
@@ -303,7 +313,6 @@ def execute(source: Path, target: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
-    from nbconvert import HTMLExporter
 
     class Watched(NotebookClient):
         def process_message(self, msg, cell, cell_index):
@@ -333,7 +342,37 @@ def execute(source: Path, target: Path) -> None:
                 if output.output_type == "stream":  # of a progress bar, its last state
                     output.text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
         nbformat.write(notebook, target)
-    target.with_suffix(".html").write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+    target.with_suffix(".html").write_text(page(notebook), encoding="utf-8")
+
+
+def page(notebook: Any) -> str:
+    """A notebook as HTML, its formulas in MathML: browsers draw it themselves, MathJax would be fetched from the net."""
+    from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Drawn(IPythonRenderer):
+        def inline_math(self, body):
+            return mathml(body, "inline") or super().inline_math(body)
+
+        def block_math(self, body):
+            return mathml(body, "block") or super().block_math(body)
+
+    class Page(HTMLExporter):
+        def default_filters(self):
+            yield from super().default_filters()
+            yield "markdown2html", lambda source: MarkdownWithMath(renderer=Drawn(escape=False)).render(source)
+
+    return Page().from_notebook_node(notebook)[0]
+
+
+def mathml(tex: str, display: str) -> str | None:
+    """A formula as MathML, or None where it cannot be read or latex2mathml is not installed. display: inline or block."""
+    try:
+        from latex2mathml.converter import convert
+
+        return convert(tex.replace(r"\|", r"\Vert "), display=display)
+    except Exception:  # it raises a kind of its own for every slip in TeX: then the formula stays as it is written
+        return None
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -354,7 +393,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         if os.environ.get("SDKIT_TRACEBACK"):
             raise
-        raise SystemExit(f"sdkit: {error.args[0] if isinstance(error, KeyError) else error}") from error
+        raise SystemExit(f"sdkit: {sentence(error)}") from error
     except KeyboardInterrupt:
         raise SystemExit("sdkit: stopped; what was recorded is kept, and the same command continues it") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,14 @@ def test_a_mistake_is_one_sentence(arguments, sentence, capsys):
 
 def test_settings_are_python_values_or_text():
     assert cli.values(["a=0.5", "b=[1, 2]", "c=linear", "d=True"]) == {"a": 0.5, "b": [1, 2], "c": "linear", "d": True}
+
+
+def test_a_page_that_shows_records_is_drawn_again_when_there_are_new_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    notebooks = Path(__file__).parents[1] / "notebooks"
+    before = {n: cli.fingerprint(notebooks / f"{n}.ipynb", {}) for n in ("01_byot", "08_records")}
+    place = tmp_path / "data" / "records" / "cpu" / "0123456789ab.json"
+    place.parent.mkdir(parents=True)
+    place.write_text("{}")
+    after = {n: cli.fingerprint(notebooks / f"{n}.ipynb", {}) for n in before}
+    assert after["01_byot"] == before["01_byot"] and after["08_records"] != before["08_records"]

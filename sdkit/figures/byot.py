@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ..analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation
 from .diagrams import BLOCK, DATA, EXTRA, OUTPUT, arrow, box, canvas
-from .drg_dsr import CLASS_COLOURS, CLASS_MARKERS
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, label, legend, look, looks
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, label, legend, looks
 
 __all__ = [
     "FlowStep",
@@ -32,6 +31,7 @@ __all__ = [
 
 DEPTHS = (PURPLE, SKY, BLUE, INK, ORANGE, GREEN, GREY)
 """Colours of the exits, shallow to deep."""
+DEPTH_MARKERS = "os^DvPX"
 
 
 class FlowStep(NamedTuple):
@@ -66,7 +66,7 @@ def training_flow(
         for j, (step, theirs) in enumerate(zip(steps, reported[lane], strict=True)):
             x, color = 0.4 + 0.41 * j, (OUTPUT if "self" in lane else EXTRA if len(steps) > 1 else DATA)
             words = (
-                f"{step.what}: {step.network}\nhere: {step.time:.1f} {unit}, {step.accuracy:.1%}\n"
+                f"{step.what}: {step.network}\nhere: {step.time:.2f} {unit}, {100 * step.accuracy:.1f} %\n"
                 f"paper: {theirs.network},\n{theirs.time:g} {reported_unit}, {100 * theirs.accuracy:.2f} %"
             )
             box(ax, x, y, 0.37, 0.8 * high, words, color)
@@ -85,7 +85,7 @@ def training_flow(
                 left += step.time / base[k]
             total = sum(s.time for s in steps)
             where = (left, i + (k - 0.5) * width)
-            ax_time.annotate(f" {total:.3g} {(unit, reported_unit)[k]}", where, va="center", fontsize=SIZE)
+            ax_time.annotate(f" {total:.2f} {(unit, reported_unit)[k]}", where, va="center", fontsize=SIZE)
     ax_time.set_ylim(len(ours) - 0.4, -0.6)
     ax_time.set_yticks(lanes, [])
     ax_time.grid(False, axis="y")
@@ -93,6 +93,9 @@ def training_flow(
     ax_time.set_xlim(0, 1.25 * max(t / b for t, b in zip(longest, base, strict=True)))
     ax_time.set_xlabel(f"training time, × {list(ours)[-1]}")
     handles = [Patch(fc=GREY, label="here"), Patch(fc=GREY, hatch="//", ec="white", label="paper")]
+    if any(len(steps) > 1 for steps in ours.values()):
+        first, *_ = (steps for steps in ours.values() if len(steps) > 1)
+        handles += [Patch(fc=(ORANGE, SKY)[j % 2], label=step.what) for j, step in enumerate(first[:2])]
     legend(ax_time, handles=handles, loc="lower right")
     return ax, ax_time
 
@@ -103,7 +106,7 @@ def architecture(
     """A network with its auxiliary classifiers and the three sources of loss. BYOT, the slide of the method ("Fig. 2").
 
     stages: (name, channels, side of the map in pixels), shallow to deep. heads: 0-based stage -> (kind of head, its number of
-    parameters). features: width of the features that the hint compares.
+    parameters without the fc layer's). features: width of the features that the hint compares.
     """
     if not heads or not all(0 <= s < len(stages) - 1 for s in heads):
         raise ValueError(f"auxiliary classifiers stand on stages 0..{len(stages) - 2}, got {list(heads)}")
@@ -122,12 +125,12 @@ def architecture(
         last = i == n - 1
         if last or i in heads:
             words = (
-                f"average pool\nF{i + 1}: {features}"
+                f"average pool\nF{i + 1}: {features} features"
                 if last
-                else f"{heads[i][0]}\n{heads[i][1]:,} weights\nF{i + 1}: {features}"
+                else f"{heads[i][0]}\n{heads[i][1]:,} weights\nF{i + 1}: {features} features"
             )
             box(ax, x, middle, wide, 0.19, words, OUTPUT if last else EXTRA)
-            box(ax, x, fc, wide, 0.12, f"fc, softmax\nq{i + 1}: {classes}", OUTPUT if last else EXTRA)
+            box(ax, x, fc, wide, 0.12, f"fc, softmax\nq{i + 1}: {classes} classes", OUTPUT if last else EXTRA)
             arrow(ax, (x, low + 0.075), (x, middle - 0.095))
             arrow(ax, (x, middle + 0.095), (x, fc - 0.06))
             _teach(ax, (x, top - 0.045), (x, fc + 0.06), GREEN)
@@ -136,7 +139,7 @@ def architecture(
         right = at[i] + wide / 2
         bend = 0.0 if i == n - 2 else 0.2
         _teach(ax, (edge, fc + 0.025), (right, fc + 0.025), RED, bend)
-        _teach(ax, (edge, middle - 0.03), (right, middle - 0.03), PURPLE, -bend)
+        _teach(ax, (edge, middle - 0.045), (right, middle - 0.045), PURPLE, -bend)
     handles = [
         Line2D([], [], color=GREEN, label="1: cross entropy, from the labels"),
         Line2D([], [], color=RED, linestyle=(0, (4, 2)), label="2: KL, from the deepest classifier"),
@@ -267,7 +270,7 @@ def exit_pca(
 ):
     """Features of the exits on two principal components, one panel each, all with the same axes. BYOT, Fig. 6.
 
-    y [N] labels. reach: every axis goes from -reach to reach. Class c has colour c mod 10 and marker c div 10 mod 5.
+    y [N] labels. reach: every axis goes from -reach to reach. `class_look` says how a class looks.
     """
     axes_ = [axes] if isinstance(axes, Axes) else axes
     for ax, (name, p) in zip(axes_, points.items(), strict=True):
@@ -275,8 +278,7 @@ def exit_pca(
         ax.spines[:].set(visible=True, color=PALE)
         for i, c in enumerate(sorted(set(y.tolist()))):
             xy = p.points[y == c].numpy()
-            mark = {"s": 9, "color": CLASS_COLOURS[i % 10], "marker": CLASS_MARKERS[i // 10 % 5]}
-            ax.scatter(xy[:, 0], xy[:, 1], linewidths=0, alpha=0.8, **mark)
+            ax.scatter(xy[:, 0], xy[:, 1], s=12, linewidths=0, alpha=0.8, **class_look(i))
         ax.set_xlim(-reach, reach)
         ax.set_ylim(-reach, reach)
         ax.set_aspect("equal")
@@ -319,7 +321,7 @@ def scalable(accuracy: Mapping[str, float], costs: Mapping[str, ExitCost], axes:
         ax.plot([speed[e] for e in exits], [100 * accuracy[e] for e in exits], color=GREY, linewidth=1, zorder=1)
         for i, name in enumerate(accuracy):
             mark = {
-                "marker": "*" if name == "ensemble" else "o",
+                "marker": "*" if name == "ensemble" else DEPTH_MARKERS[i % len(DEPTH_MARKERS)],
                 "color": RED if name == "ensemble" else DEPTHS[i % len(DEPTHS)],
             }
             size = 13 if name == "ensemble" else 8
@@ -339,10 +341,11 @@ def thresholds(curve: PolicyCurve, fixed: FixedPolicy, axes: Sequence[Axes], uni
     scale: how much of the costs' unit is one `unit`.
     """
     left, right = axes
-    left.plot(curve.cost / scale, 100 * curve.accuracy, **(look("byot") | {"marker": "."}), label="threshold sweep")
+    left.plot(curve.cost / scale, 100 * curve.accuracy, ".-", color=GREY, linewidth=1.4, label="threshold sweep")
     for i, name in enumerate(fixed.exits):
         place = (float(fixed.cost[i]) / scale, 100 * float(fixed.accuracy[i]))
-        left.plot(*place, "o", color=DEPTHS[i % len(DEPTHS)], markersize=8, label=f"always {name}")
+        mark = {"color": DEPTHS[i % len(DEPTHS)], "marker": DEPTH_MARKERS[i % len(DEPTH_MARKERS)]}
+        left.plot(*place, linestyle="", markersize=8, label=f"always {name}", **mark)
     left.set_xlabel(f"mean cost of an image, {unit}")
     left.set_ylabel("test accuracy, %")
     left.set_xlim(left=0)

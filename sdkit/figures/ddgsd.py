@@ -68,7 +68,9 @@ def pipeline(ax: Axes, images: Sequence[Tensor], terms: Mapping[str, float], cha
     box(ax, 0.68, 0.5, 0.11, 0.78, f"shared\nfc layer\n\n{channels[-1]} × {classes}", BLOCK)
     for name, y in rows.items():
         arrow(ax, (0.09, 0.5), (0.118, y), bend=0.0)
-        ax.text(0.088, 0.5 + 0.5 * (y - 0.5), r"$\phi$", fontsize=SIZE + 2, ha="center", va="center", color=INK)
+        middle = 0.5 + 0.5 * (y - 0.5) + 0.03 * np.sign(y - 0.5)
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.text(0.104, middle, r"$\phi$", fontsize=SIZE + 2, ha="center", va="center", color=INK, bbox=paper)
         box(ax, 0.52, y, 0.09, 0.14, f"$h_{name}$\n{channels[-1]}", EXTRA)
         box(ax, 0.83, y, 0.09, 0.14, f"$p_{name}$\n{classes}", OUTPUT)
         for start, end in [(0.2, 0.26), (0.42, 0.475), (0.565, 0.625), (0.735, 0.785)]:
@@ -76,14 +78,15 @@ def pipeline(ax: Axes, images: Sequence[Tensor], terms: Mapping[str, float], cha
     label_, up = (0.95, 0.5), {"ha": "center", "va": "center", "fontsize": SIZE, "color": RED}
     box(ax, *label_, 0.07, 0.12, "label y", DATA)
     for y in rows.values():
-        arrow(ax, (0.95, 0.5 + 0.06 * np.sign(y - 0.5)), (0.878, y - 0.05 * np.sign(y - 0.5)), teaches=True)
+        side = np.sign(y - 0.5)
+        arrow(ax, (0.935, 0.5 + 0.06 * side), (0.872, y - 0.075 * side), teaches=True)
     for x in (0.52, 0.83):
         for start, end, side in [(0.67, 0.33, -0.012), (0.33, 0.67, 0.012)]:
             arrow(ax, (x + side, start), (x + side, end), teaches=True)
     paper = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5}}
     ax.text(0.52, 0.5, f"µ MMD\n{terms['mmd']:.2g}", **up, **paper)
     ax.text(0.83, 0.5, f"λ KL both ways\n{terms['kl']:.3f}", **up, **paper)
-    ax.text(0.93, 0.92, f"CE of both views\n{terms['task']:.3f}", **up)
+    ax.text(0.955, 0.72, f"CE of\nboth views\n{terms['task']:.3f}", **up)
     ax.text(0.5, 0.02, f"loss of this batch: {sum(terms.values()):.3f}", ha="center", fontsize=SIZE + 1, color=INK)
     return ax
 
@@ -125,7 +128,10 @@ def mu_sensitivity(
     right.errorbar([place(v) for v in own], [e.mean() for e in errors], [e.std() for e in errors], **style, capsize=3)
     for v, e in zip(own, errors, strict=True):
         right.plot([place(v)] * len(e), e, "o", color=style["color"], alpha=0.45, markersize=3.5)
-    for ax, title, name in [(left, "the paper: ResNet-32, CIFAR-100", "test error"), (right, "here", what)]:
+    for ax, title, name in [
+        (left, "the paper: ResNet-32, CIFAR-100", "test error"),
+        (right, "here: mean ± sd, dots: seeds", what),
+    ]:
         ax.set_xscale("log")
         ax.set_xticks([place(v) for v in values], [power(v) for v in values], rotation=90)
         ax.minorticks_off()
@@ -163,7 +169,7 @@ def reliance(curves: Mapping[str, AblationCurve], ax: Axes, values: Mapping[str,
         ax.plot(x, mean, label=words, **styles[name], markersize=5)
         ax.fill_between(x, mean - sd, mean + sd, color=styles[name]["color"], alpha=0.18, linewidth=0)
     maps = next(iter(curves.values())).maps
-    ax.set_xlabel(f"of {maps} feature maps switched off, %")
+    ax.set_xlabel(f"feature maps switched off, % of {maps}")
     ax.set_ylabel("training accuracy, % of intact")
     ax.set_xlim(0, 100)
     ax.set_ylim(bottom=0)

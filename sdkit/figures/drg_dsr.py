@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..analysis import SPACES, Projection, RankedAlong, Separation
 from .diagrams import algorithm, mechanisms, overview
-from .style import GREEN, GREY, INK, PALE, SIZE, bare, label, legend, looks, picture
+from .style import GREEN, GREY, INK, PALE, SIZE, bare, class_look, label, legend, looks, picture
 
 __all__ = [
     "algorithm",
@@ -32,8 +32,6 @@ __all__ = [
 
 SPACE_LABELS = {"probabilities": "probabilities", "standardised": "standardised logits", "logits": "raw logits"}
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "++")
-CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#222222", "#7a5195", "#8c6d1f", "#999999")
-CLASS_MARKERS = "o^sDv"
 
 
 def ranked_variance(along: Mapping[str, RankedAlong], axes: Sequence[Axes]):
@@ -122,15 +120,16 @@ def time_and_space(
     return ax
 
 
-def ranked_probabilities(image: Tensor, rows: Mapping[str, tuple[Tensor, int]], axes: Sequence[Axes]):
+def ranked_probabilities(image: Tensor, rows: Mapping[str, tuple[Tensor, int]], axes: Sequence[Axes], what: str = "test image"):
     """One image and every method's largest probabilities in order; the true class is green and hatched. Paper 004, Fig. 5.
 
     image [3, H, W] in [0, 1]. rows: method -> (probabilities [R] descending, 0-based rank of the true class among all K).
-    axes: one for the image, then one for each method.
+    axes: one for the image, then one for each method. The paper has a row of them for each of its two images. what: the
+    image's title, such as its class.
     """
     _need(axes, 1 + len(rows), "ranked_probabilities draws an image and a panel for each method")
     bare(axes[0]).imshow(picture(image))
-    axes[0].set_title("test image")
+    axes[0].set_title(what)
     most = 100 * max([float(p.max()) for p, _ in rows.values()], default=1.0)
     for ax, (name, (p, rank)) in zip(axes[1:], rows.items(), strict=True):
         place = np.arange(1, len(p) + 1)
@@ -217,7 +216,7 @@ def projections(
 ):
     """Features on a plane, a panel per network, coloured by class; the engine is in the title. Paper 004, Fig. 9.
 
-    y [N] labels of the points. Class c has colour c mod 10 and marker c div 10 mod 5. separations: numbers below a panel.
+    y [N] labels of the points. `class_look` says how a class looks. separations: numbers below a panel.
     """
     axes_ = [axes] if isinstance(axes, Axes) else axes
     _need(axes_, len(points), "projections draws a panel for each network")
@@ -227,15 +226,7 @@ def projections(
         ax.spines[:].set(visible=True, color=PALE)
         for c, i in order.items():
             xy = p.points[y == c].numpy()
-            ax.scatter(
-                xy[:, 0],
-                xy[:, 1],
-                s=9,
-                color=CLASS_COLOURS[i % 10],
-                marker=CLASS_MARKERS[i // 10 % 5],
-                linewidths=0,
-                alpha=0.85,
-            )
+            ax.scatter(xy[:, 0], xy[:, 1], s=11, linewidths=0, alpha=0.85, **class_look(i))
         ax.set_title(f"{label(name)}\n{p.engine}")
         s = (separations or {}).get(name)
         below = f"\nsilhouette {s.silhouette:.2f}, neighbours alike {100 * s.knn_purity:.0f} %" if s else ""

@@ -87,5 +87,5 @@ def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
     ax.set_ylabel("accuracy, %")
     ax.set_xlim(0, 100)
     ax.set_ylim(0, 100)
-    legend(ax, loc="upper left")
+    legend(ax)
     return ax

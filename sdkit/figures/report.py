@@ -19,7 +19,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from ..core import home
-from .style import png
+from .style import letters, png
 
 BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
 """Word -> colour and sign; any other word is grey with a question mark."""
@@ -37,6 +37,7 @@ FIGURE_LOOK = """
 .sdkit-figure img { max-width: 100%; height: auto } .sdkit-figure h3 { margin: 0 0 .5rem }
 .sdkit-figure .badge { color: #fff; border-radius: 4px; padding: .1rem .5rem; font-weight: 600; white-space: nowrap }
 .sdkit-figure li { margin: .4rem 0 }
+.sdkit-figure .notice { background: #fff5e6; border-left: 5px solid #E69F00; padding: .4rem .8rem }
 """
 
 
@@ -60,7 +61,7 @@ def folder() -> Path:
 
 
 def report(figure: Figure, id: str, verdicts: Iterable[Any] = (), note: str = "") -> Report:
-    """Write folder()/<paper>/<id>.png (150 dpi), .pdf and .json, each in one piece.
+    """Letter the panels and write folder()/<paper>/<id>.png (150 dpi), .pdf and .json, each in one piece.
 
     id: of the paper's figure, such as "drg_fig4", with a variant after two hyphens: "drg_fig3_left--resnet18".
     verdicts: `papers.checks.Verdict`s. note: what a reader must know, such as the scale.
@@ -89,6 +90,7 @@ def report(figure: Figure, id: str, verdicts: Iterable[Any] = (), note: str = ""
         "note": note,
         "width": round(100 * figure.get_figwidth()),  # on a page, pixels
     }
+    letters(figure)
     place = folder() / of.paper
     place.mkdir(parents=True, exist_ok=True)
     paths = {kind: place / f"{id}.{kind}" for kind in ("png", "pdf", "json")}
@@ -131,11 +133,11 @@ def _figure(record: dict[str, Any], source: str, pdf: str = "") -> str:
     """One figure as HTML: picture, caption, the paper's claim, verdicts, note."""
     variant = f", {record['variant']}" if record["variant"] else ""
     name = f"{record['figure']}{variant}"
-    name = name if re.match(r"(Fig|Tab|Alg)", name) else f"Fig. {name}"
+    name = f"Fig. {name}" if name[:1].isdigit() else name[:1].upper() + name[1:]
     out = [
         f'<section class="sdkit-figure" id="{_e(record["id"])}"><h3>{_e(name)}</h3>',
         f'<img src="{_e(source)}" width="{_e(record["width"])}" alt="{_e(name)}: {_e(record["caption"])}">',
-        f"<p>{_e(record['caption'])}" + (f' <a href="{_e(pdf)}">PDF</a></p>' if pdf else "</p>"),
+        f"<p><b>In the paper:</b> {_e(record['caption'])}" + (f' <a href="{_e(pdf)}">PDF</a></p>' if pdf else "</p>"),
     ]
     if record["claim"] not in ("", "-", None):
         out.append(f"<p><b>The paper claims:</b> {_e(record['claim'])}</p>")
@@ -146,7 +148,9 @@ def _figure(record: dict[str, Any], source: str, pdf: str = "") -> str:
         )
         out.append(f"<ul>{items}</ul>")
     if record["note"]:
-        out.append(f"<p><i>{_e(record['note'])}</i></p>")
+        out.append(f"<p><b>Here:</b> <i>{_e(record['note'])}</i></p>")
+    if record["notice"]:
+        out.append(f'<p class="notice">{_e(record["notice"])}</p>')
     return "\n".join([*out, "</section>"])
 
 

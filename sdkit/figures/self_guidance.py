@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..analysis import Projection
 from .diagrams import DATA, OUTPUT, arrow, box, canvas
-from .drg_dsr import CLASS_COLOURS
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, label, legend
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, label, legend
 from .training import CYCLE, learning_curves
+
+LAMBDA_LOOKS = {0: (INK, "o"), 0.1: (SKY, "P"), 0.25: (RED, "s"), 0.5: (BLUE, "D"), 1: (GREEN, "^"), 3: (PURPLE, "v")}
+"""Colour and marker of the paper's weights, the same in every figure."""
 
 __all__ = ["lambda_curves", "lambda_table", "sampling", "snapshots", "step_cost", "train_and_test"]
 
@@ -56,7 +58,7 @@ def sampling(ax: Axes, survival: Sequence[float], mask: Sequence[bool]) -> Axes:
         ax.text(low, side, who, color=color, fontsize=SIZE + 1, va="center")
         ax.text(0.985, y, "CE(y)", ha="right", va="center", fontsize=SIZE, color=INK)
     for x, p in zip(at, survival, strict=True):
-        ax.text(x, 0.55, f"{p:.2g}", ha="center", va="center", fontsize=SIZE, color=INK)
+        ax.text(x, 0.55, f"{p:.2f}", ha="center", va="center", fontsize=SIZE, color=INK)
     ax.text(
         0.5 * (low + high), 0.485, "survival probability p of each block", ha="center", va="center", fontsize=SIZE, color=GREEN
     )
@@ -76,7 +78,8 @@ def train_and_test(histories: Mapping[str, Sequence[Any]], ax: Axes) -> Axes:
     for text, history in zip(ax.get_legend().get_texts(), histories.values(), strict=True):
         last = history[-1]
         gap = 100 * (last.train_accuracy - last.accuracy["final"])
-        text.set_text(f"{text.get_text()}, test − train {gap:+.1f}")
+        signed = f"{gap:+.1f}".replace("-", "−")
+        text.set_text(f"{text.get_text()}, test − train {signed} points")
     return ax
 
 
@@ -91,7 +94,7 @@ def lambda_curves(histories: Mapping[float, Sequence[Sequence[Any]]], ax: Axes) 
         epochs, x = max(epochs, length), np.arange(1, length + 1)
         train = np.mean([[100 * (1 - e.train_accuracy) for e in h[:length]] for h in seeds], 0)
         test = np.mean([[100 * (1 - e.accuracy["final"]) for e in h[:length]] for h in seeds], 0)
-        color, marker = CYCLE[i % len(CYCLE)], "osD^vPX"[i % 7]
+        color, marker = LAMBDA_LOOKS.get(lam, (CYCLE[i % len(CYCLE)], "*"))
         every = max(length // 6, 1)
         ax.plot(x, train, "--", color=color, linewidth=1.1)
         ax.plot(x, test, "-", color=color, linewidth=1.9, marker=marker, markersize=5, markevery=every, label=f"λ = {lam:g}")
@@ -118,7 +121,8 @@ def lambda_table(
     ours: row -> accuracies in [0, 1] over seeds, such as {"baseline": ..., "0.25": ...}. reported: network of the paper ->
     row -> error in percent. chance: accuracy of a guess. diverged: row -> how many of its seeds diverged: they stand at chance.
     """
-    rows = list(dict.fromkeys([*ours, *(r for errors in reported.values() for r in errors)]))
+    names = dict.fromkeys([*ours, *(r for errors in reported.values() for r in errors)])
+    rows = sorted(names, key=lambda r: float(r) if r[:1].isdigit() else -1.0)
     left, right = axes
     for (network, errors), style in zip(reported.items(), ("D--", "s:", "^-."), strict=False):
         kept = [r for r in rows if r in errors]
@@ -168,7 +172,7 @@ def snapshots(
             ax.spines[:].set(visible=True, color=PALE)
             for k, i in order.items():
                 xy = p.points[y == k].numpy()
-                ax.scatter(xy[:, 0], xy[:, 1], s=7, color=CLASS_COLOURS[i % 10], marker="o^sDv"[i // 10 % 5], linewidths=0)
+                ax.scatter(xy[:, 0], xy[:, 1], s=9, linewidths=0, **class_look(i))
             if r == 0:
                 ax.set_title(f"after epoch {epoch}")
             if c == 0:

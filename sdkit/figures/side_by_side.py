@@ -47,7 +47,7 @@ def agreement(names: Sequence[str], correlation: Tensor, ax: Axes) -> Axes:
             ha="center",
             va="center",
             fontsize=SIZE,
-            color=INK,
+            color="white" if abs(table[i, j]) > 0.85 else INK,
         )
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
     ax.set_yticks(range(len(names)), names)

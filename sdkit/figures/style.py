@@ -43,7 +43,14 @@ LABELS = {
     "ps-kd": "PS-KD", "cs-kd": "CS-KD", "zf-ls": "ZF-LS", "tf-kd-reg": "TF-KD reg", "tf-kd-self": "TF-KD self", "ols": "OLS",
     "dml": "DML", "one": "ONE", "okddip": "OKDDip", "ss-kd": "SS-KD", "ban": "BAN", "ats": "ATS", "ctkd": "CTKD", "rkd": "RKD",
     "cc": "CC", "softmax-triplet": "softmax + triplet", "darkrank": "DarkRank", "vid": "VID", "crd": "CRD", "dkd": "DKD",
+    "ai-kd": "AI-KD",
 }  # fmt: skip
+
+ALIKE = {SKY: BLUE}
+"""A colour and one that is too near to it to stand beside it."""
+
+CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#222222", "#7a5195", "#8c6d1f", "#999999")
+CLASS_MARKERS = "o^sDv"
 
 _SPARE_COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, "#7a5195", GREY)
 _SPARE_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
@@ -67,19 +74,28 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
     out = {name: look(name) for name in names}
     strangers = [name for name in out if name.lower() not in STYLE]
     taken = {style["color"] for name, style in out.items() if name not in strangers}
+    taken |= {ALIKE[color] for color in taken if color in ALIKE}
     free = [c for c in _SPARE_COLOURS if c not in taken] or _SPARE_COLOURS
+    worn = {style["marker"] for name, style in out.items() if name not in strangers}
+    marks = [m for m in _SPARE_MARKERS if m not in worn] or _SPARE_MARKERS
     for i, name in enumerate(strangers):
         out[name] = {
             "color": free[i % len(free)],
-            "marker": _SPARE_MARKERS[i % len(_SPARE_MARKERS)],
-            "linestyle": _SPARE_LINES[i % len(_SPARE_LINES)],
+            "marker": marks[i % len(marks)],
+            "linestyle": _SPARE_LINES[(i + bool(worn)) % len(_SPARE_LINES)],
         }
     return out
 
 
+def class_look(i: int) -> dict[str, str]:
+    """Colour and marker of class i: neighbours differ in both, and no two of the first fifty share the two."""
+    return {"color": CLASS_COLOURS[i % 10], "marker": CLASS_MARKERS[(i + i // 10) % 5]}
+
+
 def label(name: str) -> str:
-    """A method's name as its paper writes it; any other name as it is."""
-    return LABELS.get(name.lower(), name)
+    """A method's name as its paper writes it, of a combination part by part; any other name as it is."""
+    known = LABELS.get(name.lower())
+    return known or "+".join(LABELS.get(part.lower(), part) for part in name.split("+"))
 
 
 def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):
@@ -121,7 +137,27 @@ def bare(ax: Axes) -> Axes:
 def legend(ax: Axes, outside: bool = False, **options) -> None:
     """A legend in the house style. outside: to the right of the Axes, where it can hide no data."""
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0} if outside else {"loc": "best"}
-    ax.legend(**{"fontsize": SIZE, "framealpha": 0.85, "edgecolor": PALE, **place, **options})
+    ax.legend(**{"fontsize": SIZE, "framealpha": 0.85, "edgecolor": PALE, "handlelength": 2.8, **place, **options})
+
+
+def letters(figure: Figure) -> list[str]:
+    """(a), (b), ... beside the panels that have a vertical scale, where there are two or more of them; what was written.
+
+    Diagrams and pictures have titles of their own, and so have panels that are lettered already.
+    """
+    places = {}
+    for ax in figure.axes:
+        if ax.get_subplotspec() and ax.axison and len(ax.get_yticks()):
+            places.setdefault(str(ax.get_subplotspec()), ax)  # a second scale is no second panel
+    said = [text for ax in figure.axes for text in (ax.get_title(), *(t.get_text() for t in ax.texts))]
+    if len(places) < 2 or any(text.startswith("(") for text in said):
+        return []
+    for letter, ax in zip("abcdefghijklmnop", places.values(), strict=False):
+        ax.annotate(
+            f"({letter})", (0, 1), (-6, 5), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
+            fontsize=SIZE + 1, color=INK,
+        )  # fmt: skip
+    return [f"({letter})" for letter, _ in zip("abcdefghijklmnop", places, strict=False)]
 
 
 def png(figure: Figure, dpi: float = 110) -> bytes:

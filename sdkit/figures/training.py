@@ -71,6 +71,8 @@ def exit_accuracy(history: Sequence[Any], ax: Axes) -> Axes:
     """Test accuracy of every exit over the epochs, percent: shallow exits dark, deep ones light, the final exit black."""
     names = list(dict.fromkeys(name for e in history for name in e.accuracy))
     early = [name for name in names if name not in ("final", "ensemble")]
+    if early and all(e.accuracy.get(early[-1]) == e.accuracy.get("final") for e in history):
+        names.remove(early.pop())  # "4/4" is another name of the final exit: one curve, not two that hide each other
     for name in names:
         x, y = _series(history, lambda e, name=name: 100 * e.accuracy.get(name, math.nan))
         if name in early:

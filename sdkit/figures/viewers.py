@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ..analysis import Answers, NoiseCurve, Projection, RankedProfile, Separation
-from .drg_dsr import CLASS_COLOURS, CLASS_MARKERS, SPACE_LABELS
-from .style import GREY, INK, PALE, SIZE, bare, house, label, legend, looks, picture
+from .drg_dsr import SPACE_LABELS
+from .style import GREY, INK, PALE, SIZE, bare, class_look, house, label, legend, looks, picture
 
 
 class Still:
@@ -194,7 +194,7 @@ def _legend_columns(classes: int) -> int:
 
 
 def _class_look(i: int) -> tuple[str, str]:
-    return CLASS_COLOURS[i % 10], CLASS_MARKERS[i // 10 % 5]
+    return tuple(class_look(i).values())
 
 
 def feature_marks(points: Mapping[str, Projection], chosen: int, axes: Sequence[Axes]) -> list[Artist]:

@@ -7,9 +7,12 @@ contradiction inside a paper. `checks` turns a run's numbers into verdicts.
 from __future__ import annotations
 
 import csv
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core import pick
 
@@ -72,6 +75,28 @@ class Claim(NamedTuple):
     supported: str  # "yes", "NO", "figure only", ...
     numbers: str  # the paper's own, computed from its tables
     check: str  # on a user's run
+
+
+def account(paper: str, here: Mapping[str, tuple[str, Iterable[Any]]]) -> str:
+    """Every claim of a paper in words: what its own numbers say of it, and what was measured here.
+
+    here: a claim's id -> (setting: network, data, seeds; `checks.Verdict`s). A claim without a verdict is listed with what its
+    check would be. The notice on a paper's numbers stands first. KeyError names the nearest claim.
+    """
+    known = claims(paper)
+    for id in here:
+        pick(id, {claim.id for claim in known}, "claim")
+    out = [PAPERS[paper].notice] if PAPERS[paper].notice else []
+    for claim in known:
+        numbers = re.sub(r"[\[\]'\"]", "", claim.numbers)
+        own = claim.supported if numbers in ("", "-") else f"{claim.supported}; {numbers}"
+        out += ["", f"{claim.id}  {claim.claim}", f"    the paper's own numbers: {own}"]
+        setting, verdicts = here.get(claim.id, ("", ()))
+        out += [f"    here, {setting}:"] if setting else []
+        out += [f"      {v.word.upper()}: {v.claim}; {v.measured}" for v in verdicts]
+        if claim.id not in here:
+            out.append("    here: not run" + (f"; the check would be: {claim.check}" if claim.check not in ("", "-") else ""))
+    return "\n".join(textwrap.fill(line, 112, subsequent_indent=" " * 8) for line in out).strip()
 
 
 class FigureNote(NamedTuple):

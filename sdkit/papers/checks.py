@@ -65,11 +65,59 @@ def points(accuracy: float) -> str:
     return f"{100 * accuracy:+.1f}"
 
 
+def seeds(n: int) -> str:
+    """How many trainings: "1 seed", "3 seeds"."""
+    return f"{n} seed" + "s" * (n != 1)
+
+
 def higher(claim: str, ours: Sequence[float], base: Sequence[float], n: int) -> Verdict:
     """Whether one method's accuracy is above another's on n test images."""
     difference, error = compare_accuracy(ours, base, n)
-    said = f"{mean(ours):.1%} against {mean(base):.1%}: {points(difference)} ± {200 * error:.1f} points ({len(ours)} seed(s))"
+    said = f"{mean(ours):.1%} against {mean(base):.1%}: {points(difference)} ± {200 * error:.1f} points ({seeds(len(ours))})"
     return Verdict(claim, said, sign(difference, error))
+
+
+def in_order(claim: str, accuracy: Mapping[str, Sequence[float]], rising: Sequence[str], n: int) -> Verdict:
+    """Whether accuracies on n images rise along a list of methods, each above the one before it."""
+    said = " < ".join(f"{m} {mean(accuracy[m]):.1%}" for m in rising)
+    steps = [compare_accuracy(accuracy[b], accuracy[a], n) for a, b in zip(rising, rising[1:], strict=False)]
+    error = max(e for _, e in steps)
+    return Verdict(
+        claim,
+        f"claimed {said}, each step ± {200 * error:.1f} points ({seeds(len(accuracy[rising[0]]))})",
+        all_of([sign(*step) for step in steps]),
+    )
+
+
+def above_all(
+    claim: str, accuracy: Mapping[str, Sequence[float]], ours: Sequence[str], others: Sequence[str], n: int
+) -> Verdict:
+    """Whether the best of our methods is above each of the others on n images. The best is chosen by these very images."""
+    best = max(ours, key=lambda m: mean(accuracy[m]))
+    found = {m: compare_accuracy(accuracy[best], accuracy[m], n) for m in others}
+    said = ", ".join(f"{m} {points(d)} ± {200 * e:.1f}" for m, (d, e) in found.items())
+    return Verdict(
+        claim,
+        f"{best} {mean(accuracy[best]):.1%}; above {said} points ({seeds(len(accuracy[best]))})",
+        all_of([sign(*f) for f in found.values()]),
+    )
+
+
+def largest_gain(
+    accuracy: Mapping[str, Sequence[float]],
+    n: int,
+    base: str = "vanilla",
+    ours: Sequence[str] = ("drg", "dsr", "drg+dsr"),
+    paper: float = 0.0287,
+) -> Verdict:
+    """Claim drg_c2: the best variant, chosen by these images, gains as much as the abstract's largest gain."""
+    best = max(ours, key=lambda m: mean(accuracy[m]))
+    difference, error = compare_accuracy(accuracy[best], accuracy[base], n)
+    return Verdict(
+        f"The largest gain reaches the paper's {100 * paper:.2f} points",
+        f"{label(best)} {points(difference)} ± {200 * error:.1f} points ({seeds(len(accuracy[best]))})",
+        sign(difference - paper, error),
+    )
 
 
 def gains(
@@ -78,7 +126,7 @@ def gains(
     """Claim drg_c1: every variant beats vanilla training."""
     found = {m: compare_accuracy(accuracy[m], accuracy[base], n) for m in ours}
     error = max(e for _, e in found.values())
-    said = ", ".join(f"{m.upper()} {points(d)}" for m, (d, _) in found.items())
+    said = ", ".join(f"{label(m)} {points(d)}" for m, (d, _) in found.items())
     return Verdict(
         "All variants beat vanilla training",
         f"against {mean(accuracy[base]):.1%}: {said} points, each ± {200 * error:.1f}",
@@ -111,9 +159,74 @@ def best_value(claim: str, grid: Mapping[float, Sequence[float]], paper_best: fl
 # paper 004
 
 
+WRITTEN = {n: n.upper() for n in ("at", "byot", "cs-kd", "dlb", "dml", "drg", "dsr", "kd", "ps-kd")} | {"fitnet": "FitNet"}
+"""Methods' names as the papers write them, where that differs."""
+
+
+def label(name: str) -> str:
+    """A method's name as its paper writes it, such as "DRG+DSR"; any other name as it is."""
+    return "+".join(WRITTEN.get(part, part) for part in name.split("+"))
+
+
+def one_classifier(extra: Mapping[str, int]) -> Verdict:
+    """Fig. 1: multi-exit (a) adds a classifier to every block and DRG (d) one; the other kinds add nothing that is trained.
+
+    extra: method -> numbers trained beside the network's own; "byot" and "drg" are among them.
+    """
+    said = ", ".join(f"{label(m)} {count:,}" for m, count in extra.items())
+    none = all(count == 0 for m, count in extra.items() if m not in ("byot", "drg"))
+    return Verdict(
+        "DRG trains fewer auxiliary parameters than multi-exit, and the other kinds none",
+        f"numbers trained beside the network's: {said}",
+        none and 0 < extra["drg"] < extra["byot"],
+    )
+
+
+def shallow_exit(guided: Sequence[int], stages: int, deployed: int, plain: int) -> Verdict:
+    """Fig. 2 left: one auxiliary classifier on a shallow stage is all that DRG adds, and it is not deployed.
+
+    guided: stages with a classifier, counted from 1. deployed, plain: the parameters of DRG's network and of vanilla's.
+    """
+    return Verdict(
+        "One shallow classifier is added, and none deployed",
+        f"on stage {' and '.join(map(str, guided))} of {stages}; deployed {deployed:,} parameters, vanilla {plain:,}",
+        len(guided) == 1 and guided[0] < stages and deployed == plain,
+    )
+
+
+def as_printed(equation: str, by_hand: float, computed: float) -> Verdict:
+    """Whether a loss is its equation, as computed by hand on the same batch, to 1 part in 10,000."""
+    return Verdict(
+        f"The loss that is trained is {equation}",
+        f"{computed:.6f}, by hand {by_hand:.6f}",
+        math.isclose(by_hand, computed, rel_tol=1e-4),
+    )
+
+
+def constant_teacher(kl: float, labels: float) -> Verdict:
+    """Alg. 1: the shallow classifier learns from the labels alone; its side of the KL is constant.
+
+    kl, labels: the largest |gradient| that the term sends to the classifier's weights.
+    """
+    return Verdict(
+        "The shallow classifier learns from the labels, not from the KL",
+        f"largest gradient at its weights: {kl:.2g} from the KL, {labels:.2g} from the labels",
+        kl == 0 < labels,
+    )
+
+
+def blind_to_names(value: float, renamed: float) -> Verdict:
+    """Alg. 2: the outputs are ranked, so that Eq. 11 stays what it is when the classes trade their names."""
+    return Verdict(
+        "DSR does not see which class is which",
+        f"Eq. 11 is {value:.6f}, with the classes in reverse {renamed:.6f}",
+        math.isclose(value, renamed, rel_tol=1e-4),
+    )
+
+
 def variance_falls(spearman: Mapping[str, float], of: str = "probabilities") -> Verdict:
     """Fig. 3 left: the variance of ranked outputs decreases in training. of: which outputs; the paper does not say."""
-    said = ", ".join(f"{name.upper()} {rho:+.2f}" for name, rho in spearman.items())
+    said = ", ".join(f"{label(name)} {rho:+.2f}" for name, rho in spearman.items())
     return Verdict(
         f"The variance of ranked outputs falls while the network learns, read as {of}",
         f"Spearman's ρ of epoch and variance: {said}",
@@ -123,7 +236,7 @@ def variance_falls(spearman: Mapping[str, float], of: str = "probabilities") -> 
 
 def variance_against_accuracy(pearson: Mapping[str, float], of: str = "probabilities") -> Verdict:
     """Fig. 3 right: strongly negative correlation, taken as r < -0.5 for every run. of: which outputs."""
-    said = ", ".join(f"{name.upper()} {r:+.2f}" for name, r in pearson.items())
+    said = ", ".join(f"{label(name)} {r:+.2f}" for name, r in pearson.items())
     return Verdict(
         f"Ranked variance is strongly negatively correlated with accuracy, read as {of}",
         f"Pearson's r: {said}",
@@ -169,7 +282,7 @@ def less_confident(entropy: Mapping[str, float | Sequence[float]], ece: Mapping[
     ours = [m for m in entropy if m != base]
     average = {m: e if isinstance(e, int | float) else mean(e) for m, e in entropy.items()}
     means_alone = any(isinstance(e, int | float) for e in entropy.values())
-    said = ", ".join(f"{m.upper()} {average[m]:.2f} (ECE {ece[m]:.3f})" for m in (base, *ours))
+    said = ", ".join(f"{label(m)} {average[m]:.2f} (ECE {ece[m]:.3f})" for m in (base, *ours))
     return Verdict(
         "The networks become less over-confident: flatter ranked probabilities",
         f"mean entropy {said}",
@@ -195,7 +308,7 @@ def clearer_separation(silhouette: Mapping[str, Sequence[float]], purity: Mappin
 
     Both: method -> on disjoint parts of the images, the same parts for every method.
     """
-    said = ", ".join(f"{m.upper()} {mean(silhouette[m]):.3f} / {mean(purity[m]):.1%}" for m in silhouette)
+    said = ", ".join(f"{label(m)} {mean(silhouette[m]):.3f} / {mean(purity[m]):.1%}" for m in silhouette)
     ahead = [paired(x["dsr"], x[m]) for x in (silhouette, purity) for m in ("vanilla", "drg")]
     return Verdict(
         "DSR shows a clearer decision boundary than vanilla training and DRG",

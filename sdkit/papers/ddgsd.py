@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from .checks import Verdict, all_of, compare_accuracy, higher, points, sign
+from .checks import Verdict, all_of, compare_accuracy, higher, points, seeds, sign
 
 RANGE = 0.01
 """What figures.csv calls insensitive: the largest and the smallest mean accuracy differ by at most one point."""
@@ -17,9 +17,38 @@ def no_parameters(ours: int, base: int) -> Verdict:
     return Verdict("DDGSD adds no parameters", f"{ours:,} trained numbers against {base:,}", ours == base)
 
 
+def second_network(views: int, peers: int, network: int) -> Verdict:
+    """Fig. 1: a fellow student (b) is a second network, a second view of the data (c) is none. Counts of trained numbers."""
+    return Verdict(
+        "A fellow student is a second network, a second view is none",
+        f"beside the network's {network:,} trained numbers (b) adds {peers:,}, (c) {views:,}",
+        views == 0 and peers >= network,
+    )
+
+
 def beats(ours: Sequence[float], base: Sequence[float], n: int) -> Verdict:
     """Claim ddgsd_c3: the error falls. The baseline saw each image once a step where DDGSD sees it twice."""
     return higher("DDGSD reduces the error against plain training", ours, base, n)
+
+
+def beyond_a_point(ours: Sequence[float], base: Sequence[float], n: int) -> Verdict:
+    """Claim ddgsd_c4: with many classes the gain is more than a point."""
+    gain, error = compare_accuracy(ours, base, n)
+    said = f"{points(gain)} ± {200 * error:.1f} points ({seeds(len(ours))})"
+    return Verdict("The gain with many classes is more than a point", said, sign(gain - 0.01, error))
+
+
+def gains_more(
+    many: tuple[Sequence[float], Sequence[float], int], few: tuple[Sequence[float], Sequence[float], int]
+) -> Verdict:
+    """Claim ddgsd_c5: the gain is larger with more classes. Each: accuracies with DDGSD and without, and on how many images."""
+    found = [compare_accuracy(*each) for each in (many, few)]
+    said = " and ".join(f"{points(gain)} ± {200 * error:.1f}" for gain, error in found)
+    return Verdict(
+        "The gain is larger with many classes than with few",
+        f"{said} points",
+        sign(found[0][0] - found[1][0], math.hypot(*(error for _, error in found))),
+    )
 
 
 def beats_two_branch(ours: Sequence[float], base: Sequence[float], n: int) -> Verdict:
@@ -49,7 +78,10 @@ def too_much(grid: Mapping[float, Sequence[float]], n: int, default: float = 5e-
     if default not in grid or high not in grid:
         return Verdict(claim, f"both values are needed, tried {', '.join(f'{v:g}' for v in grid)}", None)
     difference, error = compare_accuracy(grid[default], grid[high], n)
-    said = f"{mean(grid[high]):.1%} against {mean(grid[default]):.1%}: {points(-difference)} ± {200 * error:.1f} points"
+    said = (
+        f"accuracy {mean(grid[high]):.1%} against {mean(grid[default]):.1%}: "
+        f"{points(-difference)} ± {200 * error:.1f} points ({seeds(len(grid[high]))})"
+    )
     return Verdict(claim, said, sign(difference, error))
 
 

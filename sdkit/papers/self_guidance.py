@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from .checks import Verdict, all_of, compare_accuracy, higher, points, sign, standard_error
+from .checks import Verdict, all_of, compare_accuracy, higher, points, seeds, sign, standard_error
 
 STALLS = 0.01
 """A test error that falls by less than a point over the last quarter of the training counts as stalled. Our reading."""
@@ -78,7 +78,10 @@ def components(rows: Mapping[str, Sequence[float]], n: int) -> list[Verdict]:
     """Claims sg_c7 and sg_c8, Table 6. rows: "baseline", "stochastic depth", "λ = 0", "no teacher backward", "full"."""
     full, zero, still = (rows[r] for r in ("full", "λ = 0", "no teacher backward"))
     order = [compare_accuracy(full, zero, n), compare_accuracy(zero, still, n)]
-    said = f"{mean(full):.1%}, {mean(zero):.1%}, {mean(still):.1%}, differences ± {200 * max(e for _, e in order):.1f} points"
+    said = (
+        f"full {mean(full):.1%}, λ = 0 {mean(zero):.1%}, no backward {mean(still):.1%}, "
+        f"differences ± {200 * max(e for _, e in order):.1f} points ({seeds(len(full))})"
+    )
     first = Verdict("Full is better than λ = 0, and that better than no backward pass of the teacher", said,
                     all_of([sign(*o) for o in order]))  # fmt: skip
     if min(len(a) for a in (full, still)) < 3:
