@@ -436,7 +436,8 @@ def test_images_of_the_same_class_are_no_negatives():
     given = Taps(out.logits[:1], out.embedding[:1], ())
     only.memory["label"] = torch.full((20,), y)
     alone = only.terms(None, given, one, CLOCK)["crd"].item()
-    only.memory["teacher"] = -only.memory["teacher"]
+    others = torch.arange(20) != place  # its own entry is the pair's other half
+    only.memory["teacher"] = torch.where(others[:, None], -only.memory["teacher"], only.memory["teacher"])
     assert only.terms(None, given, one, CLOCK)["crd"].item() == alone
     only.memory["label"][(place + 1) % 20] = (y + 1) % 5
     assert only.terms(None, given, one, CLOCK)["crd"].item() != alone
