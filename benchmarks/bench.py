@@ -25,7 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
+if "--child" not in sys.argv:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported; children are told
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 import laptop  # noqa: E402
@@ -215,13 +216,20 @@ def batch_for(said: argparse.Namespace, network: str) -> int:
 
 
 def child(**case: Any) -> Row:
-    """In a fresh process: a few steps. -> the most memory it ever held, MB: of the card where there is one."""
-    loop, steps = case.pop("loop", "sdkit"), case.pop("steps", 4)
+    """In a fresh process: a few steps. -> the most memory it ever held, MB: of the card where there is one.
+
+    clock: so many seconds of steps instead. -> images a second.
+    """
+    loop, steps, clock = case.pop("loop", "sdkit"), case.pop("steps", 4), case.pop("clock", 0)
     if "threads" in case:
         torch.set_num_threads(case.pop("threads"))
     train = training(**case)
     if loop == "plain":
         plain = Plain(train.model.to(memory_format=torch.contiguous_format), train.data, train.recipe, on=str(train.device))
+    if clock:
+        seconds = plain.seconds if loop == "plain" else arm(train.stepper(), str(train.device))
+        return {"images/s": train.recipe.batch_size / seconds(max(round(clock / seconds(2)), 2))}
+    if loop == "plain":
         plain.seconds(steps, lead=0)
     elif steps:
         step = train.stepper()
@@ -252,12 +260,18 @@ def memory(**case: Any) -> float | None:
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated() / 1e6
         return child(**case)["MB"] - held
+    return fresh(**case)["MB"]
+
+
+def fresh(**case: Any) -> Row:
+    """`child` in a process of its own. A plain loop's has OpenMP's wait policy as it is where nobody says one."""
     case.setdefault("threads", torch.get_num_threads())
     command = [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(case)]
-    out = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    said = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY" or case.get("loop") != "plain"}
+    out = subprocess.run(command, capture_output=True, text=True, env=said)
     if out.returncode:
-        raise RuntimeError(f"the process that measures the memory of {case} failed: {out.stderr.strip().splitlines()[-1]}")
-    return json.loads(out.stdout.splitlines()[-1])["MB"]
+        raise RuntimeError(f"the process that measures {case} failed: {out.stderr.strip().splitlines()[-1]}")
+    return json.loads(out.stdout.splitlines()[-1])
 
 
 def in_turns(arms: dict[str, Callable[[int], float]], rounds: int, block: float) -> dict[str, list[float]]:
@@ -301,7 +315,7 @@ def spread(values: Iterable[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def loops(said: argparse.Namespace, found: Row, busy: bool = False) -> list[Row]:
+def loops(said: argparse.Namespace, found: Row) -> list[Row]:
     """sdkit's vanilla training and the plain loop, of the same network, batch and recipe."""
     rows = []
     for network in said.networks:
@@ -325,23 +339,32 @@ def loops(said: argparse.Namespace, found: Row, busy: bool = False) -> list[Row]
             "plain images/s": speed["plain"],
             "times as fast": spread(p / s for p, s in zip(times["plain"], times["sdkit"], strict=True)),
         }
-        if not busy:
-            shares = [flops / s * p / product_flops for s, p in zip(times["sdkit"], times["product"], strict=True)]
-            row |= {"GFLOP/s": flops * speed["sdkit"] / batch / 1e9, "of the machine's rate": statistics.median(shares)}
-            held = [memory(network=network, batch=batch, loop=loop) for loop in ("sdkit", "plain")]
-            row |= {"sdkit MB": held[0], "plain MB": held[1]}
+        shares = [flops / s * p / product_flops for s, p in zip(times["sdkit"], times["product"], strict=True)]
+        row |= {"GFLOP/s": flops * speed["sdkit"] / batch / 1e9, "of the machine's rate": statistics.median(shares)}
+        held = [memory(network=network, batch=batch, loop=loop) for loop in ("sdkit", "plain")]
+        row |= {"sdkit MB": held[0], "plain MB": held[1]}
         rows.append(row)
     return rows
 
 
 def beside_a_busy_process(said: argparse.Namespace, found: Row) -> list[Row]:
-    """The two loops again while another process keeps one core busy."""
+    """The two loops while another process keeps one core busy: each in processes of its own, in turns."""
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    rows = []
     try:
-        return loops(replaced(said, networks=[n for n in said.networks if n != "resnet18"] or said.networks), found, busy=True)
+        for network in [n for n in said.networks if n != "resnet18"] or said.networks:
+            batch = batch_for(said, network)
+            speed: dict[str, list[float]] = {"sdkit": [], "plain": []}
+            for _ in range(said.rounds):
+                for loop, rates in speed.items():
+                    rates.append(fresh(network=network, batch=batch, loop=loop, clock=4 * said.block)["images/s"])
+            ratios = [a / b for a, b in zip(speed["sdkit"], speed["plain"], strict=True)]
+            median = {f"{loop} images/s": statistics.median(rates) for loop, rates in speed.items()}
+            rows.append({"network": network, "batch": batch} | median | {"times as fast": spread(ratios)})
     finally:
         other.kill()
         other.wait()
+    return rows
 
 
 def methods(said: argparse.Namespace, found: Row) -> list[Row]:
@@ -431,7 +454,8 @@ PARTS: dict[str, Callable[[argparse.Namespace, Row], list[Row]]] = {
 TITLES = {
     "loops": "sdkit's loop beside a plain one (torchvision transforms, a DataLoader, float32, .item() at every step), and "
     "beside the machine's own rate, that of the faster of its products",
-    "busy": "The same while another process keeps one core busy",
+    "busy": "The same beside a process that keeps one core busy: each in processes of its own, the plain one with OpenMP's "
+    "usual way of waiting",
     "input": "Training images cropped, mirrored and normalised in batches, without a network",
     "methods": "Every method beside vanilla: a step's time, FLOPs and operations as ratios, medians (lowest to highest)",
     "growth": "As one thing grows: time an image, as a ratio to the first value",
