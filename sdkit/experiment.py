@@ -433,6 +433,8 @@ def _as_written(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, A
 
 
 def _written(value: Any, default: Any) -> Any:
+    if isinstance(value, dict):
+        return _as_written(value, default if isinstance(default, dict) else {})
     if isinstance(value, list):
         like = default[0] if isinstance(default, tuple) and default else None
         return (tuple if isinstance(default, tuple) else list)(_written(v, like) for v in value)

@@ -26,10 +26,7 @@ def embedded(
         raise ValueError("an embedding head is put on a network of another name: backbone='resnet18', for example")
     if isinstance(dim, bool) or not isinstance(dim, int | float) or dim < 1 or dim != int(dim):
         raise ValueError(f"dim is how many numbers an embedding has, a whole number from 1, got {dim!r}")
-    given = {  # a recorded experiment's numbers are all floats
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
-        for name, value in (backbone_options or {}).items()
-    }
+    given = backbone_options or {}
     for name in given:
         pick(name, [p for p in inspect.signature(MODELS[backbone]).parameters if p != "num_classes"], f"option of {backbone}")
     net = MODELS[backbone](num_classes=num_classes, **given)
