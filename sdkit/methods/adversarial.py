@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from ..core import Knob, temperature
 from ..losses import kd
+from ..models.backbone import whole_precision
 from .base import Frozen, same_classes
 from .online import whole
 from .selfkd import PSKD
@@ -15,12 +16,12 @@ from .selfkd import PSKD
 
 def judged(of_teacher: Tensor, of_student: Tensor) -> Tensor:
     """A judge's loss: -mean log s(D(p_T)) - mean log (1 - s(D(p_S))), s the logistic function. scores [B, 1] x2 -> []."""
-    return F.softplus(-of_teacher).mean() + F.softplus(of_student).mean()
+    return F.softplus(-whole_precision(of_teacher)).mean() + F.softplus(whole_precision(of_student)).mean()
 
 
 def fooled(of_student: Tensor) -> Tensor:
     """What fools the judge: -mean log s(D(p_S)). scores [B, 1] -> []. Goodfellow et al. 2014, Sec. 3."""
-    return F.softplus(-of_student).mean()
+    return F.softplus(-whole_precision(of_student)).mean()
 
 
 class AIKD(PSKD):
