@@ -6,7 +6,7 @@
 
 `sdkit record NAME --minutes 30` goes on wherever the last call stopped, on this machine or another: what has a record is not
 run again. `python -m sdkit.record` is the same where there is only torch, torchvision, NumPy, scikit-learn
-and Pillow.
+and Pillow. What records say beside each other is the matter of `comparison`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,9 @@ import torch
 from torch import Tensor
 
 from . import fast, runs
-from .analysis import Calibration, calibration, ranked_along
+from .analysis import calibration, ranked_along
 from .core import home, pick
 from .experiment import Experiment
-from .papers import PAPERS
-from .papers.checks import sign
-from .papers.printed import Printed, printed, training
 from .runs import Damaged, Run, epoch_table, key_of, replacing
 from .train import Diverged, Epoch, Recipe, device, tidy
 
@@ -186,7 +183,12 @@ class Recorded:
         return self.settings.get(column, self.measured.get(column))
 
     def __str__(self) -> str:
-        return f"{self['method']} · {self['model']} · {self['data']} · seed {self['seed']:g} · {label([self])}"
+        return f"{self['method']} · {self['model']} · {self['data']} · seed {self['seed']:g} · {label(self)}"
+
+
+def label(record: Recorded, seeds: str = "1 seed") -> str:
+    """What must stand beside numbers that come from records of such a device and recipe, and of so many seeds."""
+    return f"recorded, on {record.device}, recipe {record.recipe}, {seeds}"
 
 
 def folder(out: Path | None = None) -> Path:
@@ -514,61 +516,6 @@ def _accuracy(e: Experiment) -> str:
     return f"{history[-1].accuracy.get('final', math.nan):.2%} test" if history else "no epoch"
 
 
-# tables
-
-
-class Cell(NamedTuple):
-    """Records alike in some columns, over their seeds."""
-
-    group: dict[str, Any]  # the columns that they have in common
-    n: int  # records that ended well
-    mean: float  # nan where there is none
-    sd: float  # of a sample, n - 1; nan for fewer than two
-    diverged: int
-    label: str  # "recorded, on DEVICE, recipe R, n seeds"
-
-
-def table(records: Iterable[Recorded], by: str | Sequence[str] = "method", of: str = "accuracy.final") -> list[Cell]:
-    """Mean ± sd of a column over records that agree in the columns `by`, in the order in which they come.
-
-    Records that differ in anything but the seed are never averaged, nor is one counted twice: they are cells of their own.
-    """
-    by = [by] if isinstance(by, str) else list(by)
-    out = []
-    for group in _alike(records):
-        values = [r[of] for r in group if r.status == "done" and r[of] is not None]
-        out.append(
-            Cell(
-                {name: group[0][name] for name in by},
-                len(values),
-                statistics.mean(values) if values else math.nan,
-                statistics.stdev(values) if len(values) > 1 else math.nan,
-                sum(r.status == "diverged" for r in group),
-                label(group),
-            )
-        )
-    return out
-
-
-def _alike(records: Iterable[Recorded]) -> list[list[Recorded]]:
-    """Records that differ in the seed alone, in the order of their seeds, each once."""
-    groups: dict[str, dict[str, Recorded]] = {}
-    for r in records:
-        groups.setdefault(json.dumps([r.asked | {"seed": 0}, r.device], sort_keys=True), {}).setdefault(r.key, r)
-    return [sorted(group.values(), key=lambda r: r["seed"]) for group in groups.values()]
-
-
-def label(records: Iterable[Recorded]) -> str:
-    """What must stand beside numbers that come from records."""
-    records = list(records)
-    if not records:
-        return "nothing recorded"
-    devices = " and ".join(dict.fromkeys(r.device for r in records))
-    recipes = " and ".join(dict.fromkeys(r.recipe for r in records))
-    n = len({r["seed"] for r in records})
-    return f"recorded, on {devices}, recipe {recipes}, {n} seed{'s' if n > 1 else ''}"
-
-
 # what is recorded
 
 
@@ -610,306 +557,6 @@ def stock() -> list[Stock]:
         records = [kept[key] for key in listed if key in kept] + [r for key, r in kept.items() if key not in listed]
         out.append(Stock(plan.name, plan.about, records, [e for key, e in listed.items() if key not in kept], damaged))
     return out
-
-
-# methods beside each other
-
-
-class Row(NamedTuple):
-    """A method over its seeds, beside plain training. Accuracies in [0, 1]; only runs that ended well count."""
-
-    name: str  # the method, and what else sets it apart: "self-guidance, survival=0.5"
-    method: str
-    accuracy: list[float]  # of the last epoch, a value a seed
-    best: list[float]  # of the best epoch: chosen on test
-    gain: float  # mean accuracy above plain training's; nan where one of them has no run
-    margin: float  # the gain is told from none outside of ± this, 19 times of 20; nan without a table's spread over seeds
-    told: bool | None  # whether the gain is positive; None within the margin
-    step: float  # seconds of a step, the median; nan where they are not known
-    pace: float  # the same, plain training's being 1; nan where they cannot be compared
-    seeds: int  # that ended well
-    diverged: int
-    device: str
-    recipe: str
-
-    @property
-    def mean(self) -> float:
-        """Of the last epochs' accuracies; nan where there is none."""
-        return statistics.mean(self.accuracy) if self.accuracy else math.nan
-
-    @property
-    def sd(self) -> float:
-        """Of a sample, n - 1; nan for fewer than two seeds."""
-        return statistics.stdev(self.accuracy) if len(self.accuracy) > 1 else math.nan
-
-
-class Band(NamedTuple):
-    """A curve a seed, over the same epochs."""
-
-    epoch: list[float]  # [E] from 1
-    seeds: list[list[float]]  # [S][E]
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Records that may stand in one table: of one network, data set, recipe and device. `compared` makes them."""
-
-    groups: dict[str, list[Recorded]]  # name of a row -> its seeds, plain training first
-
-    @property
-    def records(self) -> list[Recorded]:
-        return [r for group in self.groups.values() for r in group]
-
-    def only(self, methods: Iterable[str]) -> Comparison:
-        """The rows of plain training and of these methods."""
-        wanted = {"vanilla", *methods}
-        return Comparison({name: group for name, group in self.groups.items() if group[0]["method"] in wanted})
-
-    @property
-    def label(self) -> str:
-        """ "recorded, on DEVICE, recipe R, n seeds"; where the rows have different numbers of seeds, from the least on."""
-        fewest, *_, most = sorted([len(group) for group in self.groups.values()] * 2)
-        seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
-        return f"{label(self.records).rpartition(', ')[0]}, {seeds}"
-
-    @property
-    def setting(self) -> str:
-        """The network, the images and the recipe in words."""
-        first = self.records[0]
-        options = ", ".join(_said(k, v) for k, v in first.asked["dataset"].items() if v not in (None, False, 0, "", []))
-        recipe = Recipe(**first.asked["recipe"])
-        return (
-            f"{first['model']} on {first['data']}{f' ({options})' if options else ''}, {recipe.epochs:g} epochs, "
-            f"batches of {recipe.batch_size:g}, learning rate {_schedule(recipe)}"
-        )
-
-    @cached_property
-    def rows(self) -> list[Row]:
-        return [self._row(name) for name in self.groups]
-
-    def _row(self, name: str) -> Row:
-        group, base = self.groups[name], self._base(name)
-        done = [r for r in group if r.status == "done"]
-        ours, theirs = ([r["accuracy.final"] for r in g if r.status == "done"] for g in (group, base))
-        gain = margin = pace = math.nan
-        if base is not group and ours and theirs:
-            gain, pace = statistics.mean(ours) - statistics.mean(theirs), _step(group, base) / _step(base, group)
-            margin = self._margin(ours, theirs, group[0].about["test images"])
-        return Row(
-            name,
-            group[0]["method"],
-            ours,
-            [r["best.final"] for r in done],
-            gain,
-            margin,
-            None if math.isnan(margin) else sign(gain, margin / 2),
-            _step(group, group),
-            pace,
-            len(done),
-            sum(r.status == "diverged" for r in group),
-            group[0].device,
-            group[0].recipe,
-        )
-
-    def _base(self, name: str) -> list[Recorded]:
-        """Plain training of the same network; where there is none, of the network without what a method needs of it."""
-
-        def network(group: Sequence[Recorded], without: Sequence[str] = ()) -> dict[str, Any]:
-            return {k: v for k, v in group[0].asked["network"].items() if k not in without}
-
-        plain, own = [g for g in self.groups.values() if g[0]["method"] == "vanilla"], self.groups[name]
-        same = [g for g in plain if network(g) == network(own)]
-        like = [g for g in plain if network(g, NEEDED) == network(own, NEEDED)]
-        return next(iter([*same, *like]), [])
-
-    def _margin(self, ours: Sequence[float], theirs: Sequence[float], images: int) -> float:
-        """Of a difference of means: seeds by the table's pooled spread, and the test images, a sample for each side.
-
-        The degrees of freedom are Satterthwaite's: the images' part of the variance is known, the seeds' part measured.
-        """
-        if not self.freedom:
-            return math.nan
-        seeds = self.spread**2 * (1 / len(ours) + 1 / len(theirs))
-        both = seeds + sum(_of_images(side, images) for side in (ours, theirs))
-        return _student(self.freedom * (both / seeds) ** 2 if seeds else math.inf) * math.sqrt(both)
-
-    @cached_property
-    def spread(self) -> float:
-        """Standard deviation over seeds, taken to be one for all rows and pooled over them; nan with one seed each."""
-        squares = [(v - statistics.mean(values)) ** 2 for values in self._accuracies for v in values]
-        return math.sqrt(sum(squares) / self.freedom) if self.freedom else math.nan
-
-    @property
-    def freedom(self) -> int:
-        """Degrees of freedom of the spread."""
-        return sum(len(values) - 1 for values in self._accuracies)
-
-    @cached_property
-    def _accuracies(self) -> list[list[float]]:
-        found = [[r["accuracy.final"] for r in group if r.status == "done"] for group in self.groups.values()]
-        return [values for values in found if values]
-
-    def tellable(self, seeds: int) -> float:
-        """The smallest gain that this table's methods would show, 19 times of 20, if each had so many seeds.
-
-        By the spread as it is now; that the test images are a sample comes on top. ValueError for fewer than two seeds.
-        """
-        if seeds < 2:
-            raise ValueError(f"a spread over seeds needs two and more, got {seeds}")
-        return _student(len(self.groups) * (seeds - 1)) * self.spread * math.sqrt(2 / seeds)
-
-    def curves(self, of: str = "accuracy.final") -> dict[str, Band]:
-        """Row -> a curve a seed, of a column of the epochs or, as "ranked.probabilities", of a recorded variance."""
-        found = {}
-        for name, group in self.groups.items():
-            lines = [line for line in (_line(r, of) for r in group if r.status == "done") if line]
-            if lines:
-                found[name] = Band(lines[0][0], [values for _, values in lines])
-        return found
-
-    def correlation(self, space: str = "probabilities") -> dict[str, float]:
-        """Row -> Pearson's r of ranked variance and accuracy over the epochs, the mean over seeds; nan where one has none."""
-        kept = {name: [r.curves["ranked"] for r in group if "ranked" in r.curves] for name, group in self.groups.items()}
-        return {n: statistics.mean(_number(c["pearson"][space]) for c in curves) for n, curves in kept.items() if curves}
-
-    def calibrations(self) -> dict[str, Calibration]:
-        """Row -> calibration of the last epoch: summaries are means over seeds, a bin holds the images of all seeds."""
-        kept = {name: [r.curves["calibration"] for r in g if "calibration" in r.curves] for name, g in self.groups.items()}
-        return {name: _pooled(curves) for name, curves in kept.items() if curves}
-
-    def printed(self, paper: str | None = None) -> list[Printed]:
-        """What each paper prints of a recorded method on these data: of this network, or of the first in its table."""
-        first, own = self.records[0], {group[0]["method"] for group in self.groups.values()}
-        of_paper: dict[str, Printed] = {}
-        for p in printed(first["data"], paper):
-            if own & p.gain.keys() and (p.paper not in of_paper or _letters(p.network) == _letters(first["model"])):
-                of_paper[p.paper] = p
-        return list(of_paper.values())
-
-    def differences(self, from_: Printed) -> list[tuple[str, str, str]]:
-        """(what, here, in the paper) of all that is known to differ."""
-        first, theirs = self.records[0], training(from_)
-        recipe, size = Recipe(**first.asked["recipe"]), first["dataset.train_size"]
-        found = []
-        if _letters(first["model"]) != _letters(from_.network):
-            found.append(("network", first["model"], from_.network))
-        if size:
-            found.append(("training images", f"{size:,.0f} of them", "all"))
-        for what in ("epochs", "batch_size", "weight_decay"):
-            here = getattr(recipe, what)
-            if what in theirs and float(theirs[what]) != here:
-                found.append((what.replace("_", " "), f"{here:g}", theirs[what] + theirs["source"]))
-        if "lr_milestones" in theirs:
-            paper = f"{theirs['lr']}, times {theirs['lr_gamma']} after {theirs['lr_milestones'].replace(',', ', ')} epochs"
-            if _schedule(recipe) != paper:
-                found.append(("learning rate", _schedule(recipe), paper + theirs["source"]))
-        return found
-
-
-NEEDED = ("survival",)
-"""Options of a network that a method needs, and plain training has not."""
-
-
-def compared(records: Iterable[Recorded]) -> list[Comparison]:
-    """The records as tables: what differs in network, data, recipe or device never stands in one."""
-    tables: dict[str, list[list[Recorded]]] = {}
-    for group in _alike(records):
-        same = [group[0].asked[part] for part in ("model", "data", "dataset", "recipe")] + [group[0].device]
-        tables.setdefault(json.dumps(same, sort_keys=True), []).append(group)
-    out = []
-    for groups in tables.values():
-        groups.sort(key=lambda g: g[0]["method"] != "vanilla")  # stable: else as they came
-        out.append(Comparison({_named(group[0], [g[0] for g in groups]): group for group in groups}))
-    return out
-
-
-def _named(record: Recorded, others: Sequence[Recorded]) -> str:
-    """The method, with its network's options that plain training has not, and what varies among runs of the method."""
-    own = [r for r in others if r["method"] == record["method"]]
-    apart = [k for k, v in record.settings.items() if k.startswith("network.") and v != others[0][k]]
-    parts = ("knobs.", "teacher", "turned")
-    apart += [k for k in record.settings if k.startswith(parts) and any(r[k] != record[k] for r in own)]
-    return ", ".join([record["method"], *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
-
-
-def _said(name: str, value: Any) -> str:
-    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-
-
-def _schedule(recipe: Recipe) -> str:
-    """The learning rate in words."""
-    if recipe.schedule == "step":
-        at = ", ".join(f"{round(m * recipe.epochs):g}" for m in recipe.milestones)
-        return f"{recipe.lr:g}, times {recipe.gamma:g} after {at} epochs"
-    return f"{recipe.lr:g}, {recipe.schedule}"
-
-
-def _step(records: Sequence[Recorded], beside: Sequence[Recorded]) -> float:
-    """Seconds of a step, the median over epochs of the seeds whose steps ran as those `beside`; nan where there are none."""
-    ways = {r.about.get("steps") for r in beside}
-    kept = [r for r in records if r.status == "done" and r.about.get("steps") in ways and "ended on" not in r.about]
-    seconds = [e.seconds / r.about["steps per epoch"] for r in kept for e in r.history]
-    return statistics.median(seconds) if seconds else math.nan
-
-
-def _line(record: Recorded, of: str) -> tuple[list[float], list[float]] | None:
-    """The epochs and a value at each, None where the record has no such curve."""
-    part, _, space = of.partition(".")
-    if part == "ranked":
-        kept = record.curves.get("ranked")
-        return kept and (kept["epoch"], [_number(v) for v in kept["variance"][space]])
-    column = record.epochs.get(of)
-    return column and (record.epochs["epoch"], [_number(v) for v in column])
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _pooled(curves: Sequence[dict[str, Any]]) -> Calibration:
-    """Calibrations of one setting's seeds as one."""
-    count = torch.tensor([c["count"] for c in curves])
-    bins = {}
-    for name in ("confidence", "accuracy"):
-        value = torch.tensor([[_number(v) for v in c[name]] for c in curves], dtype=torch.float64).nan_to_num()
-        bins[name] = (value * count).sum(0) / count.sum(0)
-    means = {name: statistics.mean(c[name] for c in curves) for name in ("ece", "mce", "nll", "brier")}
-    return Calibration(**means, **bins, count=count.sum(0))
-
-
-def _letters(network: str) -> str:
-    """A network's name without what papers write differently: "ResNet-32" and "resnet32" are one."""
-    return re.sub("[^a-z0-9]", "", network.lower())
-
-
-def _student(freedom: float) -> float:
-    """How many standard errors hold 19 of 20 differences that are none: Student's t."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, freedom))
-
-
-def _of_images(accuracy: Sequence[float], images: int) -> float:
-    """Variance of an accuracy because the test images are a sample. Never 0: all right once is not all right always."""
-    p = min(max(statistics.mean(accuracy), 0.5 / images), 1 - 0.5 / images)
-    return p * (1 - p) / images
-
-
-def beside(paper: str) -> list[str]:
-    """What is recorded of a paper's methods beside what the paper prints, in lines; one line where nothing is."""
-    lines = []
-    for c in (c for s in stock() for c in compared(s.records)):
-        for p in c.printed(pick(paper, PAPERS, "paper")):
-            lines += [f"{c.label}: {c.setting}; beside it {p}"]
-            for row in (row for row in c.rows if row.method in p.gain):
-                here = f"{100 * row.gain:+.1f} ± {100 * row.margin:.1f} points above vanilla here"
-                lines += [f"  {row.name}: {here}, {100 * p.gain[row.method]:+.1f} in the paper"]
-            lines += [PAPERS[paper].notice] if PAPERS[paper].notice else []
-    return lines or [f"nothing of {paper} is recorded yet: `sdkit record PLAN` trains a plan, {_plans_here()}"]
-
-
-def _plans_here() -> str:
-    return "such as " + " or ".join(p.stem for p in plans()) if plans() else "but there is none here"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from sdkit import figures
+from sdkit.comparison import Band, Row
 from sdkit.figures.records import Sheet, recorded_gains, score_sheet, seed_curves, stamp
 from sdkit.papers.printed import Printed
-from sdkit.record import Band, Row
 
 
 def row(name="drg", gain=0.02, margin=0.01, accuracy=(0.51, 0.53), told=None, step=0.02, pace=1.5, **said):
-    plain = {"best": [0.6] * len(accuracy), "seeds": len(accuracy), "diverged": 0, "device": "CPU", "recipe": "own"}
+    plain = {"best": [0.6] * len(accuracy), "seeds": len(accuracy), "diverged": 0}
     return Row(name, name, list(accuracy), gain=gain, margin=margin, told=told, step=step, pace=pace, **plain | said)
 
 

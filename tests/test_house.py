@@ -25,6 +25,7 @@ EVERYTHING = {
     "widgets",
     "doctor",
     "record",
+    "comparison",
     "cli",
 }
 MAY_IMPORT = {
@@ -43,7 +44,8 @@ MAY_IMPORT = {
     "experiment": {"core", "data", "models", "methods", "train", "runs", "papers"},  # the one room where all meet
     "figures": {"core", "analysis", "papers"},
     "widgets": {"core", "methods", "runs", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone
-    "record": EVERYTHING - {"widgets", "cli"},  # runs plans without a browser, as the command line does
+    "record": EVERYTHING - {"widgets", "comparison", "cli"},  # runs plans without a browser, as the command line does
+    "comparison": {"train", "analysis", "papers", "record"},  # tables of what records hold
     "cli": EVERYTHING - {"widgets"},
 }
 ROOT = Path(__file__).parents[1] / "sdkit"

@@ -1,6 +1,6 @@
 """What was recorded: methods over their seeds beside plain training and beside what the papers print.
 
-A row is anything with the fields of `sdkit.record.Row`, a band of `sdkit.record.Band`, what is printed of
+A row is anything with the fields of `sdkit.comparison.Row`, a band of `sdkit.comparison.Band`, what is printed of
 `sdkit.papers.printed.Printed`. Every picture carries its label: "recorded, on DEVICE, recipe R, n seeds".
 """
 
