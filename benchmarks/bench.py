@@ -12,6 +12,7 @@ ratio is the median of the rounds' ratios; peak memory is a fresh process's.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -20,8 +21,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ if "--child" not in sys.argv:
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 import laptop  # noqa: E402
+import parity  # noqa: E402
 import torch  # noqa: E402
 from plain import Plain  # noqa: E402
 
@@ -44,7 +47,7 @@ OWN = ("vanilla", "byot", "dsn", "ddgsd", "self-guidance", "drg", "dsr", "drg+ds
 CHEAP = ("lsr", "ps-kd", "cs-kd", "dlb", "zf-ls", "tf-kd-reg", "dml")
 MARKS = ("<!-- speed: written by `python start.py bench --readme` -->", "<!-- end of speed -->")
 HALF = "dlb, half of the batch new"
-OF_A_CARD = ("loops", "methods", "growth")
+OF_A_CARD = ("loops", "parity", "methods", "growth")
 RECORDED = fast.WARM + 2  # steps after which one is recorded and was replayed
 Row = dict[str, Any]
 
@@ -158,6 +161,24 @@ def line(machine: Row) -> str:
     )
 
 
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Within, these environment variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def precisions(device: str) -> dict[str, dict[str, str]]:
+    """Name of an arm -> its environment: sdkit as it is, and on a CPU with the instructions for it in bfloat16."""
+    both = device == "cpu" and fast.has_bfloat16(torch.device("cpu"))
+    return {"sdkit": {}} | ({"bfloat16": {"SDKIT_PRECISION": "bfloat16"}} if both else {})
+
+
 def noise(images: int, classes: int = 100, side: int = 32) -> Data:
     """A data set of noise: `images` to learn from, 64 to test on."""
     chance = torch.Generator().manual_seed(0)
@@ -191,12 +212,8 @@ def recipe_of(batch: int) -> Recipe:
 
 def as_written(network: str, name: str, batch: int) -> Callable[[], Any]:
     """A step that is neither replayed nor compiled, so that its operations can be counted. It ran once."""
-    said = os.environ.pop("SDKIT_FAST", None)
-    try:
+    with environment(SDKIT_FAST="eager"):
         step = training(network, "dlb" if name == HALF else name, batch // 2 if name == HALF else batch).stepper()
-    finally:
-        if said is not None:
-            os.environ["SDKIT_FAST"] = said
     step()
     return step
 
@@ -264,10 +281,14 @@ def memory(**case: Any) -> float | None:
 
 
 def fresh(**case: Any) -> Row:
-    """`child` in a process of its own. A plain loop's has OpenMP's wait policy as it is where nobody says one."""
+    """`child` in a process of its own. A plain loop's has OpenMP's wait policy as it is where nobody says one.
+
+    What of a case is named in capitals is an environment variable.
+    """
     case.setdefault("threads", torch.get_num_threads())
+    asked = {name: case.pop(name) for name in [*case] if name.isupper()}
     command = [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(case)]
-    said = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY" or case.get("loop") != "plain"}
+    said = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY" or case.get("loop") != "plain"} | asked
     out = subprocess.run(command, capture_output=True, text=True, env=said)
     if out.returncode:
         raise RuntimeError(f"the process that measures {case} failed: {out.stderr.strip().splitlines()[-1]}")
@@ -287,26 +308,31 @@ def in_turns(arms: dict[str, Callable[[int], float]], rounds: int, block: float)
     return found
 
 
-def arm(step: Callable[[], Any], device: str) -> Callable[[int], float]:
-    """A step as an arm of a comparison."""
+def arm(step: Callable[[], Any], device: str, **values: str) -> Callable[[int], float]:
+    """A step as an arm of a comparison. values: environment variables of its steps."""
     on = torch.device(device)
-    for _ in range(RECORDED if on.type == "cuda" else 1):
-        step()
 
     def seconds(steps: int) -> float:
-        wait(on)
-        began = time.perf_counter()
-        for _ in range(steps):
-            step()
-        wait(on)
-        return (time.perf_counter() - began) / steps
+        with environment(**values):
+            wait(on)
+            began = time.perf_counter()
+            for _ in range(steps):
+                step()
+            wait(on)
+            return (time.perf_counter() - began) / steps
 
+    seconds(RECORDED if on.type == "cuda" else 1)
     return seconds
 
 
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def faster(slow: Sequence[float], fast: Sequence[float]) -> str:
+    """How many times as fast: of seconds, a number a round."""
+    return spread(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def spread(values: Iterable[float]) -> str:
@@ -329,7 +355,8 @@ def loops(said: argparse.Namespace, found: Row) -> list[Row]:
         )  # fmt: skip
         best = max(found["machine"]["GFLOP/s"], key=found["machine"]["GFLOP/s"].get)
         product, product_flops = products(said.device)[best]
-        arms = {"sdkit": arm(ours.stepper(), said.device), "plain": plain.seconds, "product": arm(product, said.device)}
+        arms = {name: arm(ours.stepper(), said.device, **values) for name, values in precisions(said.device).items()}
+        arms |= {"plain": plain.seconds, "product": arm(product, said.device)}
         times = in_turns(arms, said.rounds, said.block)
         speed = {name: batch / statistics.median(seconds) for name, seconds in times.items()}
         row = {
@@ -337,12 +364,14 @@ def loops(said: argparse.Namespace, found: Row) -> list[Row]:
             "batch": batch,
             "sdkit images/s": speed["sdkit"],
             "plain images/s": speed["plain"],
-            "times as fast": spread(p / s for p, s in zip(times["plain"], times["sdkit"], strict=True)),
+            "times as fast": faster(times["plain"], times["sdkit"]),
         }
+        if "bfloat16" in times:
+            row |= {"bfloat16 images/s": speed["bfloat16"], "times as fast in it": faster(times["plain"], times["bfloat16"])}
         shares = [flops / s * p / product_flops for s, p in zip(times["sdkit"], times["product"], strict=True)]
         row |= {"GFLOP/s": flops * speed["sdkit"] / batch / 1e9, "of the machine's rate": statistics.median(shares)}
-        held = [memory(network=network, batch=batch, loop=loop) for loop in ("sdkit", "plain")]
-        row |= {"sdkit MB": held[0], "plain MB": held[1]}
+        for loop, values in {"plain": {}, **precisions(said.device)}.items():
+            row[f"{loop} MB"] = memory(network=network, batch=batch, loop=loop, **values)
         rows.append(row)
     return rows
 
@@ -354,17 +383,28 @@ def beside_a_busy_process(said: argparse.Namespace, found: Row) -> list[Row]:
     try:
         for network in [n for n in said.networks if n != "resnet18"] or said.networks:
             batch = batch_for(said, network)
-            speed: dict[str, list[float]] = {"sdkit": [], "plain": []}
+            kinds = {"plain": {}, **precisions(said.device)}
+            times: dict[str, list[float]] = {loop: [] for loop in kinds}
             for _ in range(said.rounds):
-                for loop, rates in speed.items():
-                    rates.append(fresh(network=network, batch=batch, loop=loop, clock=4 * said.block)["images/s"])
-            ratios = [a / b for a, b in zip(speed["sdkit"], speed["plain"], strict=True)]
-            median = {f"{loop} images/s": statistics.median(rates) for loop, rates in speed.items()}
-            rows.append({"network": network, "batch": batch} | median | {"times as fast": spread(ratios)})
+                for loop, values in kinds.items():
+                    rate = fresh(network=network, batch=batch, loop=loop, clock=4 * said.block, **values)["images/s"]
+                    times[loop].append(1 / rate)
+            row = {"network": network, "batch": batch}
+            row |= {f"{loop} images/s": 1 / statistics.median(seconds) for loop, seconds in times.items()}
+            row["times as fast"] = faster(times["plain"], times["sdkit"])
+            if "bfloat16" in times:
+                row["times as fast in it"] = faster(times["plain"], times["bfloat16"])
+            rows.append(row)
     finally:
         other.kill()
         other.wait()
     return rows
+
+
+def accuracy(said: argparse.Namespace, found: Row) -> list[Row]:
+    """The loops' loss curves and accuracies over seeds."""
+    arms = {"plain": {}, **precisions(said.device)}
+    return parity.parity(parity.curves(said, {name: partial(environment, **values) for name, values in arms.items()}))
 
 
 def methods(said: argparse.Namespace, found: Row) -> list[Row]:
@@ -445,6 +485,7 @@ def replaced(said: argparse.Namespace, **options: Any) -> argparse.Namespace:
 PARTS: dict[str, Callable[[argparse.Namespace, Row], list[Row]]] = {
     "loops": loops,
     "busy": beside_a_busy_process,
+    "parity": accuracy,
     "input": lambda said, found: laptop.inputs(training, said),
     "methods": methods,
     "growth": growth,
@@ -456,6 +497,8 @@ TITLES = {
     "beside the machine's own rate, that of the faster of its products",
     "busy": "The same beside a process that keeps one core busy: each in processes of its own, the plain one with OpenMP's "
     "usual way of waiting",
+    "parity": "The same training to its end by every loop: their accuracy, and how far their loss curves lie apart "
+    "(2 and less: no more than seeds do)",
     "input": "Training images cropped, mirrored and normalised in batches, without a network",
     "methods": "Every method beside vanilla: a step's time, FLOPs and operations as ratios, medians (lowest to highest)",
     "growth": "As one thing grows: time an image, as a ratio to the first value",
@@ -511,6 +554,7 @@ def section(path: Path) -> str:
     """What the README says of one device."""
     found = json.loads(path.read_text(encoding="utf-8"))
     columns = ("network", "batch", "sdkit images/s", "plain images/s", "times as fast", "of the machine's rate")
+    columns += ("bfloat16 images/s", "times as fast in it") if "bfloat16" in json.dumps(found.get("loops", "")) else ()
     said = [f"{line(found['machine'])}.\n"]
     if "loops" in found:
         said.append(markdown([{k: row.get(k) for k in columns} for row in found["loops"]]) + "\n")

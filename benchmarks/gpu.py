@@ -37,7 +37,7 @@ import gpu_checks  # noqa: E402
 import torch  # noqa: E402
 from plain import Plain  # noqa: E402
 
-from sdkit import core, fast, record  # noqa: E402
+from sdkit import core, fast, record, train  # noqa: E402
 from sdkit.data import DATASETS  # noqa: E402
 
 SHARES = {"check": 0.2, "bench": 0.2, "record": 1.0}
@@ -143,22 +143,19 @@ def check(said: argparse.Namespace, until: float) -> bool:
         names = [n for n in names if n.split()[0] not in gpu_checks.SWEPT or {*n.split()[1:]} & papers]
         names = [n for n in names if not n.startswith("trains")]
     names = [n for n in names if not said.only or any(word in n for word in said.only)]
-    path, state = kept("checks.json"), {"source": record.source(), "torch": torch.__version__, "device": bench_device()}
+    path, on = kept("checks.json"), torch.device(said.device)
+    state = {"source": record.source(), "torch": torch.__version__, "device": train.device_name(on)}
     known = read(path)
     before = known.get("checks", {}) if all(known.get(k) == v for k, v in state.items()) else {}
 
     def keep(found: Row) -> None:
         path.write_text(json.dumps(state | {"checks": before | found}, indent=1) + "\n")
 
-    found = gpu_checks.run_checks(torch.device(said.device), names, until, say, keep, before)
+    found = gpu_checks.run_checks(on, names, until, say, keep, before)
     keep(found)
     send()
     say(gpu_checks.told(found))
     return all(was["ok"] for was in found.values())
-
-
-def bench_device() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else bench.processor()
 
 
 def measure(said: argparse.Namespace, until: float) -> bool:
@@ -177,7 +174,7 @@ def measure(said: argparse.Namespace, until: float) -> bool:
     how = said.steps or allowed(said.device, {*bench.OWN, *bench.CHEAP})
     options = ["--device", said.device, "--out", str(kept("").resolve()), *(["--quick"] if said.quick else [])]
     networks = ["four-stage"] if said.device == "cpu" else ["resnet18", "resnet32", "four-stage"]
-    for part in ("loops", "methods"):
+    for part in ("loops", "parity", "methods"):
         left = until - time.monotonic()
         if left < 60 and math.isfinite(left):
             say(f"bench: {part} was not reached in {time.monotonic() - begun:.0f} s: the same command begins again")
@@ -213,7 +210,7 @@ def ways(network: str, batch: int, said: argparse.Namespace, rates: dict[str, fl
         ):
             continue
         for chosen in ("tried", "heuristic") if "compile" not in how else ("tried",):
-            with gpu_checks.environment(SDKIT_FAST=how, SDKIT_CUDNN=chosen):
+            with bench.environment(SDKIT_FAST=how, SDKIT_CUDNN=chosen):
                 began = time.perf_counter()
                 arms[f"{how}, {chosen}"] = with_choice(bench.training(network, batch=batch).stepper(), chosen, said.device)
                 say(f"  {network}, {batch} images, {how}, {chosen}: ready in {time.perf_counter() - began:.1f} s")

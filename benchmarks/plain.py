@@ -63,15 +63,19 @@ class Plain:
         self.optimiser.step()
         return loss.item(), logits.argmax(1).eq(y).sum().item()
 
-    def epochs(self, rate: Callable[[int, int], float]) -> Iterator[float]:
-        """Trains to the recipe's end; yields the test accuracy in [0, 1] after every epoch. rate: of epoch and step."""
+    def epochs(self, rate: Callable[[int, int], float]) -> Iterator[tuple[float, float]]:
+        """Trains to the recipe's end; yields after every epoch its loss and the test accuracy in [0, 1].
+
+        rate: the learning rate, of epoch and step.
+        """
         loader = self.loader(shuffle=True)
         for epoch in range(self.recipe.epochs):
             self.model.train()
+            total = 0.0
             for i, (x, y) in enumerate(loader):
                 self.optimiser.param_groups[0]["lr"] = rate(epoch, epoch * len(loader) + i)
-                self.step(x, y)
-            yield self.accuracy()
+                total += self.step(x, y)[0] * len(y)
+            yield total / len(self.pictures), self.accuracy()
 
     @torch.no_grad()
     def accuracy(self) -> float:

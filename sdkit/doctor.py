@@ -122,6 +122,20 @@ def _gpu() -> Check:
     return Check("GPU", "ok", "none: the CPU is used, which the quick recipe is made for")
 
 
+def _precision() -> Check:
+    import torch
+
+    from . import fast
+
+    if torch.cuda.is_available():
+        kind = fast.half(torch.device("cuda"))
+        return Check("precision", "ok", "bfloat16, losses in float32" if kind else "float32: the card has no bfloat16")
+    if fast.half(torch.device("cpu")):
+        return Check("precision", "ok", "bfloat16, as SDKIT_PRECISION asks")
+    can = "; this CPU multiplies bfloat16 too: SDKIT_PRECISION=bfloat16 trains faster"
+    return Check("precision", "ok", f"float32{can if fast.has_bfloat16(torch.device('cpu')) else ''}")
+
+
 def _memory() -> Check:
     total = _total_memory()
     if total is None:
@@ -241,6 +255,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "torch": _torch,
     "torchvision": _torchvision,
     "GPU": _gpu,
+    "precision": _precision,
     "memory": _memory,
     "disk": _disk,
     "data": _data,
@@ -252,6 +267,7 @@ MENDS = {
     "torch": "python3 start.py setup; if that does not help, remove .venv (python3 start.py clean) and set up again",
     "torchvision": "python3 start.py setup; torch and torchvision must come as the pair that requirements.txt names",
     "GPU": "the CPU is used meanwhile; mend torch first",
+    "precision": "SDKIT_PRECISION is auto, float32 or bfloat16",
     "disk": "set SDKIT_HOME to a folder that exists",
 }
 

@@ -35,16 +35,32 @@ def mode() -> str:
     return pick(os.environ.get("SDKIT_FAST") or "eager", MODES, "way to run a step ($SDKIT_FAST)")
 
 
-@functools.cache
-def half(device: torch.device) -> torch.dtype | None:
-    """The 16 bits that a device multiplies with: bfloat16 where a CUDA card has the units for it, else None.
+PRECISIONS = ("auto", "float32", "bfloat16")
 
-    PyTorch counts older cards as able to: they emulate it, more slowly than float32. On a CPU it is slower, too.
+
+def half(device: torch.device) -> torch.dtype | None:
+    """The 16 bits in which a network's convolutions and products run, or None for float32: $SDKIT_PRECISION, else "auto".
+
+    "auto" is bfloat16 on a card with the units for it, and float32 on a CPU, where it is for the user to ask for "bfloat16":
+    a CPU without such instructions emulates them, and takes about twice the time of float32.
     """
-    if device.type != "cuda":
-        return None
-    with torch.cuda.device(device):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    said = pick(os.environ.get("SDKIT_PRECISION") or "auto", PRECISIONS, "precision ($SDKIT_PRECISION)")
+    if said == "auto":
+        said = "bfloat16" if device.type == "cuda" and has_bfloat16(device) else "float32"
+    return None if said == "float32" else torch.bfloat16
+
+
+@functools.cache
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 by itself: AVX512-BF16 or AMX of a CPU, the units of a CUDA card.
+
+    PyTorch counts older cards as able to: they emulate it, more slowly than float32.
+    """
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(has() for has in asked if has)
 
 
 def tune(device: torch.device) -> None:

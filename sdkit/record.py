@@ -37,7 +37,7 @@ from .analysis import calibration, ranked_along
 from .core import home, pick
 from .experiment import Experiment
 from .runs import Damaged, Run, epoch_table, key_of, replacing
-from .train import Diverged, Epoch, Recipe, device, tidy
+from .train import Diverged, Epoch, Recipe, device, device_name, tidy
 
 Say = Callable[[str], None]
 
@@ -317,7 +317,7 @@ def of_run(experiment: Experiment, plan: str, curves: Iterable[str] = (), about:
 def source() -> str:
     """Twelve hex digits of all code that a training depends on."""
     here = Path(__file__).parent
-    rooms = ("core.py", "losses.py", "train.py", "experiment.py", "data", "methods", "models")
+    rooms = ("core.py", "losses.py", "fast.py", "train.py", "experiment.py", "data", "methods", "models")
     files = sorted(f for room in rooms for f in ([here / room] if room.endswith(".py") else (here / room).rglob("*.py")))
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
 
@@ -481,18 +481,12 @@ def _twin(asked: dict[str, Any]) -> str:
 
 def _here(record: Recorded) -> bool:
     """Whether it was recorded on such a device as this one."""
-    return "seconds an epoch" in record.about and record.device == _device()
-
-
-def _device() -> str:
-    """This device, as a run's record names it."""
-    on = device()
-    return torch.cuda.get_device_name(on) if on.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return "seconds an epoch" in record.about and record.device == device_name(device())
 
 
 def _about(e: Experiment, paces: dict[str, float]) -> dict[str, Any]:
     """What the recorder adds to what a run says of where it was trained."""
-    pace, now = paces.get(_twin(e.asked)), _device()
+    pace, now = paces.get(_twin(e.asked)), device_name(device())
     ended = {} if e.record.about.get("device") == now else {"ended on": now}
     return (
         {"recorded": time.strftime("%Y-%m-%dT%H:%M:%S"), "steps": fast.mode()}

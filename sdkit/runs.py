@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from .core import Clock, home
-from .train import Diverged, Epoch, Recipe, Training, recipe_name
+from .train import Diverged, Epoch, Recipe, Training, device_name, recipe_name
 
 
 def key_of(asked: dict[str, Any]) -> str:
@@ -317,12 +317,11 @@ class Run:
     def _about(self, training: Training) -> dict[str, Any]:
         from . import __version__
 
-        card = torch.cuda.get_device_name(training.device) if training.device.type == "cuda" else None
         return {
             "sdkit": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
-            "device": card or f"CPU, {torch.get_num_threads()} threads",
+            "device": device_name(training.device),
             "machine": platform.platform(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
             "steps per epoch": len(training.loader),

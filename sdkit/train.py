@@ -140,6 +140,13 @@ def device() -> torch.device:
     return torch.device(os.environ.get("SDKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def device_name(on: torch.device) -> str:
+    """What computes, as a record says it: "CPU, 2 threads", a card's name; and the precision, where one was asked for."""
+    name = torch.cuda.get_device_name(on) if on.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    asked = os.environ.get("SDKIT_PRECISION") or "auto"
+    return name if asked == "auto" else f"{name}, {asked}"
+
+
 class Training:
     """A network being trained: all that the next step depends on, in one place.
 
@@ -364,9 +371,10 @@ def evaluate(
 
 
 def autocast(on: torch.device | str) -> contextlib.AbstractContextManager:
-    """bfloat16 where the card has units for it. Never on a CPU: there it is about twice as slow as float32."""
-    kind = fast.half(torch.device(on))
-    return torch.autocast("cuda", kind) if kind else contextlib.nullcontext()
+    """Convolutions and products in the device's 16 bits, where `fast.half` names any."""
+    on = torch.device(on)
+    kind = fast.half(on)
+    return torch.autocast(on.type, kind) if kind else contextlib.nullcontext()
 
 
 def summable(term: Tensor) -> Tensor:

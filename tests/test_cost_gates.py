@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import math
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from sdkit.train import RECIPES, Recipe, Training, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bench  # noqa: E402
+import parity  # noqa: E402
 from plain import Plain  # noqa: E402
 
 N, BATCH = 64, 8  # images, and images a step
@@ -138,7 +140,7 @@ def test_the_plain_loop_learns_what_sdkits_does():
         plain = Plain(MODELS["four-stage"](num_classes=10, width=8), data, recipe, workers=0, seed=seed)
         plain.model.load_state_dict(model.state_dict())
         steps = len(plain.loader())
-        *_, last = plain.epochs(lambda epoch, step, steps=steps: recipe.rate(Clock(epoch, step, recipe.epochs, steps)))
+        *_, (_, last) = plain.epochs(lambda epoch, step, steps=steps: recipe.rate(Clock(epoch, step, recipe.epochs, steps)))
         found["plain"].append(last)
         *_, end = fit(model, METHODS["vanilla"](), data, recipe, seed=seed, on="cpu")
         found["sdkit"].append(end.accuracy["final"])
@@ -193,3 +195,21 @@ def test_a_readme_without_the_marks_is_left_alone(tmp_path):
     with pytest.raises(SystemExit, match="needs the two lines"):
         bench.into_readme(tmp_path / "README.md", [])
     assert (tmp_path / "README.md").read_text() == "nothing"
+
+
+def test_curves_lie_apart_by_what_seeds_alone_would_part_them():
+    """Two loops, three seeds, two epochs, by hand: means 0.5 apart, variances 1, so 0.5 / sqrt(2 / 3)."""
+    plain = [parity.Curve([2 + d, 1 + d], [0.5, 0.6]) for d in (-1, 0, 1)]
+    shifted = [parity.Curve([2.5 + d, 1.5 + d], [0.5, 0.7]) for d in (-1, 0, 1)]
+    base, other = parity.parity({"plain": plain, "sdkit": shifted})
+    assert other["loss curve from the plain one"] == pytest.approx(0.5)
+    assert other["of what seeds part"] == pytest.approx(0.5 / math.sqrt(2 / 3))
+    assert (base["loss, last epoch"], other["test accuracy, last epoch"]) == (1, "70.0% ± 0.0%")
+
+
+def test_the_benchmark_trains_every_loop_from_the_same_weights(monkeypatch):
+    monkeypatch.setattr(parity, "SEEDS", 2)
+    said = argparse.Namespace(quick=True, device="cpu", workers=0)
+    plain, ours, *half = bench.accuracy(said, {})
+    assert (plain["loop"], ours["loop"], *(row["loop"] for row in half)) == ("plain", *bench.precisions("cpu"))
+    assert all(row["of what seeds part"] < 5 for row in (ours, *half))

@@ -90,11 +90,27 @@ def test_only_cards_with_the_units_for_it_use_bfloat16(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device", lambda on: contextlib.nullcontext())
     for major, kind in ((7, None), (8, torch.bfloat16), (9, torch.bfloat16)):
-        fast.half.cache_clear()
+        fast.has_bfloat16.cache_clear()
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda on, major=major: SimpleNamespace(major=major))
         assert fast.half(torch.device("cuda")) is kind
-    fast.half.cache_clear()
+    fast.has_bfloat16.cache_clear()
     assert fast.half(CPU) is None
+
+
+def test_a_precision_is_asked_for_by_name(monkeypatch):
+    for said, kind in (("float32", None), ("bfloat16", torch.bfloat16)):
+        monkeypatch.setenv("SDKIT_PRECISION", said)
+        assert fast.half(CPU) is kind and train.device_name(CPU).endswith(f"threads, {said}")
+    monkeypatch.setenv("SDKIT_PRECISION", "bf16")
+    with pytest.raises(KeyError, match="did you mean 'bfloat16'"):
+        fast.half(CPU)
+
+
+@pytest.mark.parametrize("name", ("precision", "follows float32", "resumes drg+dsr", "trains sfr", "trains self-guidance"))
+def test_a_cpu_that_is_asked_to_trains_in_16_bits(name, monkeypatch):
+    """The same switches as a card's: maps in bfloat16, losses in float32, the same bits after a stop."""
+    monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")
+    gpu_checks.CHECKS[name](CPU)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "methods": {"core", "losses", "models"},
     "runs": {"core", "train"},
     "papers": {"core"},
-    "doctor": {"core"},
+    "doctor": {"core", "fast"},
     "experiment": {"core", "data", "models", "methods", "train", "runs", "papers"},  # the one room where all meet
     "figures": {"core", "analysis", "papers"},
     "widgets": {"core", "methods", "runs", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone

@@ -419,6 +419,19 @@ def test_the_doctor_finds_this_installation_able_to_work():
     assert all(check.mend for check in checks if check.ok != "ok")
 
 
+def test_the_doctor_says_the_precision_and_what_this_cpu_could(monkeypatch):
+    from sdkit import fast
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for can in (True, False):
+        monkeypatch.setattr(fast, "has_bfloat16", lambda on, can=can: can)
+        assert ("SDKIT_PRECISION=bfloat16" in found("precision").found) == can
+    monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")
+    assert found("precision").found.startswith("bfloat16")
+    monkeypatch.setenv("SDKIT_PRECISION", "half")
+    assert found("precision").ok == "fail" and "auto, float32 or bfloat16" in found("precision").mend
+
+
 def test_the_doctor_survives_every_broken_piece(monkeypatch):
     def broken() -> doctor.Check:
         raise OSError("libcudart.so: cannot open\nsecond line")
