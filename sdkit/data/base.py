@@ -122,7 +122,10 @@ def scale(mean: tuple[float, ...], std: tuple[float, ...], device: str | torch.d
 
 def normalise(x: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
     """[B, 3, H, W] uint8 -> float32 in channels_last, (x - mean) * inverse."""
-    return x.to(torch.float32, memory_format=torch.channels_last).sub_(mean).mul_(inverse)
+    x = x.to(torch.float32, memory_format=torch.channels_last)
+    rows = x.permute(0, 2, 3, 1).view(len(x), x.shape[2], 3 * x.shape[3])  # numbers in a line, as a processor takes them
+    rows.sub_(mean.flatten().repeat(x.shape[3])).mul_(inverse.flatten().repeat(x.shape[3]))
+    return x
 
 
 def statistics(x: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
