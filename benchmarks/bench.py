@@ -31,6 +31,7 @@ if "--child" not in sys.argv:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported; children are told
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
+import breakdown  # noqa: E402
 import laptop  # noqa: E402
 import parity  # noqa: E402
 import torch  # noqa: E402
@@ -47,7 +48,7 @@ OWN = ("vanilla", "byot", "dsn", "ddgsd", "self-guidance", "drg", "dsr", "drg+ds
 CHEAP = ("lsr", "ps-kd", "cs-kd", "dlb", "zf-ls", "tf-kd-reg", "dml")
 MARKS = ("<!-- speed: written by `python start.py bench --readme` -->", "<!-- end of speed -->")
 HALF = "dlb, half of the batch new"
-OF_A_CARD = ("loops", "parity", "methods", "growth")
+OF_A_CARD = ("loops", "step", "parity", "methods", "growth")
 RECORDED = fast.WARM + 2  # steps after which one is recorded and was replayed
 Row = dict[str, Any]
 
@@ -218,15 +219,6 @@ def as_written(network: str, name: str, batch: int) -> Callable[[], Any]:
     return step
 
 
-def step_flops(step: Callable[[], Any]) -> int:
-    """FLOPs of a whole training step, forward and backward: convolutions and matrix products. The step runs once."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return int(counter.get_total_flops())
-
-
 def batch_for(said: argparse.Namespace, network: str) -> int:
     """Images a step: ResNet-18 takes half as many in the quick benchmark of a CPU."""
     return said.batch // 2 if said.quick and said.device == "cpu" and network == "resnet18" else said.batch
@@ -347,7 +339,7 @@ def loops(said: argparse.Namespace, found: Row) -> list[Row]:
     for network in said.networks:
         batch = batch_for(said, network)
         ours = training(network, batch=batch)
-        flops = step_flops(ours.stepper())
+        flops, _ = cost.step_counts(ours.stepper())
         other = training(network, batch=batch)
         plain = Plain(
             other.model.to(memory_format=torch.contiguous_format), other.data, other.recipe,
@@ -401,6 +393,20 @@ def beside_a_busy_process(said: argparse.Namespace, found: Row) -> list[Row]:
     return rows
 
 
+def one_step(said: argparse.Namespace, found: Row) -> list[Row]:
+    """Where the time of a vanilla step goes, by kind of operation."""
+    plain = {row["network"]: row["batch"] / row["plain images/s"] for row in found.get("loops", [])}
+    rows = []
+    for network in said.networks:
+        batch = batch_for(said, network)
+        with environment(SDKIT_FAST="eager"):
+            step = training(network, batch=batch).stepper()
+        step()
+        of = breakdown.rows(step, device(), found["machine"], plain.get(network))
+        rows += [{"network": network, "batch": batch} | row for row in of]
+    return rows
+
+
 def accuracy(said: argparse.Namespace, found: Row) -> list[Row]:
     """The loops' loss curves and accuracies over seeds."""
     arms = {"plain": {}, **precisions(said.device)}
@@ -423,8 +429,7 @@ def methods(said: argparse.Namespace, found: Row) -> list[Row]:
                 step()  # memories fill
         draws = {name: 8 if "self-guidance" in name and not small else 1 for name in steps}  # it samples its network
         written = steps if fast.mode() == "eager" else {n: as_written(network, n, batch) for n in steps}
-        flops = {n: statistics.mean(step_flops(step) for _ in range(draws[n])) for n, step in written.items()}
-        operations = {n: statistics.mean(cost.operations(step) for _ in range(draws[n])) for n, step in written.items()}
+        counts = {n: cost.step_counts(step, draws[n]) for n, step in written.items()}
         times = cost.compare_times(steps, said.rounds, said.block / 2, 1, said.device)
         weighed = not said.quick or network == said.networks[0]
         held = {} if not weighed else {name: memory(network=network, method=name, batch=batch) for name in names}
@@ -437,8 +442,8 @@ def methods(said: argparse.Namespace, found: Row) -> list[Row]:
                     "method": name,
                     "ms a step": times[name].median * 1e3,
                     "time": spread(ratio.seconds.tolist()),
-                    "FLOPs": flops[name] / flops["vanilla"],
-                    "operations": operations[name] / operations["vanilla"],
+                    "FLOPs": counts[name][0] / counts["vanilla"][0],
+                    "operations": counts[name][1] / counts["vanilla"][1],
                     "MB": held.get(name),
                 }
             )
@@ -485,6 +490,7 @@ def replaced(said: argparse.Namespace, **options: Any) -> argparse.Namespace:
 PARTS: dict[str, Callable[[argparse.Namespace, Row], list[Row]]] = {
     "loops": loops,
     "busy": beside_a_busy_process,
+    "step": one_step,
     "parity": accuracy,
     "input": lambda said, found: laptop.inputs(training, said),
     "methods": methods,
@@ -497,6 +503,8 @@ TITLES = {
     "beside the machine's own rate, that of the faster of its products",
     "busy": "The same beside a process that keeps one core busy: each in processes of its own, the plain one with OpenMP's "
     "usual way of waiting",
+    "step": "One step of vanilla training by kind of operation, and what the machine's own rates would allow: FLOPs at that of "
+    "the faster product, or bytes at that of a copy, whichever takes longer",
     "parity": "The same training to its end by every loop: their accuracy, and how far their loss curves lie apart "
     "(2 and less: no more than seeds do)",
     "input": "Training images cropped, mirrored and normalised in batches, without a network",

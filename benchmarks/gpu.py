@@ -174,7 +174,7 @@ def measure(said: argparse.Namespace, until: float) -> bool:
     how = said.steps or allowed(said.device, {*bench.OWN, *bench.CHEAP})
     options = ["--device", said.device, "--out", str(kept("").resolve()), *(["--quick"] if said.quick else [])]
     networks = ["four-stage"] if said.device == "cpu" else ["resnet18", "resnet32", "four-stage"]
-    for part in ("loops", "parity", "methods"):
+    for part in ("loops", "step", "parity", "methods"):
         left = until - time.monotonic()
         if left < 60 and math.isfinite(left):
             say(f"bench: {part} was not reached in {time.monotonic() - begun:.0f} s: the same command begins again")

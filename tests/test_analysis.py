@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import re
 import sys
 import time
 
@@ -42,6 +43,7 @@ from sdkit.analysis import (
     ranked_top,
     relative_time,
     separation,
+    step_costs,
     time_per_iteration,
     tolerance,
 )
@@ -557,6 +559,36 @@ def test_operations_and_waits_are_counted_by_hand():
     assert host_syncs(lambda: (a @ a).relu()) == 0 and host_syncs(lambda: a.sum().item()) == 1
 
 
+def test_a_steps_three_costs_are_multiples_of_the_references():
+    """By hand: a product of [4, 4] matrices takes 2 * 4**3 FLOPs and is one operation; what waits takes time alone."""
+    a = torch.randn(4, 4)
+    steps = {"one": lambda: a @ a, "three": lambda: (a @ a @ a @ a).relu(), "late": lambda: (time.sleep(0.01), a @ a)}
+    costs = step_costs(steps, "one", rounds=2, block=0.01)
+    assert [(c.flops, c.operations) for c in costs.values()] == [(1, 1), (3, 4), (1, 1)]
+    assert costs["one"].time == 1 and costs["late"].time > 10 and costs["late"].seconds.median > 0.01
+    half = step_costs(steps, "three", rounds=1, block=0)["one"]
+    assert (half.flops, half.operations) == (pytest.approx(1 / 3), 1 / 4)
+    assert re.fullmatch(r"time x\d+\.\d\d, FLOPs x0.33, operations x0.25; \d+\.\d ms a step", str(half))
+
+
+def test_a_steps_costs_are_those_of_its_pass_and_of_its_way_back():
+    """A convolution's gradients, to the weights and to the images, take as many FLOPs each as the convolution."""
+    layer, x = nn.Conv2d(3, 8, 3, padding=1), torch.randn(2, 3, 16, 16, requires_grad=True)
+    steps = {"pass": lambda: layer(x), "step": lambda: layer(x).sum().backward()}
+    assert step_costs(steps, "pass", rounds=1, block=0)["step"].flops == 3
+
+
+def test_a_step_that_draws_is_counted_over_its_draws_after_its_memory_is_filled():
+    a, calls = torch.randn(4, 4), []
+
+    def drawing():  # the first call is another than all others; after it, one and three products in turn
+        calls.append(1)
+        return [a @ a for _ in range(50 if len(calls) == 1 else 1 + 2 * (len(calls) % 2))]
+
+    costs = step_costs({"plain": lambda: a @ a, "draws": drawing}, "plain", rounds=1, block=0, draws={"draws": 4})
+    assert (costs["draws"].flops, costs["draws"].operations) == (2, 2)
+
+
 # errors
 
 X, Y = images()
@@ -603,6 +635,9 @@ NET = network("backbone")
         (lambda: last_convolution(nn.Linear(2, 2)), "Linear has no convolution"),
         (lambda: time_per_iteration(lambda: None, repeats=0), "at least one repeat, got 0"),
         (lambda: compare_times({}), "got 0 steps and 7 rounds"),
+        (lambda: step_costs({"a": lambda: X @ X.mT}, "b"), r"one of the steps \['a'\], got 'b'"),
+        (lambda: step_costs({"a": lambda: X + X}, "a"), r"FLOPs and operations to divide by, got \(0.0, 1.0\) of 'a'"),
+        (lambda: step_costs({"a": lambda: X @ X.mT}, "a", draws={"a": 0}), "at least one step, got 0"),
     ],
 )
 def test_an_error_says_what_was_expected_and_what_came(wrong, sentence):

@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdkit.analysis import host_syncs
+from sdkit.analysis import flop_counter, host_syncs
 from sdkit.analysis.cost import operations
 from sdkit.core import Clock
 from sdkit.data import DATASETS, Data, Images
@@ -28,6 +28,7 @@ from sdkit.train import RECIPES, Recipe, Training, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bench  # noqa: E402
+import breakdown  # noqa: E402
 import parity  # noqa: E402
 from plain import Plain  # noqa: E402
 
@@ -56,9 +57,7 @@ def stepper(name: str, network: str = "four-stage", batch: int = BATCH, classes:
 
 
 def flops(step) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         step()
     return int(counter.get_total_flops())
 
@@ -213,3 +212,34 @@ def test_the_benchmark_trains_every_loop_from_the_same_weights(monkeypatch):
     plain, ours, *half = bench.accuracy(said, {})
     assert (plain["loop"], ours["loop"], *(row["loop"] for row in half)) == ("plain", *bench.precisions("cpu"))
     assert all(row["of what seeds part"] < 5 for row in (ours, *half))
+
+
+def test_a_step_is_broken_down_without_a_rest_that_is_lost():
+    """Kinds add up to the whole; FLOPs are the step's; a ReLU's bytes are by hand: read, written, and back."""
+    machine = {"GFLOP/s": {"product": 100.0}, "copy GB/s": 10.0}
+    step, _ = stepper("vanilla")
+    *kinds, whole = breakdown.rows(step, torch.device("cpu"), machine, plain=None, steps=2)
+    for column in ("operations", "ms", "GFLOP", "MB", "ms at the machine's rates"):
+        assert sum(row[column] for row in kinds) == pytest.approx(whole[column]), column
+    assert whole["GFLOP"] == pytest.approx(flops(step) / 1e9)
+    of = {row["kind"]: row for row in kinds}
+    assert of["ReLU"]["MB"] == pytest.approx(
+        BATCH * 4 * (2 + 3) * sum((3 * 16 * 32**2, 2 * 32 * 16**2, 2 * 64 * 8**2, 2 * 128 * 4**2)) / 1e6
+    )
+    assert of["ReLU"]["ms at the machine's rates"] == pytest.approx(of["ReLU"]["MB"] / 10)
+    least = of["convolution, backward"]
+    assert least["ms at the machine's rates"] == pytest.approx(max(least["GFLOP"] * 10, least["MB"] / 10))
+    assert of["ReLU"]["operations"] == 2 * 9 and of["convolution, forward"]["operations"] == 12
+
+
+@pytest.mark.parametrize("groups", (1, 2, 8))
+def test_flops_of_a_convolution_s_gradients_are_twice_its_own_whatever_its_groups(groups):
+    """By hand: B H W outputs of C_out channels, each 9 C_in / groups multiply-adds; and both gradients as many."""
+    convolution = torch.nn.Conv2d(8, 16, 3, padding=1, groups=groups, bias=False)
+    x = torch.randn(2, 8, 5, 7, requires_grad=True)
+    once = 2 * 2 * 5 * 7 * 16 * 9 * 8 // groups
+    with flop_counter() as counter:
+        out = convolution(x)
+        assert counter.get_total_flops() == once
+        out.sum().backward()
+    assert counter.get_total_flops() == 3 * once

@@ -79,10 +79,6 @@ GALLERY = {
     "snapshots": lambda: one(
         lambda axes: figures.snapshots(POINTS, LABELS, axes, {n: {1: 0.1, 4: 0.2} for n in POINTS}), columns=2, rows=2
     ),
-    "step cost": lambda: one(
-        lambda ax: figures.step_cost({"vanilla": 1.0, "dsr": 1.7}, {"vanilla": 2.0, "dsr": 3.6}, ax, "vanilla"),
-        width=7,
-    ),
 }  # fmt: skip
 
 
@@ -144,8 +140,6 @@ def test_the_gap_of_the_last_epoch_is_in_the_legend():
 
 
 def test_curves_of_the_two_stay_apart_in_kind():
-    with pytest.raises(ValueError, match="same steps"):
-        one(lambda ax: figures.step_cost({"a": 1.0}, {"b": 1.0}, ax, "a"))
     with pytest.raises(ValueError, match="kept or not"):
         one(lambda ax: figures.sampling(ax, [0.5], [True, False]))
     with pytest.raises(ValueError, match="three panels"):

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from sdkit import figures
-from sdkit.analysis import NoiseCurve, Projection, Separation, calibration, ranked_along
+from sdkit.analysis import NoiseCurve, Projection, Separation, StepCost, Timing, calibration, ranked_along
 from sdkit.analysis.gradients import GradientStatistics
 from sdkit.papers import PAPERS
 from sdkit.papers.checks import Verdict
@@ -87,6 +87,17 @@ COSTS = {
     for i, n in enumerate(["ResNet18", "ResNet50", "ResNet101"])
 }
 SECONDS, MEGABYTES = {k: v[0] for k, v in COSTS.items()}, {k: v[1] for k, v in COSTS.items()}
+STEPS = {
+    name: StepCost(time, flops, ops, Timing(0.06 * time, 0.05 * time, 0.08 * time, torch.tensor([0.06 * time])))
+    for name, time, flops, ops in [
+        ("vanilla", 1.0, 1.0, 1.0),
+        ("byot", 1.35, 1.12, 2.05),
+        ("self-guidance", 1.9, 1.84, 2.21),
+        ("drg", 1.12, 1.03, 1.33),
+        ("dsr", 1.01, 1.0, 1.12),
+        ("drg+dsr", 1.14, 1.03, 1.45),
+    ]
+}
 SWEEP = {"drg": {1: [0.50, 0.52], 2: [0.51, 0.49], 4: [0.47, 0.48]}, "dsr": {1: [0.44, 0.46], 2: [0.47, 0.48], 4: [0.49, 0.50]}}
 BLOCKS = {
     "1": [0.61, 0.62],
@@ -191,6 +202,8 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "gradients": lambda: one(lambda a: figures.gradients(statistics(), a), width=7),
     "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
     "reliability": lambda: one(lambda a: figures.reliability(calibrations(), a), width=4.6, height=4.2),
+    "step_costs": lambda: one(lambda a: figures.step_costs(STEPS, a, "vanilla"), width=10, height=3.2),
+    "step_costs_few": lambda: one(lambda a: figures.step_costs(dict([*STEPS.items()][:3]), a, "vanilla"), width=7, height=3.2),
 }
 
 
@@ -290,6 +303,14 @@ def test_methods_have_their_own_colour_and_marker():
     looks = [(s["color"], s["marker"]) for s in figures.STYLE.values()]
     assert len({c for c, _ in looks}) == len(looks) == len({m for _, m in looks}) == 12
     assert figures.label("drg+dsr") == "DRG+DSR" and figures.label("resnet50") == "resnet50"
+
+
+def test_a_steps_three_ratios_stand_side_by_side_with_their_numbers():
+    ax = GALLERY["step_costs_few"]().axes[0]
+    said = {"time": [1, 1.35, 1.9], "FLOPs": [1, 1.12, 1.84], "operations": [1, 2.05, 2.21]}
+    assert heights(ax) == said and ax.get_ylabel() == "× vanilla"
+    assert [t.get_text() for t in ax.texts] == [f"{v:.2f}" for values in said.values() for v in values]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["vanilla", "BYOT", "Self-Guidance"]
 
 
 def test_an_unknown_name_always_looks_the_same_and_two_of_them_look_different():

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 import torch
 from test_methods import RECIPE, build
-from torch.utils.flop_counter import FlopCounterMode
 
+from sdkit.analysis import flop_counter
 from sdkit.core import Clock
 from sdkit.methods import METHODS
 from sdkit.methods.base import Method
@@ -34,7 +34,7 @@ def card(name: str) -> Card:
     training._step(next(steps), Clock(0, 0, 2, 3))
     torch.manual_seed(0)
     batch = next(steps)
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         terms, _ = training._step(batch, Clock(1, 4, 2, 3))
     kept = [t for m in method.modules() if isinstance(m, Method) for t in m.memory.values()] + list(method.buffers())
     return Card(

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,19 @@ class Size(NamedTuple):
 
     parameters: int  # numbers in its parameters; a shared one counts once
     bytes: int  # of parameters and buffers: what must be stored to use it
+
+
+class StepCost(NamedTuple):
+    """A step beside a reference's: the three ratios that say together what it costs, and its own seconds."""
+
+    time: float  # its seconds over the reference's, the median of the rounds
+    flops: float  # of a whole step, forward and backward, over the reference's: what a compute-bound machine pays for
+    operations: float  # the same of aten operations: what a launch-bound machine pays for
+    seconds: Timing
+
+    def __str__(self) -> str:
+        ratios = f"time x{self.time:.2f}, FLOPs x{self.flops:.2f}, operations x{self.operations:.2f}"
+        return f"{ratios}; {1e3 * self.seconds.median:.1f} ms a step"
 
 
 class ExitCost(NamedTuple):
@@ -94,15 +107,71 @@ def relative_time(a: Timing, b: Timing) -> Timing:
     return _timing((a.seconds / b.seconds).tolist())
 
 
+def step_costs(
+    steps: Mapping[str, Step],
+    reference: str,
+    rounds: int = 3,
+    block: float = 0.15,
+    draws: Mapping[str, int] | None = None,
+    device: torch.device | str | None = None,
+    progress: Progress = iter,
+) -> dict[str, StepCost]:
+    """Time, FLOPs and operations of each step, as multiples of the step `reference`. FLOPs are counted as in `forward_flops`.
+
+    draws: name -> steps to count and average, for steps that sample their network; of all others one is counted. Each step
+    first runs once: memories fill. Counted are the steps that follow it, before any can be recorded and replayed; a compiled
+    step hides its operations. rounds, block, device: of `compare_times`; None waits for a GPU where this process uses one.
+    """
+    if reference not in steps:
+        raise ValueError(f"costs are multiples of one of the steps {list(steps)}, got {reference!r}")
+    counted = {name: step_counts(step, (draws or {}).get(name, 1)) for name, step in steps.items()}
+    if not all(counted[reference]):
+        raise ValueError(f"the reference needs FLOPs and operations to divide by, got {counted[reference]} of {reference!r}")
+    device = device or ("cuda" if torch.cuda.is_initialized() else "cpu")
+    times = compare_times(steps, rounds, block, warmup=2, device=device, progress=progress)
+    flops, ops = counted[reference]
+    return {
+        name: StepCost(relative_time(times[name], times[reference]).median, f / flops, o / ops, times[name])
+        for name, (f, o) in counted.items()
+    }
+
+
+def step_counts(step: Step, draws: int = 1) -> tuple[float, float]:
+    """FLOPs and operations of a step, forward and backward: means over `draws` steps that follow a first one."""
+    if draws < 1:
+        raise ValueError(f"a count needs at least one step, got {draws}")
+    step()
+    with flop_counter() as flops, _Counting() as ops:
+        for _ in range(draws):
+            step()
+    return flops.get_total_flops() / draws, ops.seen.total() / draws
+
+
+def flop_counter() -> Any:
+    """A context that counts the FLOPs of what runs within: `.get_total_flops()`. Convolutions and matrix products, each
+    multiply-add two; the rest is left out.
+
+    It is torch's, with the backward pass of convolutions counted here: torch's takes one with groups for one without, so that a
+    depthwise convolution's weight gradient counts as many times too much as it has channels.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward})
+
+
+def _convolution_backward(grad, x, w, bias, stride, padding, dilation, transposed, output_padding, groups, wanted, **_) -> int:
+    """Of shapes: each gradient that is wanted, of the images and of the weight, takes as many products as the pass forward."""
+    places = (x if transposed else grad)[2:]
+    return 2 * math.prod(places) * grad[0] * math.prod(w) * (bool(wanted[0]) + bool(wanted[1]))
+
+
 def forward_flops(network: nn.Module, x: Tensor) -> int:
     """FLOPs of network(x) in eval mode, all B images together. x [B, 3, H, W] -> a number.
 
     Convolutions and matrix products, a multiply-add is two; the rest is left out, as is the custom.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     check_images(x)
-    with untouched(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with untouched(network), torch.no_grad(), flop_counter() as counter:
         network(x.to(device_of(network)))
     return int(counter.get_total_flops())
 

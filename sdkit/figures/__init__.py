@@ -32,10 +32,10 @@ from .drg_dsr import (
     time_and_space,
 )
 from .explorer import curves_figure, points_figure, run_curves, run_points
-from .general import gradients, noise, pictures, reliability
+from .general import gradients, noise, pictures, reliability, step_costs
 from .report import Report, folder, index, report
 from .retrieval import cmc, hits
-from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, step_cost, train_and_test
+from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
 from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
 from .side_by_side import agreement, loss_plane, paths, scoreboard
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
@@ -144,7 +144,7 @@ __all__ = [
     "show",
     "slices",
     "snapshots",
-    "step_cost",
+    "step_costs",
     "sweep",
     "thresholds",
     "thumbnail",

@@ -1,4 +1,4 @@
-"""Figures that go with any method: weight noise, gradients, calibration."""
+"""Figures that go with any method: weight noise, gradients, calibration, what a training step costs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ..analysis import Calibration, GradientStatistics, NoiseCurve
-from .style import GREY, SIZE, bare, label, legend, looks, picture
+from ..analysis import Calibration, GradientStatistics, NoiseCurve, StepCost
+from .style import GREEN, GREY, ORANGE, SIZE, SKY, bare, label, legend, looks, picture
+
+COSTS = (("time", ORANGE, "//", "time"), ("flops", SKY, "", "FLOPs"), ("operations", GREEN, "..", "operations"))
+"""What a step costs: the field, how its bars look, what it is called."""
 
 
 def pictures(images: Tensor, titles: Sequence[str], axes) -> None:
@@ -88,4 +91,23 @@ def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
     ax.set_xlim(0, 100)
     ax.set_ylim(0, 100)
     legend(ax)
+    return ax
+
+
+def step_costs(costs: Mapping[str, StepCost], ax: Axes, reference: str) -> Axes:
+    """Time, FLOPs and operations of training steps, three bars a step, as multiples of the step `reference`.
+
+    Time that follows the FLOPs is that of a compute-bound machine; time that follows the operations, of a launch-bound one.
+    """
+    x, width = np.arange(len(costs)), 0.27
+    for i, (field, color, hatch, said) in enumerate(COSTS):
+        heights = [getattr(cost, field) for cost in costs.values()]
+        bars = ax.bar(x + (i - 1) * width, heights, 0.94 * width, color=color, hatch=hatch, edgecolor="white", label=said)
+        ax.bar_label(bars, fmt="%.2f", fontsize=SIZE, padding=3, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    ax.axhline(1, color=GREY, linewidth=1)
+    ax.set_xticks(x, [label(name) for name in costs])
+    ax.grid(False, axis="x")
+    ax.set_ylabel(f"× {label(reference)}")
+    ax.margins(x=0.02, y=0.12)
+    legend(ax, outside=True)
     return ax

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ..analysis import Projection
 from .diagrams import DATA, OUTPUT, arrow, box, canvas
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, label, legend
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, legend
 from .training import CYCLE, learning_curves
 
 LAMBDA_LOOKS = {0: (INK, "o"), 0.1: (SKY, "P"), 0.25: (RED, "s"), 0.5: (BLUE, "D"), 1: (GREEN, "^"), 3: (PURPLE, "v")}
 """Colour and marker of the paper's weights, the same in every figure."""
 
-__all__ = ["lambda_curves", "lambda_table", "sampling", "snapshots", "step_cost", "train_and_test"]
+__all__ = ["lambda_curves", "lambda_table", "sampling", "snapshots", "train_and_test"]
 
 
 def sampling(ax: Axes, survival: Sequence[float], mask: Sequence[bool]) -> Axes:
@@ -180,25 +180,3 @@ def snapshots(
             if silhouette:
                 ax.set_xlabel(f"silhouette {silhouette[name][epoch]:.2f}", fontsize=SIZE)
     return axes
-
-
-def step_cost(flops: Mapping[str, float], seconds: Mapping[str, float], ax: Axes, base: str) -> Axes:
-    """Arithmetic and time of passes or steps, as multiples of `base`: what skipping blocks saves.
-
-    flops, seconds: by the same names. ValueError where they differ.
-    """
-    if flops.keys() != seconds.keys():
-        raise ValueError(f"FLOPs and seconds belong to the same steps, got {list(flops)} and {list(seconds)}")
-    x, width = np.arange(len(flops)), 0.38
-    bars = [(-0.5, flops, SKY, "FLOPs", ""), (0.5, seconds, ORANGE, "time", "//")]
-    for side, values, color, name, hatch in bars:
-        heights = [v / values[base] for v in values.values()]
-        drawn = ax.bar(x + side * width, heights, width * 0.94, color=color, hatch=hatch, edgecolor="white", label=name)
-        ax.bar_label(drawn, fmt="%.2f", fontsize=SIZE, padding=2)
-    ax.axhline(1, color=GREY, linewidth=1)
-    ax.set_xticks(x, [label(n) for n in flops])
-    ax.grid(False, axis="x")
-    ax.set_ylabel(f"× {label(base)}")
-    ax.margins(y=0.15)
-    legend(ax, outside=True)
-    return ax
