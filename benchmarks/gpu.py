@@ -38,6 +38,7 @@ import torch  # noqa: E402
 from plain import Plain  # noqa: E402
 
 from sdkit import core, fast, record, train  # noqa: E402
+from sdkit.analysis import cost  # noqa: E402
 from sdkit.data import DATASETS  # noqa: E402
 
 SHARES = {"check": 0.2, "bench": 0.2, "record": 1.0}
@@ -174,6 +175,7 @@ def measure(said: argparse.Namespace, until: float) -> bool:
     how = said.steps or allowed(said.device, {*bench.OWN, *bench.CHEAP})
     options = ["--device", said.device, "--out", str(kept("").resolve()), *(["--quick"] if said.quick else [])]
     networks = ["four-stage"] if said.device == "cpu" else ["resnet18", "resnet32", "four-stage"]
+    parts: Row = {}
     for part in ("loops", "step", "parity", "methods"):
         left = until - time.monotonic()
         if left < 60 and math.isfinite(left):
@@ -191,18 +193,21 @@ def measure(said: argparse.Namespace, until: float) -> bool:
             say(f"bench: {part} did not end in {left:.0f} s")
             break
         say(ran.stdout + (ran.stderr if ran.returncode else ""))
-        for suffix in (".json", ".md") if not ran.returncode else ():
-            os.replace(kept(f"speed-{said.device}{suffix}"), kept(f"{part}{suffix}"))
-        send()
         if ran.returncode:
             return False
+        stem = kept(f"speed-{said.device}")
+        parts |= read(stem.with_suffix(".json"))
+        for suffix in (".json", ".md"):
+            stem.with_suffix(suffix).unlink()
+        bench.write(kept("bench"), parts)
+        send()
     return True
 
 
 def ways(network: str, batch: int, said: argparse.Namespace, rates: dict[str, float], until: float) -> list[Row]:
     """A training step in every way that steps run, in turns, beside the plain loop and the faster of the machine's products."""
     product, product_flops = bench.products(said.device)[max(rates, key=rates.get)]
-    flops = bench.step_flops(bench.as_written(network, "vanilla", batch))
+    flops, _ = cost.step_counts(bench.as_written(network, "vanilla", batch))
     arms = {"product": bench.arm(product, said.device)}
     for how in fast.MODES:
         if "compile" in how and (
