@@ -85,12 +85,12 @@ def main() -> None:
     began = time.perf_counter()
     found: dict[str, Any] = {"machine": machine(said.device), "settings": {k: v for k, v in vars(said).items() if k != "out"}}
     say(line(found["machine"]))
+    folder = said.out or core.home() / "figures"
     for part in said.parts:
         found[part] = PARTS[part](said, found)
+        found["seconds"] = time.perf_counter() - began
         say(f"\n{TITLES[part]}\n\n{markdown(found[part])}")
-    found["seconds"] = time.perf_counter() - began
-    folder = said.out or core.home() / "figures"
-    write(folder / f"speed-{said.device}", found)
+        write(folder / f"speed-{said.device}", found)  # after every part: a benchmark that is stopped loses one
     if said.readme:
         root = Path(__file__).resolve().parents[1]
         write(root / "docs" / "speed" / said.device, found)
