@@ -3,14 +3,14 @@
 
     python3 start.py figures     train what the notebooks need and draw every figure into figures/
     python3 start.py test        run the test suite (arguments go to pytest: start.py test -k vision)
-    python3 start.py lab         open JupyterLab on your own copies of the notebooks, in work/
+    python3 start.py lab         open JupyterLab on your own copies of the notebooks, in my_notebooks/
     python3 start.py app         show the panels on one page of their own, without code
     python3 start.py doctor      say what of the installation is right, and the mend for what is not
     python3 start.py setup       only make or update .venv
     python3 start.py lint        run ruff
     python3 start.py bench       measure how fast sdkit trains here (bench --quick: under 5 minutes)
     python3 start.py gpu         check a CUDA card, measure steps on it, and train what plans/gpu_first.json lists
-    python3 start.py clean       remove .venv and caches; runs, figures, data and work stay
+    python3 start.py clean       remove .venv and caches; runs, figures, data and your notebooks stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
 
 On Windows write `py start.py` for `python3 start.py`. The packages are those of requirements.txt; they are installed again only
@@ -258,17 +258,17 @@ def clean(root: Path) -> int:
 
 def lab(python: Path, arguments: list[str]) -> int:
     """Opens JupyterLab on the student's copies."""
-    for line in copy_notebooks(ROOT / "notebooks", ROOT / "work"):
+    for line in copy_notebooks(ROOT / "notebooks", ROOT / "my_notebooks"):
         say(line)
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return run([python, "-m", "jupyterlab", *as_root, *arguments], cwd=ROOT / "work")
+    return run([python, "-m", "jupyterlab", *as_root, *arguments], cwd=ROOT / "my_notebooks")
 
 
 def copy_notebooks(originals: Path, work: Path) -> list[str]:
-    """Brings work/ up to date with the notebooks, never touching a copy that was changed; returns what was done, in lines.
+    """Brings my_notebooks/ up to date, never touching a copy that was changed; returns what was done, in lines.
 
     A copy that nobody changed follows its original. Where both changed, the new original is put beside the copy as
-    NAME.new.ipynb (NAME.new2.ipynb if that was changed, too). What we wrote is remembered in work/.copies.json.
+    NAME.new.ipynb (NAME.new2.ipynb if that was changed, too). What we wrote is remembered in my_notebooks/.copies.json.
     """
     work.mkdir(exist_ok=True)
     ledger = work / ".copies.json"
@@ -285,7 +285,7 @@ def copy_notebooks(originals: Path, work: Path) -> list[str]:
         elif found is None or found == ours.get(original.name):
             shutil.copyfile(original, copy)
             ours[original.name] = now
-            done.append(f"{'updated' if found else 'copied'} work/{copy.name}")
+            done.append(f"{'updated' if found else 'copied'} my_notebooks/{copy.name}")
         elif now not in (ours.get(original.name), ours.get(offered)):
             beside, number = copy.with_suffix(".new.ipynb"), 1
             while beside.exists() and digest(beside) not in (now, ours.get(beside.name)):
@@ -293,7 +293,7 @@ def copy_notebooks(originals: Path, work: Path) -> list[str]:
                 beside = copy.with_suffix(f".new{number}.ipynb")
             shutil.copyfile(original, beside)
             ours[beside.name] = ours[offered] = now
-            done.append(f"work/{copy.name} has your changes and stays; its new version is work/{beside.name}")
+            done.append(f"my_notebooks/{copy.name} has your changes and stays; its new version is my_notebooks/{beside.name}")
     ledger.write_text(json.dumps(ours, indent=1))
     return done
 

@@ -33,7 +33,7 @@ def inputs(built: Callable[..., Training], said: argparse.Namespace) -> list[Row
     found: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(said.rounds):
         for name in [*arms, *reversed([*arms])]:
-            found[name].append(_rate(arms[name](), said.batch, batches))
+            found[name].append(_rate(arms[name](), said.batch, batches, said.block / 2))
     ratios = [a / b for a, b in zip(found["sdkit"], found["DataLoader"], strict=True)]
     return [
         {
@@ -47,13 +47,16 @@ def inputs(built: Callable[..., Training], said: argparse.Namespace) -> list[Row
     ]
 
 
-def _rate(loader: Any, batch: int, batches: int) -> float:
-    """Images a second once the first batch is there: a worker's start is not counted."""
-    walk = iter(loader)
-    next(walk)
-    began = time.perf_counter()
-    steps = sum(1 for _ in islice(walk, batches - 2))
-    return steps * batch / (time.perf_counter() - began)
+def _rate(loader: Any, batch: int, batches: int, block: float) -> float:
+    """Images a second over epochs of `block` seconds in all, from the first batch on: a worker's start is not counted."""
+    steps, seconds = 0, 0.0
+    while seconds < block:
+        walk = iter(loader)
+        next(walk)
+        began = time.perf_counter()
+        steps += sum(1 for _ in islice(walk, batches - 2))
+        seconds += time.perf_counter() - began
+    return steps * batch / seconds
 
 
 def analyses(said: argparse.Namespace) -> list[Row]:

@@ -260,12 +260,12 @@ def test_windows_keeps_its_python_elsewhere(start, monkeypatch):
 class TestCopiesOfNotebooks:
     @pytest.fixture(autouse=True)
     def folders(self, start, tmp_path):
-        self.originals, self.work = tmp_path / "notebooks", tmp_path / "work"
+        self.originals, self.work = tmp_path / "notebooks", tmp_path / "my_notebooks"
         self.originals.mkdir()
         self.original, self.copy = self.originals / "a.ipynb", self.work / "a.ipynb"
         self.original.write_text("first")
         self.update = lambda: start.copy_notebooks(self.originals, self.work)
-        assert self.update() == ["copied work/a.ipynb"]
+        assert self.update() == ["copied my_notebooks/a.ipynb"]
 
     def files(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in self.work.glob("*.ipynb")}
@@ -275,7 +275,7 @@ class TestCopiesOfNotebooks:
 
     def test_an_untouched_copy_follows_its_original(self):
         self.original.write_text("second")
-        assert self.update() == ["updated work/a.ipynb"]
+        assert self.update() == ["updated my_notebooks/a.ipynb"]
         assert self.files() == {"a.ipynb": "second"}
 
     def test_a_changed_copy_stays(self):
@@ -311,7 +311,7 @@ class TestCopiesOfNotebooks:
         self.copy.write_text("second")
         self.update()
         self.original.write_text("third")
-        assert self.update() == ["updated work/a.ipynb"]
+        assert self.update() == ["updated my_notebooks/a.ipynb"]
 
 
 # -------------------------------------------------------------------------------------------------------- the torchvision cure
