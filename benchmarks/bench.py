@@ -5,8 +5,8 @@
     python start.py bench --device cuda   the same on a card
     python start.py bench --readme        and keep the table in docs/speed/ and in the README
 
-Images are noise: only their number and size matter. Whatever is compared was measured in turns in one process (A B B A), a
-ratio is the median of the rounds' ratios; peak memory is a fresh process's.
+Images are noise: only their number and size matter. Whatever is compared was measured in turns in one run: methods in one
+process (A B B A), loops in processes of their own. A ratio is the median of the rounds' ratios; peak memory is a process's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -180,6 +180,25 @@ def precisions(device: str) -> dict[str, dict[str, str]]:
     return {"sdkit": {}} | ({"bfloat16": {"SDKIT_PRECISION": "bfloat16"}} if both else {})
 
 
+SPIN = {"GOMP_SPINCOUNT": "300000"}
+"""OpenMP's usual way of waiting on Linux: a thread asks for a while before it sleeps. sdkit's sleep at once."""
+
+
+def entrants(said: argparse.Namespace, busy: bool = False) -> dict[str, Row]:
+    """Loops to race, by name, as cases of `fresh`: the plain one, and sdkit's as it comes and as it may be asked for."""
+    found: dict[str, Row] = {"plain": {"loop": "plain"}}
+    for name, values in precisions(said.device).items():
+        name = "sdkit" if name == "sdkit" else f"sdkit, {name}"
+        found[name] = values
+        if said.device == "cuda" or said.quick:
+            continue
+        if sys.platform == "linux":
+            found[f"{name}, threads that spin"] = values | SPIN
+        if busy and torch.get_num_threads() > 1:
+            found[f"{name}, a thread fewer"] = values | {"threads": torch.get_num_threads() - 1}
+    return found
+
+
 def noise(images: int, classes: int = 100, side: int = 32) -> Data:
     """A data set of noise: `images` to learn from, 64 to test on."""
     chance = torch.Generator().manual_seed(0)
@@ -227,17 +246,19 @@ def batch_for(said: argparse.Namespace, network: str) -> int:
 def child(**case: Any) -> Row:
     """In a fresh process: a few steps. -> the most memory it ever held, MB: of the card where there is one.
 
-    clock: so many seconds of steps instead. -> images a second.
+    clock: so many seconds of steps instead. -> images a second, too.
     """
-    loop, steps, clock = case.pop("loop", "sdkit"), case.pop("steps", 4), case.pop("clock", 0)
+    loop, steps, clock, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
     if "threads" in case:
         torch.set_num_threads(case.pop("threads"))
     train = training(**case)
     if loop == "plain":
-        plain = Plain(train.model.to(memory_format=torch.contiguous_format), train.data, train.recipe, on=str(train.device))
+        model = train.model.to(memory_format=torch.contiguous_format)
+        plain = Plain(model, train.data, train.recipe, on=str(train.device), workers=workers)
     if clock:
         seconds = plain.seconds if loop == "plain" else arm(train.stepper(), str(train.device))
-        return {"images/s": train.recipe.batch_size / seconds(max(round(clock / seconds(2)), 2))}
+        rate = train.recipe.batch_size / seconds(max(round(clock / seconds(2)), 2))
+        return {"images/s": rate, "MB": peak_memory()}
     if loop == "plain":
         plain.seconds(steps, lead=0)
     elif steps:
@@ -322,11 +343,6 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def faster(slow: Sequence[float], fast: Sequence[float]) -> str:
-    """How many times as fast: of seconds, a number a round."""
-    return spread(a / b for a, b in zip(slow, fast, strict=True))
-
-
 def spread(values: Iterable[float]) -> str:
     """Median, and the lowest and highest."""
     values = list(values)
@@ -334,68 +350,65 @@ def spread(values: Iterable[float]) -> str:
 
 
 def loops(said: argparse.Namespace, found: Row) -> list[Row]:
-    """sdkit's vanilla training and the plain loop, of the same network, batch and recipe."""
+    """Vanilla training by sdkit's loop and by the plain one, of the same network, batch and recipe."""
     rows = []
     for network in said.networks:
         batch = batch_for(said, network)
-        ours = training(network, batch=batch)
-        flops, _ = cost.step_counts(ours.stepper())
-        other = training(network, batch=batch)
-        plain = Plain(
-            other.model.to(memory_format=torch.contiguous_format), other.data, other.recipe,
-            on=said.device, workers=said.workers,
-        )  # fmt: skip
-        best = max(found["machine"]["GFLOP/s"], key=found["machine"]["GFLOP/s"].get)
-        product, product_flops = products(said.device)[best]
-        arms = {name: arm(ours.stepper(), said.device, **values) for name, values in precisions(said.device).items()}
-        arms |= {"plain": plain.seconds, "product": arm(product, said.device)}
+        flops, _ = cost.step_counts(as_written(network, "vanilla", batch))
+        for row in race(said, network, batch, entrants(said)):
+            rate = flops * row["images/s"] / batch / 1e9
+            row |= {"GFLOP/s": rate, "of the machine's rate": rate / max(found["machine"]["GFLOP/s"].values())}
+            rows.append(row | {"MB": row.pop("MB")})
+    return rows
+
+
+def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Row]) -> list[Row]:
+    """Every loop's images a second and peak memory, and how many times as fast as the plain one it is.
+
+    In turns, on a CPU each time in a process of its own with its own way of waiting; on a card in this one.
+    """
+    case = {"network": network, "batch": batch}
+    speed: dict[str, list[float]] = {name: [] for name in loops}
+    held: dict[str, list[float | None]] = {name: [] for name in loops}
+    if said.device == "cuda":
+        other = training(**case)
+        model = other.model.to(memory_format=torch.contiguous_format)
+        plain = Plain(model, other.data, other.recipe, on=said.device, workers=said.workers)
+        arms = {"plain": plain.seconds, "sdkit": arm(training(**case).stepper(), said.device)}
         times = in_turns(arms, said.rounds, said.block)
-        speed = {name: batch / statistics.median(seconds) for name, seconds in times.items()}
-        row = {
+        speed = {name: [batch / s for s in seconds] for name, seconds in times.items()}
+        held = {name: [memory(**case, **options)] for name, options in loops.items()}
+    for _ in range(said.rounds if said.device == "cpu" else 0):
+        for name, options in loops.items():
+            found = fresh(**case, **options, clock=4 * said.block, workers=said.workers)
+            speed[name].append(found["images/s"]), held[name].append(found["MB"])
+    return [
+        {
             "network": network,
             "batch": batch,
-            "sdkit images/s": speed["sdkit"],
-            "plain images/s": speed["plain"],
-            "times as fast": faster(times["plain"], times["sdkit"]),
+            "loop": name,
+            "images/s": statistics.median(rates),
+            "times as fast": spread(ours / plain for ours, plain in zip(rates, speed["plain"], strict=True)),
+            "MB": held[name][0],
         }
-        if "bfloat16" in times:
-            row |= {"bfloat16 images/s": speed["bfloat16"], "times as fast in it": faster(times["plain"], times["bfloat16"])}
-        shares = [flops / s * p / product_flops for s, p in zip(times["sdkit"], times["product"], strict=True)]
-        row |= {"GFLOP/s": flops * speed["sdkit"] / batch / 1e9, "of the machine's rate": statistics.median(shares)}
-        for loop, values in {"plain": {}, **precisions(said.device)}.items():
-            row[f"{loop} MB"] = memory(network=network, batch=batch, loop=loop, **values)
-        rows.append(row)
-    return rows
+        for name, rates in speed.items()
+    ]
 
 
 def beside_a_busy_process(said: argparse.Namespace, found: Row) -> list[Row]:
-    """The two loops while another process keeps one core busy: each in processes of its own, in turns."""
+    """The same while another process keeps one core busy."""
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    rows = []
     try:
-        for network in [n for n in said.networks if n != "resnet18"] or said.networks:
-            batch = batch_for(said, network)
-            kinds = {"plain": {}, **precisions(said.device)}
-            times: dict[str, list[float]] = {loop: [] for loop in kinds}
-            for _ in range(said.rounds):
-                for loop, values in kinds.items():
-                    rate = fresh(network=network, batch=batch, loop=loop, clock=4 * said.block, **values)["images/s"]
-                    times[loop].append(1 / rate)
-            row = {"network": network, "batch": batch}
-            row |= {f"{loop} images/s": 1 / statistics.median(seconds) for loop, seconds in times.items()}
-            row["times as fast"] = faster(times["plain"], times["sdkit"])
-            if "bfloat16" in times:
-                row["times as fast in it"] = faster(times["plain"], times["bfloat16"])
-            rows.append(row)
+        small = [n for n in said.networks if n != "resnet18"] or said.networks
+        return [row for n in small for row in race(said, n, batch_for(said, n), entrants(said, busy=True))]
     finally:
         other.kill()
         other.wait()
-    return rows
 
 
 def one_step(said: argparse.Namespace, found: Row) -> list[Row]:
     """Where the time of a vanilla step goes, by kind of operation."""
-    plain = {row["network"]: row["batch"] / row["plain images/s"] for row in found.get("loops", [])}
+    plain = {row["network"]: row["batch"] / row["images/s"] for row in found.get("loops", []) if row["loop"] == "plain"}
     rows = []
     for network in said.networks:
         batch = batch_for(said, network)
@@ -499,10 +512,9 @@ PARTS: dict[str, Callable[[argparse.Namespace, Row], list[Row]]] = {
     "start": lambda said, found: laptop.start(said),
 }
 TITLES = {
-    "loops": "sdkit's loop beside a plain one (torchvision transforms, a DataLoader, float32, .item() at every step), and "
-    "beside the machine's own rate, that of the faster of its products",
-    "busy": "The same beside a process that keeps one core busy: each in processes of its own, the plain one with OpenMP's "
-    "usual way of waiting",
+    "loops": "sdkit's loop beside a plain one (torchvision transforms, a DataLoader, float32, .item() at every step, OpenMP's "
+    "usual way of waiting), and beside the machine's own rate, that of the faster of its products",
+    "busy": "The same beside a process that keeps one core busy",
     "step": "One step of vanilla training by kind of operation, and what the machine's own rates would allow: FLOPs at that of "
     "the faster product, or bytes at that of a copy, whichever takes longer",
     "parity": "The same training to its end by every loop: their accuracy, and how far their loss curves lie apart "
@@ -558,21 +570,32 @@ def into_readme(readme: Path, kept: list[Path]) -> None:
     readme.write_text(before + start + "\n\n" + "\n".join(map(section, kept)) + "\n" + end + after, encoding="utf-8")
 
 
+def pivoted(first: str, cells: dict[tuple[str, str], str]) -> list[Row]:
+    """(row, column) -> text, as rows of a table whose first column is `first`."""
+    rows: dict[str, Row] = {}
+    for (row, column), text in cells.items():
+        rows.setdefault(row, {first: row})[column] = text
+    return list(rows.values())
+
+
 def section(path: Path) -> str:
     """What the README says of one device."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    columns = ("network", "batch", "sdkit images/s", "plain images/s", "times as fast", "of the machine's rate")
-    columns += ("bfloat16 images/s", "times as fast in it") if "bfloat16" in json.dumps(found.get("loops", "")) else ()
     said = [f"{line(found['machine'])}.\n"]
-    if "loops" in found:
-        said.append(markdown([{k: row.get(k) for k in columns} for row in found["loops"]]) + "\n")
+    for part in (p for p in ("loops", "busy") if p in found):
+        beside = ", beside a process that keeps one core busy" if part == "busy" else ""
+        said.append(f"Images a second at batch {found[part][0]['batch']}, and times as many as the plain loop's{beside}.\n")
+        cells = {
+            (r["loop"], r["network"]): f"{r['images/s']:,.0f}, {r['times as fast'].partition(' ')[0]}" for r in found[part]
+        }
+        said.append(markdown(pivoted("loop", cells)) + "\n")
     if "methods" in found:
-        table: dict[str, Row] = {}
-        for row in found["methods"]:
-            cell = f"{row['time'].partition(' ')[0]} / {row['FLOPs']:.2f} / {row['operations']:.2f}"
-            table.setdefault(row["method"], {"method": row["method"]})[row["network"]] = cell
+        cells = {
+            (r["method"], r["network"]): f"{r['time'].partition(' ')[0]} / {r['FLOPs']:.2f} / {r['operations']:.2f}"
+            for r in found["methods"]
+        }
         said.append("A step beside vanilla's: time / FLOPs / operations.\n")
-        said.append(markdown(list(table.values())) + "\n")
+        said.append(markdown(pivoted("method", cells)) + "\n")
     said.append(f"All of it: [docs/speed/{path.stem}.md](docs/speed/{path.stem}.md).\n")
     return "\n".join(said)
 

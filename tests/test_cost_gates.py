@@ -160,7 +160,7 @@ def test_the_plain_loop_shows_the_images_that_sdkits_does():
 
 
 SAID = argparse.Namespace(
-    networks=["four-stage"], methods=["drg"], quick=False, device="cpu", rounds=2, block=0.02, batch=8, workers=0
+    networks=["four-stage"], methods=["drg"], quick=True, device="cpu", rounds=1, block=0.02, batch=8, workers=0
 )  # fmt: skip
 
 
@@ -169,9 +169,10 @@ def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "say", lambda text: None)
     found = {"machine": bench.machine("cpu")}
     found["loops"], found["methods"] = bench.loops(SAID, found), bench.methods(SAID, found)
-    (loop,), (vanilla, drg) = found["loops"], found["methods"]
-    assert loop["GFLOP/s"] == pytest.approx(flops(stepper("vanilla")[0]) / BATCH * loop["sdkit images/s"] / 1e9, rel=1e-3)
-    assert loop["sdkit images/s"] > 0 and 0 < loop["of the machine's rate"] < 1.5
+    (plain, ours, *_), (vanilla, drg) = found["loops"], found["methods"]
+    assert (plain["loop"], ours["loop"], plain["times as fast"][:4]) == ("plain", "sdkit", "1.00")
+    assert ours["GFLOP/s"] == pytest.approx(flops(stepper("vanilla")[0]) / BATCH * ours["images/s"] / 1e9, rel=1e-3)
+    assert ours["MB"] > 0 and 0 < ours["of the machine's rate"] < 1.5
     assert (vanilla["FLOPs"], vanilla["operations"]) == (1, 1)
     assert drg["FLOPs"] == pytest.approx(flops(stepper("drg")[0]) / flops(stepper("vanilla")[0]), rel=1e-3)
     bench.write(tmp_path / "cpu", found)
@@ -181,7 +182,17 @@ def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
         bench.into_readme(readme, [tmp_path / "cpu.json"])
         text = readme.read_text()
         assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-        assert text.count("| four-stage | 8 |") == 1 and text.count("| drg |") == 1
+        assert text.count("| plain |") == text.count("| sdkit |") == 1 and text.count("| drg |") == 1
+
+
+def test_loops_are_raced_as_they_come_and_as_they_may_be_asked_for(monkeypatch):
+    monkeypatch.setattr(bench.fast, "has_bfloat16", lambda on: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    whole = argparse.Namespace(quick=False, device="cpu")
+    raced = bench.entrants(whole, busy=True)
+    assert raced["plain"] == {"loop": "plain"} and raced["sdkit"] == {} and raced["sdkit, a thread fewer"] == {"threads": 1}
+    assert raced["sdkit, bfloat16"] == {"SDKIT_PRECISION": "bfloat16"} and "sdkit, a thread fewer" not in bench.entrants(whole)
+    assert list(bench.entrants(argparse.Namespace(quick=False, device="cuda"))) == ["plain", "sdkit"]
 
 
 def test_peak_memory_is_the_cases_own():
