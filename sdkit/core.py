@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,3 +161,21 @@ def home() -> Path:
         if (folder / "pyproject.toml").exists() and (folder / "sdkit").is_dir():
             return folder
     return here
+
+
+FEW = 2**20
+"""Numbers that one thread is through with before it could wake another: threads sleep while they wait."""
+
+
+@contextlib.contextmanager
+def one_thread(numbers: int, device: torch.device) -> Iterator[None]:
+    """Within, a CPU works with one thread where there are but FEW numbers to work on. For what adds up nothing: bits stay."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or numbers > FEW or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

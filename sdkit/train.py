@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import fast
-from .core import Clock, pick
+from .core import Clock, one_thread, pick
 
 OUTPUTS_KEPT = 2000
 """Of how many test images an epoch's record keeps the logits."""
@@ -183,6 +183,7 @@ class Training:
             recipe.batch_size, pair=method.pair, per_class=method.per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
+        self.weights = sum(p.numel() for p in self.params)
         how = fast.mode()
         self.tap = fast.compiled(model.tap, type(model).__name__) if "compile" in how else model.tap
         self.replayed = (
@@ -271,7 +272,8 @@ class Training:
         if self.first:  # fused SGD wants every momentum to begin at one step
             for p in self.params:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        self.optimiser.step()
+        with one_thread(self.weights, self.device):
+            self.optimiser.step()
         with torch.no_grad():
             self.method.remember(out, batch, clock)
         return {name: summable(term.detach()) for name, term in terms.items()}, out.logits.detach()

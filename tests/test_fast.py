@@ -7,7 +7,7 @@ import torch
 from test_methods import COMBINATIONS, build
 
 from sdkit import fast
-from sdkit.core import Clock
+from sdkit.core import FEW, Clock, one_thread
 from sdkit.methods import METHODS, Vanilla
 from sdkit.train import Epoch, Recipe, Training, summable
 
@@ -120,3 +120,18 @@ def test_a_wrong_way_is_one_sentence(monkeypatch):
     monkeypatch.setenv("SDKIT_FAST", "graph")
     with pytest.raises(KeyError, match="no way to run a step .* is called 'graph': did you mean 'graphs'"):
         fast.mode()
+
+
+def test_few_numbers_are_worked_on_by_one_thread_and_the_others_come_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError), one_thread(10, torch.device("cpu")):
+            assert torch.get_num_threads() == 1
+            raise ValueError
+        assert torch.get_num_threads() == 2
+        for numbers, on in ((FEW + 1, "cpu"), (10, "cuda")):
+            with one_thread(numbers, torch.device(on)):
+                assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import Batch
+from ..core import Batch, one_thread
 from .base import normalise, scale
 from .distort import cut_out, distorted
 
@@ -117,11 +117,12 @@ class Loader:
 
     def augmented(self, index: Tensor) -> Tensor:
         """places [B] -> [B, 3, H, W] float32, channels_last: one random view of each image."""
-        n = len(index)
-        dy, dx = torch.randint(2 * self.pad + 1, (2, n), generator=self.own, device=self.device)
-        first = (index * self.high + dy) * self.wide + dx  # the window's first pixel, of all
-        rows = self.rows.index_select(0, (first[:, None] + self.below).flatten())
-        return self.varied(rows.view(n, len(self.below), -1, 3).permute(0, 3, 1, 2))
+        n, h = len(index), len(self.below)
+        with one_thread(n * h * self.rows.shape[1], self.device):
+            dy, dx = torch.randint(2 * self.pad + 1, (2, n), generator=self.own, device=self.device)
+            first = (index * self.high + dy) * self.wide + dx  # the window's first pixel, of all
+            rows = self.rows.index_select(0, (first[:, None] + self.below).flatten())
+            return self.varied(rows.view(n, h, -1, 3).permute(0, 3, 1, 2))
 
     def varied(self, x: Tensor) -> Tensor:
         """Windows [B, 3, H, W] uint8 -> float32, channels_last: mirrored, distorted, normalised and cut out at random."""
