@@ -1,7 +1,8 @@
 """Fewer launches a step: the launches of a whole training step recorded once and replayed (CUDA graphs), or a compiled pass.
 
 $SDKIT_FAST says which: "eager" runs every operation as it is written, "graphs" replays, "compile" hands the pass to
-torch.compile, "graphs+compile" replays the compiled pass. What a run is does not depend on it, and so nor does its key.
+torch.compile, "graphs+compile" replays the compiled pass. $SDKIT_PRECISION says in which numbers a network computes. What a run
+is does not depend on either, and so nor does its key; its record says a precision that was asked for beside the device.
 """
 
 from __future__ import annotations
