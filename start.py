@@ -8,7 +8,7 @@
     python3 start.py doctor      say what of the installation is right, and the mend for what is not
     python3 start.py setup       only make or update .venv
     python3 start.py lint        run ruff
-    python3 start.py bench       measure how fast sdkit trains here (bench --quick: under 5 minutes)
+    python3 start.py bench       measure how fast sdkit trains here (bench --quick: about 6 minutes)
     python3 start.py gpu         check a CUDA card, measure steps on it, and train what plans/gpu_first.json lists
     python3 start.py clean       remove .venv and caches; runs, figures, data and your notebooks stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...

@@ -1,7 +1,7 @@
 """How fast sdkit trains: beside a plain loop, beside the machine's own rate, and each method beside vanilla.
 
     python start.py bench                 the whole of it; let the machine do nothing else
-    python start.py bench --quick         under 5 minutes on two cores
+    python start.py bench --quick         about 6 minutes on two cores
     python start.py bench --device cuda   the same on a card
     python start.py bench --readme        and keep the table in docs/speed/ and in the README
 
@@ -378,7 +378,8 @@ def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Ro
         times = in_turns(arms, said.rounds, said.block)
         speed = {name: [batch / s for s in seconds] for name, seconds in times.items()}
         held = {name: [memory(**case, **options)] for name, options in loops.items()}
-    for _ in range(said.rounds if said.device == "cpu" else 0):
+    rounds = 0 if said.device == "cuda" else 1 if said.quick else said.rounds  # a process takes seconds before its first step
+    for _ in range(rounds):
         for name, options in loops.items():
             found = fresh(**case, **options, clock=4 * said.block, workers=said.workers)
             speed[name].append(found["images/s"]), held[name].append(found["MB"])
