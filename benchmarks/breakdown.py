@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -84,6 +85,8 @@ def seconds_by_kind(step: Callable[[], Any], device: torch.device, steps: int) -
             torch.cuda.synchronize()
     spent: Counter[str] = Counter()
     for event in seen.key_averages():
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel, whose time its operation has already
         spent[kind_of(event.key)] += (event.self_device_time_total if card else event.self_cpu_time_total) / 1e6 / steps
     if card:
         return dict(spent) | {"the host": max(whole - sum(spent.values()), 0.0)}

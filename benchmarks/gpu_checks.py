@@ -37,6 +37,8 @@ RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, schedule="one cycle")
 IMAGES = 400  # 12 whole batches and a smaller one
 REPLAYED = ("vanilla", "drg", "dsr", "drg+dsr", "byot", "dsn", "ddgsd", "sfr", "lsr", "ps-kd", "cs-kd", "dlb", "dml", "kd")
 """Methods whose steps must be replayed, or most of the speed is lost."""
+TEACHER_ALONE = ("at", "label-refinery", "defensive", "logits")
+"""Methods in whose loss the teacher's word is all, or nearly."""
 TIGHT, LOOSE = 2e-3, 0.1
 """How far two trainings may end apart, as a share of the way that they went: in float32, and in bfloat16."""
 
@@ -135,7 +137,7 @@ def machine(device: torch.device) -> str:
 def trains(name: str) -> Check:
     """The method trains on the device, in 16 bits where it has them: terms are numbers, something is learned.
 
-    The teacher here never trained: what learns from it alone learns no class, but its loss falls.
+    The teacher here never trained: what learns from it alone learns no class, and its loss must fall.
     """
 
     def check(device: torch.device) -> str:
@@ -144,8 +146,8 @@ def trains(name: str) -> Check:
         assert all(p.device.type == device.type for p in made.params)
         assert all(math.isfinite(v) for v in last.terms.values()), f"terms {last.terms}"
         fell = sum(first.terms.values()) - sum(last.terms.values())
-        words = f"{last.accuracy['final']:.0%} after 2 epochs, the loss fell by {fell:.3f}"
-        assert math.isfinite(last.loss) and (last.accuracy["final"] > 0.12 or fell > 0), words
+        words = f"{last.accuracy['final']:.1%} after 2 epochs, the loss fell by {fell:.3f}"
+        assert math.isfinite(last.loss) and (fell > 0 if name in TEACHER_ALONE else last.accuracy["final"] > 0.12), words
         return words
 
     return check

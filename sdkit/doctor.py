@@ -127,13 +127,13 @@ def _precision() -> Check:
 
     from . import fast
 
-    if torch.cuda.is_available():
-        kind = fast.half(torch.device("cuda"))
-        return Check("precision", "ok", "bfloat16, losses in float32" if kind else "float32: the card has no bfloat16")
-    if fast.half(torch.device("cpu")):
-        return Check("precision", "ok", "bfloat16, as SDKIT_PRECISION asks")
-    can = "; this CPU multiplies bfloat16 too: SDKIT_PRECISION=bfloat16 trains faster"
-    return Check("precision", "ok", f"float32{can if fast.has_bfloat16(torch.device('cpu')) else ''}")
+    on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    can, kind = fast.has_bfloat16(on), "bfloat16, losses in float32" if fast.half(on) else "float32"
+    if fast.half(on) and not can:
+        mend = "leave SDKIT_PRECISION out: float32 is faster here"
+        return Check("precision", "warn", f"{kind}, which this {on.type.upper()} emulates", mend)
+    more = "; it multiplies bfloat16, too: SDKIT_PRECISION=bfloat16 trains faster" if can and not fast.half(on) else ""
+    return Check("precision", "ok", kind + more)
 
 
 def _memory() -> Check:

@@ -106,7 +106,7 @@ def test_a_precision_is_asked_for_by_name(monkeypatch):
         fast.half(CPU)
 
 
-@pytest.mark.parametrize("name", ("precision", "follows float32", "resumes drg+dsr", "trains sfr", "trains self-guidance"))
+@pytest.mark.parametrize("name", ("precision", "follows float32", "resumes drg+dsr", "trains sfr", "trains logits"))
 def test_a_cpu_that_is_asked_to_trains_in_16_bits(name, monkeypatch):
     """The same switches as a card's: maps in bfloat16, losses in float32, the same bits after a stop."""
     monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")

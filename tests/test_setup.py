@@ -426,8 +426,10 @@ def test_the_doctor_says_the_precision_and_what_this_cpu_could(monkeypatch):
     for can in (True, False):
         monkeypatch.setattr(fast, "has_bfloat16", lambda on, can=can: can)
         assert ("SDKIT_PRECISION=bfloat16" in found("precision").found) == can
-    monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")
-    assert found("precision").found.startswith("bfloat16")
+    monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")  # where the CPU cannot
+    assert found("precision").ok == "warn" and found("precision").found.startswith("bfloat16")
+    monkeypatch.setattr(fast, "has_bfloat16", lambda on: True)
+    assert found("precision") == ("precision", "ok", "bfloat16, losses in float32", "")
     monkeypatch.setenv("SDKIT_PRECISION", "half")
     assert found("precision").ok == "fail" and "auto, float32 or bfloat16" in found("precision").mend
 
