@@ -141,7 +141,7 @@ def trains(name: str) -> Check:
     """
 
     def check(device: torch.device) -> str:
-        made = assembled(name, device)
+        made = assembled(name, device, images=1000)
         first, last = epochs(made)
         assert all(p.device.type == device.type for p in made.params)
         assert all(math.isfinite(v) for v in last.terms.values()), f"terms {last.terms}"
