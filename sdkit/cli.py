@@ -235,7 +235,7 @@ def sentence(error: Exception) -> str:
 def describe(run: runs.Run) -> str:
     """A recorded run in one line."""
     asked, history = run.asked, run.history()
-    accuracy = f"{history[-1].accuracy['final']:.1%}" if history else "no epoch yet"
+    accuracy = f"{(history[-1].test or history[-1].accuracy)['final']:.1%}" if history else "no epoch yet"
     return f"{run.status:<9} {asked['method']} · {asked['model']} · {asked['data']} · seed {asked['seed']:g} · {accuracy}"
 
 
@@ -259,9 +259,10 @@ def summary(run: runs.Run, whole: bool = False) -> None:
                 print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
     if history:
         last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
+        whole = "the whole test set" if last.test else "the watched test images"
         print(
-            f"test accuracy: {last.accuracy['final']:.2%} after the last epoch; "
-            f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), chosen on the test set; "
+            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {whole}; "
+            f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
             f"{sum(e.seconds for e in history):.0f} s of training"
         )
 

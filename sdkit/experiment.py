@@ -323,11 +323,11 @@ class Trained:
     @property
     def accuracy(self) -> float:
         """Test accuracy of the final exit after the last epoch, in [0, 1]: the headline."""
-        return self.history[-1].accuracy["final"]
+        return self.history[-1].test["final"]
 
     @property
     def best_accuracy(self) -> float:
-        """The best epoch's, chosen on the test set: always higher than an honest choice would give."""
+        """The best epoch's on the watched test images, which chose it: higher than an honest choice would give."""
         return max(e.accuracy["final"] for e in self.history)
 
     @property
@@ -371,7 +371,7 @@ class Trained:
         return getattr(self.data, split).y
 
     def ranked(self, after: float = 0.0) -> tuple[Tensor, Tensor]:
-        """The recorded outputs of every epoch [E, N, K] and the test accuracy after each [E].
+        """The recorded outputs of the watched test images after every epoch [E, W, K] and the accuracy on them [E].
 
         after: of epochs that end behind this fraction of training alone.
         """

@@ -156,7 +156,7 @@ class Recorded:
         out, steps = [], int(self.about["steps per epoch"])
         for i in range(len(self.epochs["epoch"])):
             row = {name: math.nan if column[i] is None else column[i] for name, column in self.epochs.items()}
-            parts: dict[str, dict[str, float]] = {"terms": {}, "accuracy": {}, "validation": {}}
+            parts: dict[str, dict[str, float]] = {"terms": {}, "accuracy": {}, "validation": {}, "test": {}}
             plain = {}
             for name, value in row.items():
                 part, dot, rest = name.partition(".")
@@ -265,10 +265,11 @@ def _incomplete(status: str, history: Sequence[Epoch], epochs: int) -> str:
     if status == "done" and len(history) < epochs:
         return f"it has {len(history)} of its {epochs} epochs"
     for e in history if status == "done" else history[:-1]:
-        numbers = [*e.terms.values(), *e.accuracy.values(), *e.validation.values(), e.lr, e.seconds, e.loss, e.train_accuracy]
+        accuracies = [*e.accuracy.values(), *e.validation.values(), *e.test.values(), e.train_accuracy]
+        numbers = [*e.terms.values(), *accuracies, e.lr, e.seconds, e.loss]
         if not all(map(math.isfinite, numbers)):
             return f"epoch {e.epoch + 1} has a value that is no number"
-        if not all(0 <= a <= 1 for a in (*e.accuracy.values(), *e.validation.values(), e.train_accuracy)):
+        if not all(0 <= a <= 1 for a in accuracies):
             return f"epoch {e.epoch + 1} has an accuracy outside [0, 1]"
     return ""
 
@@ -338,8 +339,8 @@ def _ranked(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 
 def _calibration(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """Calibration of the last epoch's recorded outputs."""
-    logits = run.outputs()[1][-1]
+    """Calibration of the last epoch on the test set."""
+    logits = run.logits()
     found = calibration(logits, experiment.load_data().test.y[: len(logits)])
     return {"images": len(logits)} | {k: _plain(v) for k, v in found._asdict().items()}
 
@@ -507,7 +508,7 @@ def _unplaced(e: Experiment) -> Experiment:
 
 def _accuracy(e: Experiment) -> str:
     history = e.record.history()
-    return f"{history[-1].accuracy.get('final', math.nan):.2%} test" if history else "no epoch"
+    return f"{(history[-1].test or history[-1].accuracy).get('final', math.nan):.2%} test" if history else "no epoch"
 
 
 # what is recorded

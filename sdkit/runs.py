@@ -2,7 +2,8 @@
 
     <home>/runs/<key>/experiment.json   names and numbers, the versions and the machine
                       history.json      status and one record per epoch
-                      outputs/NNNN.npy  the final exit's test logits after epoch N, [N, K] float16
+                      outputs/NNNN.npy  the final exit's logits of the watched test images after epoch N, [W, K] float16
+                      logits.npy        when done: the final exit's logits of the test set, [N, K] float16
                       checkpoint.pt     while training: all that the next epoch depends on
                       weights.safetensors   when done: "model.*" and "method.*"
 
@@ -161,11 +162,20 @@ class Run:
         return [Epoch(**{k: float("nan") if v is None else v for k, v in r.items()}) for r in records]
 
     def outputs(self) -> tuple[np.ndarray, Tensor]:
-        """The recorded epochs [E] and the final exit's test logits after each, [E, N, K] float32."""
+        """The recorded epochs [E] and the final exit's logits of the watched test images after each, [E, W, K] float32."""
         files = sorted((self.folder / "outputs").glob("*.npy"))
         if not files:
             raise FileNotFoundError(f"run {self.key} has no recorded outputs in {self.folder / 'outputs'}: train it again")
         return np.array([int(f.stem) for f in files]), torch.from_numpy(np.stack([np.load(f) for f in files])).float()
+
+    def logits(self) -> Tensor:
+        """The final exit's logits of the test set after the last epoch, [N, K] float32, N <= 10,000."""
+        path = self.folder / "logits.npy"
+        if not path.exists():
+            raise FileNotFoundError(
+                f"run {self.key} has no {path.name} yet (it is {self.status}): run its experiment to the end"
+            )
+        return torch.from_numpy(np.load(path)).float()
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The trained "model" and "method", as state dicts."""
@@ -302,8 +312,11 @@ class Run:
         write_json(self.folder / "history.json", {"status": status, "epochs": history})
 
     def _write_outputs(self, epoch: Epoch) -> None:
-        with replacing(self.folder / "outputs" / f"{epoch.epoch:04d}.npy") as temporary, open(temporary, "wb") as f:
-            np.save(f, epoch.outputs.numpy())
+        places = {self.folder / "outputs" / f"{epoch.epoch:04d}.npy": epoch.outputs, self.folder / "logits.npy": epoch.logits}
+        for path, kept in places.items():
+            if kept is not None:
+                with replacing(path) as temporary, open(temporary, "wb") as f:
+                    np.save(f, kept.numpy())
 
     def _write_weights(self, training: Training) -> None:
         flat = {}
@@ -478,11 +491,12 @@ def measured_in(epochs: list[dict[str, Any]]) -> dict[str, float]:
     if not epochs:
         return {}
     last = epochs[-1]
-    out: dict[str, float | None] = {f"accuracy.{name}": v for name, v in last["accuracy"].items()}
+    whole = last["test"] or last["accuracy"]  # of a run that is not done: on the watched images
+    out: dict[str, float | None] = {f"accuracy.{name}": v for name, v in whole.items()}
     best = [e["accuracy"].get("final") for e in epochs]
     out["best.final"] = max((v for v in best if v is not None), default=None)
     out |= {f"validation.{name}": v for name, v in last["validation"].items()}
-    out |= {"train_accuracy": last["train_accuracy"], "loss": last["loss"]}
+    out |= {"train_accuracy": last["train_accuracy"], "loss": last["test_loss"] if last["test"] else last["loss"]}
     out |= {f"terms.{name}": v for name, v in last["terms"].items()}
     seconds = sum(e["seconds"] for e in epochs)
     out |= {"seconds": seconds, "seconds per epoch": seconds / len(epochs), "epochs": float(len(epochs))}
@@ -617,8 +631,8 @@ def epoch_table(history: Iterable[Epoch]) -> dict[str, list[Any]]:
     """What every epoch left, as columns of equal length; None where an epoch has no such number."""
     history = list(history)
     out: dict[str, list[Any]] = {"epoch": [e.epoch + 1 for e in history]}
-    out |= {name: [getattr(e, name) for e in history] for name in ("lr", "seconds", "train_accuracy", "loss")}
-    for part in ("terms", "accuracy", "validation"):
+    out |= {name: [getattr(e, name) for e in history] for name in ("lr", "seconds", "train_accuracy", "loss", "test_loss")}
+    for part in ("terms", "accuracy", "validation", "test"):
         for name in dict.fromkeys(n for e in history for n in getattr(e, part)):
             out[f"{part}.{name}"] = [getattr(e, part).get(name) for e in history]
     return out

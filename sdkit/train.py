@@ -22,8 +22,14 @@ from torch import Tensor, nn
 from . import fast
 from .core import Clock, one_thread, pick
 
-OUTPUTS_KEPT = 2000
-"""Of how many test images an epoch's record keeps the logits."""
+OUTPUTS_KEPT = 10_000
+"""Of how many images of the test set a record keeps the logits at most."""
+
+WATCHED, FEWEST = 5, 100
+"""Along the way an epoch is tested on a part of the test set: one image for every WATCHED to learn from, FEWEST at least.
+
+A test costs about a third of a training step, so this part is a fifteenth of a run's time.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,14 +76,14 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "smoke": Recipe(epochs=2, batch_size=64, lr=0.05, schedule="one cycle"),
-    "quick": Recipe(epochs=16, batch_size=64, lr=0.15, schedule="one cycle"),
+    "quick": Recipe(epochs=40, batch_size=32, lr=0.1, schedule="one cycle"),
     "lab": Recipe(epochs=30, batch_size=128, lr=0.1, schedule="one cycle"),
     "paper": Recipe(),
 }
 
 RECIPES_ABOUT: dict[str, str] = {
     "smoke": "seconds: does it run at all",
-    "quick": "under a minute on two cores: a lab's first look",
+    "quick": "about a minute on two cores: long enough to know the training images by heart",
     "lab": "minutes on one GPU: 30 epochs, one cycle",
     "paper": "the schedule of paper 004 on CIFAR-100: 200 epochs, x0.2 at 60, 120 and 160",
 }
@@ -97,16 +103,21 @@ class Epoch:
     seconds: float  # of training, without evaluation
     terms: dict[str, float] = field(default_factory=dict)  # means over the epoch; their sum is the loss
     train_accuracy: float = math.nan  # of the final exit on the batches as they came, in [0, 1]; of a mixture, its larger part
-    accuracy: dict[str, float] = field(default_factory=dict)  # of every exit, on the test set, in [0, 1]
-    validation: dict[str, float] = field(default_factory=dict)  # the same on the validation images, where some were set aside
-    loss: float = math.nan  # cross entropy of the final exit on the test set
+    accuracy: dict[str, float] = field(default_factory=dict)  # of every exit, on the watched test images, in [0, 1]
+    validation: dict[str, float] = field(
+        default_factory=dict
+    )  # on validation images, where some were set aside; all at the end
+    loss: float = math.nan  # cross entropy of the final exit on the watched test images
+    test: dict[str, float] = field(default_factory=dict)  # accuracy on the whole test set, at the end alone: the headline
+    test_loss: float = math.nan  # cross entropy on the whole test set, at the end alone
     turned: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
-    outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] float16 test logits, N <= OUTPUTS_KEPT
+    outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [W, K] float16 logits of the watched test images
+    logits: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] of the whole test set, at the end alone
 
     def record(self) -> dict[str, Any]:
         """Itself without the tensors, for JSON. A number that is not finite becomes None."""
-        plain = asdict(Epoch(**{**self.__dict__, "outputs": None}))
-        plain.pop("outputs")
+        plain = asdict(Epoch(**{**self.__dict__, "outputs": None, "logits": None}))
+        del plain["outputs"], plain["logits"]
         return tidy(plain)
 
 
@@ -172,7 +183,7 @@ class Training:
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.method = method.to(self.device, memory_format=torch.channels_last)
         self.data, self.recipe, self.epochs_done = data, recipe, 0
-        self.clean: dict[str, Any] = {}  # the batches of each split that was evaluated
+        self.clean: dict[tuple[str, bool], Any] = {}  # the batches of each split that was evaluated, watched or whole
         self.settings = method.settings()  # as the last step read them
         self.turned: dict[float, dict[str, float]] = {}  # knobs to turn, by the epochs before: {2.5: {"alpha": 0.3}}
         self.turns: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
@@ -224,19 +235,23 @@ class Training:
         means = {k: float(v) / self.seen for k, v in self.sums.items()}  # the epoch's one wait for the device
         seconds += time.perf_counter() - began
         record = Epoch(epoch, self.recipe.rate(clock), seconds, means, float(hits) / self.seen, turned=self.moved)
+        last = epoch + 1 == self.recipe.epochs
         record.accuracy, record.loss, record.outputs = self._evaluated("test")
+        if last:
+            record.test, record.test_loss, record.logits = self._evaluated("test", whole=True)
         if len(self.data.val.y):
-            record.validation, _, _ = self._evaluated("val")
+            record.validation, _, _ = self._evaluated("val", whole=last)
         self.epochs_done = epoch + 1
         if not all(map(math.isfinite, means.values())):
             raise Diverged(record)
         yield record
 
-    def _evaluated(self, split: str) -> tuple[dict[str, float], float, Tensor]:
-        """As `evaluate`; the split's images go to the device once."""
-        if split not in self.clean:
-            self.clean[split] = self.data.evaluation(split, device=self.device)
-        return evaluate(self.model, self.method, self.data, self.device, split, self.clean[split])
+    def _evaluated(self, split: str, whole: bool = False) -> tuple[dict[str, float], float, Tensor]:
+        """As `evaluate`, on the watched part of a split or all of it; the images go to the device once."""
+        if (split, whole) not in self.clean:
+            part = None if whole else self.data.watched(split, max(len(self.data.train.y) // WATCHED, FEWEST))
+            self.clean[split, whole] = self.data.evaluation(split, device=self.device, part=part)
+        return evaluate(self.model, self.method, self.data, self.device, split, self.clean[split, whole])
 
     def _turn(self, clock: Clock) -> None:
         """Turns the knobs that are due before a step: by the plan, then by whoever asked meanwhile."""

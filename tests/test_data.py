@@ -14,7 +14,7 @@ import torch
 
 from sdkit.data import ABOUT, DATASETS, Data, Images, digits, shapes
 from sdkit.data.base import stratified
-from sdkit.data.shapes import SHAPES, TEXTURES, draw_scenes, generate, render
+from sdkit.data.shapes import KINDS, SHAPES, TEXTURES, Grades, draw_scenes, generate, render
 
 BUILT_IN = ["digits", "shapes", "reid"]
 
@@ -293,30 +293,71 @@ def test_a_wrong_request_is_told_what_there_is(ask, word):
 # -- shapes --------------------------------------------------------------------------------------------------------------------
 
 
-def scenes(per_class: int = 6, seed: int = 0):
+def only(kind: str, **said) -> Grades:
+    """Images of one kind alone, in full contrast and without noise unless said otherwise."""
+    return Grades(**{"shares": tuple(float(k == kind) for k in KINDS), "contrast": (1, 1), "noise": 0} | said)
+
+
+def scenes(per_class: int = 6, seed: int = 0, grades: Grades = only("clear")):  # noqa: B008
     """All 36 classes."""
     y = np.tile(np.arange(36), per_class)
-    return y, draw_scenes(y // 6, y % 6, np.random.Generator(np.random.PCG64(seed)))
+    return y, draw_scenes(y // 6, y % 6, np.random.Generator(np.random.PCG64(seed)), 36, grades)
 
 
 def test_a_seed_draws_the_same_bytes_on_every_machine():
-    x, _, mask = generate(36, 0, "test", 1)
-    drawn = hashlib.sha256(x.tobytes() + mask.tobytes()).hexdigest()[:16]
-    assert drawn == "2c82c767991fd8fb", "where a pixel was changed on purpose: raise shapes.VERSION, note the new digest"
+    x, _, mask, kind = generate(36, 0, "test", 1)
+    drawn = hashlib.sha256(x.tobytes() + mask.tobytes() + kind.tobytes()).hexdigest()[:16]
+    assert drawn == "d4d60e70eb4f404d", "where a pixel was changed on purpose: raise shapes.VERSION, note the new digest"
 
 
-def test_outside_its_mask_an_image_is_its_background_and_inside_it_is_not():
-    _, s = scenes()
+@pytest.mark.parametrize("kind", KINDS)
+def test_outside_its_mask_an_image_is_its_background_and_inside_it_is_not(kind):
+    _, s = scenes(grades=only(kind, noise=8))
     image, mask, behind = render(s)
     differs = (image != behind).any(1)
     assert not differs[~mask].any()
-    assert differs[mask].mean() > 0.95
-    assert 0.08 < mask.mean() < 0.35
+    if kind not in ("faint", "between"):  # these have pixels that hardly differ
+        assert differs[mask].mean() > 0.95
+    assert (0.01 if kind in ("covered", "cut off") else 0.08) < mask.mean() < 0.35
+
+
+def test_an_image_has_the_contrast_that_its_grade_says():
+    """Drawn towards its mean colour by half, every pixel lies half as far from it."""
+    full, half = (render(scenes(grades=only("clear", contrast=(c, c)))[1])[0].astype(float) for c in (1, 0.5))
+    middle = full.mean((2, 3), keepdims=True)
+    assert np.abs(half - (middle + (full - middle) / 2)).max() <= 0.51
+
+
+def test_contrasts_are_log_uniform_and_faint_images_fainter_than_all_others():
+    _, s = scenes(60, grades=Grades(contrast=(0.25, 1), faint=(0.02, 0.1)))
+    faint = s.kind == KINDS.index("faint")
+    assert s.contrast[faint].max() <= 0.1 < 0.25 <= s.contrast[~faint].min()
+    assert abs((s.contrast[~faint] < 0.5).mean() - 0.5) < 0.05, "0.5 is half way between 0.25 and 1 in logarithms"
+
+
+def test_a_covered_object_is_partly_seen_and_one_cut_off_lies_over_the_border():
+    whole, covered, cut = (render(scenes(20, grades=only(k))[1])[1].mean() for k in ("clear", "covered", "cut off"))
+    assert 0.1 * whole < covered < 0.6 * whole and 0.1 * whole < cut < 0.6 * whole
+
+
+def test_an_object_between_two_classes_shows_both_by_its_share():
+    """Where its share is 1 it is its own class's object, where it is 0 the other's."""
+    y, s = scenes(grades=only("between"))
+    assert (s.share < 1).all() and ((s.other_shape != s.shape) ^ (s.other_texture != s.texture)).all()
+    period = dict(period=np.full(len(y), 5.0, dtype=s.period.dtype))  # else the texture's own would tell them apart
+    own = render(s._replace(share=np.ones(len(y)), **period))[0]
+    other = render(s._replace(share=np.ones(len(y)), shape=s.other_shape, texture=s.other_texture, **period))[0]
+    assert (render(s._replace(share=np.full(len(y), 1 - 1e-9), **period))[0] == own).mean() > 0.99
+    assert (render(s._replace(share=np.full(len(y), 1e-9), **period))[0] == other).mean() > 0.99
+
+
+def test_kinds_come_in_the_shares_that_the_grades_say():
+    _, _, _, kind = generate(12, 0, "train", 100, Grades(shares=(0.5, 0.2, 0.1, 0.1, 0.1)))
+    assert np.bincount(kind, minlength=5) / len(kind) == pytest.approx([0.5, 0.2, 0.1, 0.1, 0.1], abs=0.04)
 
 
 def test_the_frame_cuts_off_no_more_than_a_tip():
-    _, s = scenes()
-    mask = render(s)[1]
+    mask = render(scenes()[1])[1]
     frame = np.ones_like(mask)
     frame[:, 1:-1, 1:-1] = False
     assert (mask & frame).sum((1, 2)).max() < 16 and (mask & frame).any((1, 2)).mean() < 0.2
@@ -349,13 +390,13 @@ def test_colour_does_not_give_the_class_away(load):
         return torch.cat([x.mean((2, 3)), on_object], 1)
 
     train, test = colours(data.train), colours(data.test)
-    centres = torch.stack([train[data.train.y == k].mean(0) for k in range(20)])
+    centres = torch.stack([train[data.train.y == k].mean(0) for k in range(12)])
     accuracy = (torch.cdist(test, centres).argmin(1) == data.test.y).float().mean()
-    assert accuracy < 2 / 20
+    assert accuracy < 2 / 12
 
 
 def test_a_class_is_a_shape_and_a_texture_and_its_group_the_shape(load):
-    for classes, n_shapes in ((20, 5), (36, 6)):
+    for classes, n_shapes in ((12, 4), (20, 5), (36, 6)):
         data = load("shapes", classes=classes)
         assert data.num_classes == classes and len(set(data.groups)) == n_shapes
         assert {name.split("-")[0] for name in data.classes} == set(list(SHAPES)[:n_shapes])
@@ -380,12 +421,12 @@ def test_a_damaged_cache_is_drawn_again(tmp_path):
 
 def test_a_folder_that_cannot_hold_the_cache_does_not_stop_anyone(tmp_path):
     (tmp_path / "data").write_text("a file where the folder should be")
-    assert len(shapes(root=tmp_path / "data").classes) == 20
+    assert len(shapes(root=tmp_path / "data").classes) == 12
 
 
 @pytest.mark.parametrize("options", [{"classes": 25}, {"seed": -1}, {"seed": 1.5}])
 def test_shapes_that_do_not_exist_are_refused(options, tmp_path):
-    with pytest.raises(ValueError, match="20 or 36 classes|whole number from 0"):
+    with pytest.raises(ValueError, match="12, 20, 36 classes|whole number from 0"):
         shapes(root=tmp_path, **options)
 
 

@@ -27,6 +27,7 @@ class Images(NamedTuple):
     y: Tensor  # [N] int64
     mask: Tensor | None = None  # [N, H, W] bool: where the object is, where that is known
     camera: Tensor | None = None  # [N] int64: what took it, where that is known
+    kind: Tensor | None = None  # [N] int64: how hard it is, a place in `Data.kinds`, where that is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Data:
     pad: int = 4  # black pixels around an image before a random crop of its size; 0: no crop
     mirror: bool = True
     groups: tuple[int, ...] | None = None  # [K] the superclass of every class, where there is one
+    kinds: tuple[str, ...] = ()  # names of `Images.kind`
     distort: tuple[str, ...] = ()  # of `distort.DISTORTIONS`, besides crop and mirror
     cutout: int = 0  # side of the hole in every training image, pixels; 0: none
     mixup: float = 0.0  # alpha of the Beta that the shares of mixed training images come from; 0: none are mixed
@@ -82,15 +84,22 @@ class Data:
         """[B, 3, H, W] uint8 -> float32, channels_last, mean 0 and deviation 1 over the training set. No augmentation."""
         return normalise(x.to(device), *scale(self.mean, self.std, device))
 
-    def evaluation(self, split: str = "test", batch_size: int = 512, device: str | torch.device = "cpu") -> Evaluation:
-        """The clean images of a split, in order, as often as it is iterated."""
-        return Evaluation(self, split, batch_size, device)
+    def evaluation(
+        self, split: str = "test", batch_size: int = 512, device: str | torch.device = "cpu", part: Tensor | None = None
+    ) -> Evaluation:
+        """The clean images of a split, in order, as often as it is iterated. part: their places [M], None for all."""
+        return Evaluation(self, split, batch_size, device, part)
+
+    def watched(self, split: str, images: int) -> Tensor | None:
+        """The places of so many images of a split, every class in proportion; None where it has no more. Always the same."""
+        y = getattr(self, split).y
+        return stratified(y, images, np.random.Generator(np.random.PCG64(0))) if images < len(y) else None
 
 
 class Evaluation:
     """Clean batches of one split, in order; re-iterable, its uint8 images stay on the device. `index` is within the split."""
 
-    def __init__(self, data: Data, split: str, batch_size: int, device: str | torch.device) -> None:
+    def __init__(self, data: Data, split: str, batch_size: int, device: str | torch.device, part: Tensor | None = None) -> None:
         if split not in SPLITS:
             raise ValueError(f"a split is one of {', '.join(SPLITS)}, got {split!r}")
         if batch_size < 1:
@@ -98,8 +107,9 @@ class Evaluation:
         images: Images = getattr(data, split)
         if not len(images.y):
             raise ValueError(f"{data.name} was loaded without {split} images: load it with validation=500, say, to carve some")
+        self.index = (torch.arange(len(images.y)) if part is None else part).to(device)
+        images = images if part is None else take(images, part)
         self.x, self.y = self.hold(images.x, device), images.y.to(device)
-        self.index = torch.arange(len(self.y), device=device)
         self.batch_size, self.scale = batch_size, scale(data.mean, data.std, device)
 
     def hold(self, x: Tensor, device: str | torch.device) -> Tensor:

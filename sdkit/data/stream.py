@@ -58,9 +58,11 @@ class Streamed(Data):
         """The training loader. `seed` is that of order and augmentation; `SDKIT_WORKERS` says how many processes decode."""
         return Stream(self, batch_size, pair=pair, per_class=per_class, device=device, seed=seed)
 
-    def evaluation(self, split: str = "test", batch_size: int = 128, device: str | torch.device = "cpu") -> StreamEvaluation:
-        """The clean images of a split, in order, as often as it is iterated."""
-        return StreamEvaluation(self, split, batch_size, device)
+    def evaluation(
+        self, split: str = "test", batch_size: int = 128, device: str | torch.device = "cpu", part: Tensor | None = None
+    ) -> StreamEvaluation:
+        """The clean images of a split, in order, as often as it is iterated. part: their places [M], None for all."""
+        return StreamEvaluation(self, split, batch_size, device, part)
 
 
 class Stream(Loader):

@@ -48,7 +48,7 @@ MODELS: dict[str, Callable[..., Backbone]] = {
 }
 
 ABOUT: dict[str, str] = {
-    "four-stage": "four stages of one basic block, 16 to 128 wide: the laptop's network",
+    "four-stage": "four stages of one basic block, 8 to 64 wide: the laptop's network",
     **{f"resnet{d}": f"CIFAR ResNet-{d}, {d // 6} block{'s' * (d > 8)} in each of three stages: for laptops" for d in (8, 14)},
     "vgg-tiny": "VGG's outline, 16 to 128 wide, for laptops",
     "densenet-tiny": "DenseNet-16 of growth 8, for laptops",

@@ -89,8 +89,8 @@ def cifar_resnet(
     return model
 
 
-def four_stage(num_classes: int, width: int = 16, blocks: int = 1, survival: float = 1.0) -> Backbone:
-    """ResNet-18's outline at a quarter of its width and half its depth, for a laptop: four stages of `blocks` basic blocks."""
+def four_stage(num_classes: int, width: int = 8, blocks: int = 1, survival: float = 1.0) -> Backbone:
+    """ResNet-18's outline at an eighth of its width and half its depth, for a laptop: four stages of `blocks` basic blocks."""
     if width < 4 or blocks < 1:
         raise ValueError(f"the four-stage network needs width >= 4 and blocks >= 1, got width={width}, blocks={blocks}")
     widths = [width, 2 * width, 4 * width, 8 * width]

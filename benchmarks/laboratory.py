@@ -1,0 +1,157 @@
+"""The search for the laboratory's setting: which drawn images, network and recipe show what the papers are about.
+
+    python benchmarks/laboratory.py search points.json      train what the file lists and docs/lab/search.json lacks
+    python benchmarks/laboratory.py draw                    docs/lab/*.png and the tables of docs/lab.md, from what is there
+
+A point is chosen by plain training's regime and by the spread over seeds, of the own methods too, and never by a method's mean.
+Each row says its whole point, so that the command repeats it. Two trainings run side by side, one thread each, in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+FOUND = ROOT / "docs" / "lab" / "search.json"
+BASE: dict[str, Any] = {
+    "method": "vanilla", "seed": 0, "classes": 12, "per_class": 80, "test": 250, "width": 8, "blocks": 1, "survival": 1.0,
+    "epochs": 40, "batch": 32, "lr": 0.1, "decay": 5e-4, "pad": 0, "grades": {}, "knobs": {},
+}  # fmt: skip
+
+
+def point(**said: Any) -> dict[str, Any]:
+    """A whole point: what is not said is as in BASE."""
+    unknown = said.keys() - BASE.keys()
+    if unknown:
+        raise KeyError(f"a point has {', '.join(BASE)}; got {', '.join(unknown)}")
+    return BASE | said
+
+
+def points(said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries in which lists stand for one point each, the last changing fastest (grades and knobs are one value)."""
+    out = []
+    for entry in said:
+        lists = {k: v for k, v in entry.items() if isinstance(v, list)}
+        for chosen in product(*lists.values()):
+            out.append(point(**(entry | dict(zip(lists, chosen, strict=True)))))
+    return out
+
+
+def data_of(p: dict[str, Any]) -> Any:
+    """The drawn set of a point. Its images are the same for every seed of training."""
+    from sdkit.data.base import Data, Images, statistics
+
+    drawing = sys.modules["sdkit.data.shapes"]
+    grades = drawing.Grades(**{k: tuple(v) if isinstance(v, list) else v for k, v in p["grades"].items()})
+    sets = {}
+    for split, n in (("train", p["per_class"]), ("test", p["test"])):
+        x, y, mask, kind = map(torch.from_numpy, drawing.generate(p["classes"], 0, split, n, grades))
+        sets[split] = Images(x, y, mask, kind=kind)
+    train, test = sets["train"], sets["test"]
+    names = tuple(map(str, range(p["classes"])))
+    return Data("trial", names, train, Images(train.x[:0], train.y[:0]), test, *statistics(train.x), pad=p["pad"])
+
+
+def run(p: dict[str, Any], threads: int = 1) -> dict[str, Any]:
+    """Trains a point. -> it, with what came of it; fractions in [0, 1]."""
+    torch.set_num_threads(threads)
+    from sdkit.analysis import calibration
+    from sdkit.data import DATASETS
+    from sdkit.data.base import Images
+    from sdkit.experiment import Experiment
+    from sdkit.train import Diverged, Epoch, Recipe
+
+    drawing = sys.modules["sdkit.data.shapes"]
+    data = data_of(p)
+    test = data.test
+    few = replace(data, test=Images(*(v[:20] for v in test[:2])))  # along the way: next to nothing
+    DATASETS["trial"] = lambda: few
+    network = {"width": p["width"], "blocks": p["blocks"], "survival": p["survival"]}
+    recipe = Recipe(epochs=p["epochs"], batch_size=p["batch"], lr=p["lr"], weight_decay=p["decay"], schedule="one cycle")
+    teacher = Experiment(data="trial", network={"width": 2 * p["width"]}, recipe=recipe) if p["method"] == "kd" else None
+    training = Experiment(
+        method=p["method"], data="trial", network=network, recipe=recipe, seed=p["seed"], knobs=p["knobs"], teacher=teacher
+    ).training()
+    began, last = time.perf_counter(), None
+    try:
+        for event in training.walk():
+            last = event if isinstance(event, Epoch) else last
+    except Diverged:
+        return p | {"lost": True}
+    seconds = time.perf_counter() - began
+    training.data = replace(data, train=data.train)
+    logits, hits = {}, {}
+    for split, images in (("train", data.train), ("test", test)):
+        with torch.inference_mode():
+            training.model.eval()
+            x = data.normalised(images.x)
+            logits[split] = torch.cat([training.model(part).float() for part in x.split(500)])
+        hits[split] = logits[split].argmax(1) == images.y
+    sure = calibration(logits["test"], test.y)
+    return p | {
+        "train": float(hits["train"].double().mean()),
+        "test_accuracy": float(hits["test"].double().mean()),
+        "ece": float(sure.ece),
+        "loss": float(torch.nn.functional.cross_entropy(logits["test"], test.y)),
+        "by_kind": {name: float(hits["test"][test.kind == k].double().mean()) for k, name in enumerate(drawing.KINDS)
+                    if (test.kind == k).any()},
+        "running_train": last.train_accuracy,
+        "seconds": seconds,
+        "passes": p["epochs"] * len(data.train.y),
+    }  # fmt: skip
+
+
+def search(asked: list[dict[str, Any]], jobs: int) -> None:
+    """Trains what is asked for and not there yet, and keeps every row as it comes."""
+    from joblib import Parallel, delayed
+
+    found = json.loads(FOUND.read_text()) if FOUND.exists() else []
+    have = [{k: row[k] for k in BASE} for row in found]
+    waiting = [p for p in asked if p not in have]
+    for row in Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
+        delayed(run)(p) for p in waiting
+    ):
+        found = json.loads(FOUND.read_text()) if FOUND.exists() else []
+        found.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+        FOUND.parent.mkdir(parents=True, exist_ok=True)
+        FOUND.write_text("[\n" + ",\n".join(json.dumps(r) for r in found) + "\n]\n")
+        print(line(row), flush=True)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as a line: what differs from BASE, and what came of it."""
+    said = " ".join(f"{k}={v}" for k, v in row.items() if k in BASE and v != BASE[k])
+    if "lost" in row:
+        return f"{said}: lost"
+    kinds = " ".join(f"{k} {100 * v:.0f}" for k, v in row["by_kind"].items())
+    return (
+        f"{said}: train {100 * row['train']:.1f} test {100 * row['test_accuracy']:.1f} ece {100 * row['ece']:.1f} "
+        f"nll {row['loss']:.2f} | {kinds} | {row['seconds']:.0f} s"
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="laboratory", description=__doc__.partition("\n")[0])
+    parser.add_argument("verb", choices=("search",))
+    parser.add_argument("points", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    said = parser.parse_args()
+    search(points(json.loads(said.points.read_text())), said.jobs)
+
+
+if __name__ == "__main__":
+    main()
