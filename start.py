@@ -98,7 +98,6 @@ def child_environment() -> dict[str, str]:
     """The environment of everything that runs in .venv."""
     environment = dict(os.environ)
     environment.setdefault("SDKIT_HOME", str(ROOT))
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads must not spin: runs share the cores
     environment["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel "python3" is .venv's, whatever else is installed
     environment.pop("PYTHONHOME", None)
     return environment

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
 from .vision import ensure
-
-# Two busy processes on the same cores slow each other sixfold while OpenMP's idle threads spin; read before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ensure()  # `import torchvision` works beside any torch, whoever imports it
 

@@ -132,8 +132,16 @@ def _precision() -> Check:
     if fast.half(on) and not can:
         mend = "leave SDKIT_PRECISION out: float32 is faster here"
         return Check("precision", "warn", f"{kind}, which this {on.type.upper()} emulates", mend)
-    more = "; it multiplies bfloat16, too: SDKIT_PRECISION=bfloat16 trains faster" if can and not fast.half(on) else ""
+    more = "; it multiplies bfloat16, too: without SDKIT_PRECISION it trains faster" if can and not fast.half(on) else ""
     return Check("precision", "ok", kind + more)
+
+
+def _threads() -> Check:
+    from . import fast
+
+    if said := fast.threads_said():
+        return Check("threads", "ok", f"SDKIT_THREADS says {said}")
+    return Check("threads", "ok", f"{fast.threads()} for a run that begins now, as many as there are idle cores")
 
 
 def _memory() -> Check:
@@ -256,6 +264,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "torchvision": _torchvision,
     "GPU": _gpu,
     "precision": _precision,
+    "threads": _threads,
     "memory": _memory,
     "disk": _disk,
     "data": _data,
@@ -267,6 +276,7 @@ MENDS = {
     "torch": "python3 start.py setup; if that does not help, remove .venv (python3 start.py clean) and set up again",
     "torchvision": "python3 start.py setup; torch and torchvision must come as the pair that requirements.txt names",
     "GPU": "the CPU is used meanwhile; mend torch first",
+    "threads": "set SDKIT_THREADS to 1 or more, or leave SDKIT_THREADS out",
     "precision": "SDKIT_PRECISION is auto, float32 or bfloat16",
     "disk": "set SDKIT_HOME to a folder that exists",
 }

@@ -9,14 +9,14 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import runs
+from . import fast, runs
 from .core import Clock, OwnChance, home, pick
 from .data import DATASETS, Data
 from .methods import METHODS, Exit, Method, Together
@@ -223,20 +223,21 @@ class Experiment:
         before = [model] if "model" in wanted else []
         return kind(*before, **{k: v for k, v in offer.items() if k in wanted}, **knobs)
 
-    def training(self) -> Training:
-        """Everything assembled on the device, before its first step."""
+    def training(self, threads: int | None = None) -> Training:
+        """Everything assembled on the device, before its first step. threads: of a CPU; default: of idle cores."""
         model, method, data = self.build()
         torch.manual_seed(self.seed)
-        training = Training(model, method, data, self.recipe, seed=self.seed)
+        training = Training(model, method, data, self.recipe, seed=self.seed, threads=threads)
         training.turned = self.turned
         return training
 
-    def walk(self) -> Iterator[Clock | Epoch]:
+    def walk(self, threads: int | None = None) -> Iterator[Clock | Epoch]:
         """Trains and records, yielding a Clock after every step and an Epoch after every epoch; nothing where it is done.
 
-        What a panel has kept of the same training is not trained again.
+        What a panel has kept of the same training is not trained again. threads: as `training`'s.
         """
-        return self.record.follow(self.asked, self.training, start=kept_state(self.asked, self.recipe.epochs))
+        build = partial(self.training, threads)
+        return self.record.follow(self.asked, build, start=kept_state(self.asked, self.recipe.epochs))
 
     def fork(self, epochs: float, knobs: dict[str, float]) -> Experiment:
         """The same training with other knobs after so many epochs: what was planned for later is dropped."""
@@ -253,10 +254,11 @@ class Experiment:
             (place if t["step"] else start)[t["knob"]] = t["after"]
         return replace(self, knobs=self.knobs | start, turned={when: knobs for when, knobs in plan.items() if knobs})
 
-    def run(self, progress: bool = True) -> Trained:
-        """The recorded run: trained now, continued after a crash, or found again."""
+    def run(self, progress: bool = True, threads: int | None = None) -> Trained:
+        """The recorded run: trained now, continued after a crash, or found again. threads: as `training`'s."""
         if self.record.status != "done":
-            for _ in _watched(self, self.walk()) if progress else self.walk():
+            walk = self.walk(threads)
+            for _ in _watched(self, walk) if progress else walk:
                 pass
         return Trained(self)
 
@@ -516,7 +518,8 @@ def run_all(
     """Runs independent experiments, `jobs` at a time through joblib, each once. Finished ones are found again.
 
     A dict gives a dict. jobs: None is one per core on a CPU, where two small trainings side by side take little longer than
-    one, and 1 on a card. diverged: whether a run that diverges is kept as what it is; else it raises.
+    one, and 1 on a card; so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says.
+    diverged: whether a run that diverges is kept as what it is; else it raises.
     Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
     """
     if isinstance(experiments, Experiment):
@@ -528,8 +531,9 @@ def run_all(
     taught = [e for e in experiments if e.teacher]
     first = [*(t for e in taught for t in _taught_by(e)), *taught]  # the longest way: teachers, then their students
     waiting = [e for e in dict.fromkeys([*first, *experiments]) if e.record.status not in ended]
+    cores, said = torch.get_num_threads(), fast.threads_said()
     if jobs is None:
-        jobs = min(torch.get_num_threads(), 8) if device().type == "cpu" else 1
+        jobs = min(max(cores // (said or 1), 1), 8) if device().type == "cpu" else 1
     if jobs == 1 or len(waiting) < 2:
         for e in waiting:
             with contextlib.suppress(*borne):
@@ -537,7 +541,7 @@ def run_all(
     else:
         from joblib import Parallel, delayed
 
-        threads = max(torch.get_num_threads() // jobs, 1)
+        threads = said or max(cores // jobs, 1)
         work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
             delayed(_train)(e, threads, str(home()), borne) for e in _in_turn(waiting)
         )
@@ -593,4 +597,4 @@ def _train(experiment: Experiment, threads: int, where: str, borne: tuple[type[E
     torch.set_num_threads(threads)
     for e in (*_taught_by(experiment), experiment):
         with contextlib.suppress(*borne):
-            e.run(progress=False)
+            e.run(progress=False, threads=threads)

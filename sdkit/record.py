@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -434,7 +434,7 @@ def _train(e: Experiment, began: float, until: float, paces: dict[str, float], s
         paces.setdefault(_twin(e.asked), pace)
     say(f"  {'goes on' if resumed else 'begins'}: {_spoken(e)}")
     walls, last = [], None
-    with closing(run.follow(e.asked, e.training, spare)) as walk:
+    with closing(run.follow(e.asked, partial(e.training, _threads()), spare)) as walk:
         try:
             for event in walk:
                 if last is None:
@@ -455,7 +455,7 @@ def _train(e: Experiment, began: float, until: float, paces: dict[str, float], s
 
 def _probe(e: Experiment) -> float:
     """Seconds that an epoch and its evaluation will take, from a few steps of a training that is thrown away."""
-    training = e.training()
+    training = e.training(_threads())
     step, wait = training.stepper(), torch.cuda.synchronize if training.device.type == "cuda" else (lambda: None)
     for _ in range(3):
         step()
@@ -468,6 +468,11 @@ def _probe(e: Experiment) -> float:
     seconds = (time.perf_counter() - began) / done
     seen = len(training.data.train.y) + (len(training.data.test.y) + len(training.data.val.y)) / 2
     return seconds * max(seen / e.recipe.batch_size, 1)
+
+
+def _threads() -> int:
+    """Of every run of a plan: those that began beside a busy process would stand in tables of their own."""
+    return fast.threads_said() or torch.get_num_threads()
 
 
 def _teachers(e: Experiment) -> list[Experiment]:
@@ -487,8 +492,9 @@ def _here(record: Recorded) -> bool:
 
 def _about(e: Experiment, paces: dict[str, float]) -> dict[str, Any]:
     """What the recorder adds to what a run says of where it was trained."""
-    pace, now = paces.get(_twin(e.asked)), device_name(device())
-    ended = {} if e.record.about.get("device") == now else {"ended on": now}
+    pace, began = paces.get(_twin(e.asked)), e.record.about
+    now = device_name(device(), began.get("threads"), began.get("precision"))  # a run keeps its own
+    ended = {} if began.get("device") == now else {"ended on": now}
     return (
         {"recorded": time.strftime("%Y-%m-%dT%H:%M:%S"), "steps": fast.mode()}
         | ({"seconds an epoch": _short(pace)} if pace else {})

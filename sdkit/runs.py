@@ -232,8 +232,8 @@ class Run:
                 training.load_state_dict(saved["training"])
                 history = saved["history"]
             else:
-                write_json(self.folder / "experiment.json", {"asked": asked, "about": self._about(training)})
                 history = self._inherit(start, training) if start else []
+                write_json(self.folder / "experiment.json", {"asked": asked, "about": self._about(training)})
             self._write_history("training", history)
             spare, saved = SPARE if spare is None else spare, time.monotonic()
             try:
@@ -334,7 +334,9 @@ class Run:
             "sdkit": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
-            "device": device_name(training.device),
+            "device": device_name(training.device, training.threads, training.precision),
+            "threads": training.threads,
+            "precision": training.precision,
             "machine": platform.platform(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
             "steps per epoch": len(training.loader),

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -151,11 +152,18 @@ def device() -> torch.device:
     return torch.device(os.environ.get("SDKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def device_name(on: torch.device) -> str:
-    """What computes, as a record says it: "CPU, 2 threads", a card's name; and the precision, where one was asked for."""
-    name = torch.cuda.get_device_name(on) if on.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    asked = os.environ.get("SDKIT_PRECISION") or "auto"
-    return name if asked == "auto" else f"{name}, {asked}"
+def device_name(on: torch.device, threads: int | None = None, precision: str | None = None) -> str:
+    """What computes, as a record says it: "CPU, 2 threads" or a card's name; and the precision, where it is not the usual one.
+
+    Usual is float32 on a CPU, on a card what "auto" chooses. What is not said is as a run that takes all threads would have it.
+    """
+    threads = threads or fast.threads_said() or torch.get_num_threads()
+    precision = precision or fast.precision(on)
+    if on.type == "cuda":
+        name, usual = torch.cuda.get_device_name(on), "bfloat16" if fast.has_bfloat16(on) else "float32"
+    else:
+        name, usual = f"CPU, {threads} threads", "float32"
+    return name if precision == usual else f"{name}, {precision}"
 
 
 class Training:
@@ -163,7 +171,9 @@ class Training:
 
     Iterating `walk()` trains: it yields a `Clock` after every step and an `Epoch` after every epoch. Between two of
     them the caller may turn knobs, stop, or wait. `state_dict()` is taken between epochs; from it another process
-    continues to the same bits.
+    continues to the same bits: with the precision and the number of threads that the training began with.
+
+    threads: of a CPU; by default `fast.threads` says it when the training begins.
     """
 
     def __init__(
@@ -175,8 +185,12 @@ class Training:
         *,
         seed: int = 0,
         on: torch.device | str | None = None,
+        threads: int | None = None,
     ) -> None:
         self.device = torch.device(on) if on is not None else device()
+        self.precision = "float32" if method.full_precision else fast.precision(self.device)
+        if threads is not None:
+            self.threads = threads
         if self.device.type == "cpu":
             keep_freed_memory()
         fast.tune(self.device)
@@ -205,10 +219,22 @@ class Training:
             self.params, rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
         )
 
+    @cached_property
+    def threads(self) -> int:
+        """Of a CPU: how many work on a step. Chosen when it is first asked for."""
+        return fast.threads() if self.device.type == "cpu" else torch.get_num_threads()
+
     def walk(self) -> Iterator[Clock | Epoch]:
         """Trains to the recipe's end. Raises `Diverged` after the epoch in which the loss stopped being a number."""
         while self.epochs_done < self.recipe.epochs:
-            yield from self._epoch(self.epochs_done)
+            with contextlib.closing(self._epoch(self.epochs_done)) as epoch:
+                while (event := self._own_way(next, epoch, None)) is not None:
+                    yield event
+
+    def _own_way(self, work: Callable, *given: Any) -> Any:
+        """work(*given), done with this training's threads and precision."""
+        with fast.working(self.threads, self.precision):
+            return work(*given)
 
     def _epoch(self, epoch: int) -> Iterator[Clock | Epoch]:
         self.model.train(), self.method.train()
@@ -306,7 +332,8 @@ class Training:
 
         def step() -> None:
             nonlocal done
-            self._step(next(stream), Clock(done // steps % self.recipe.epochs, done, self.recipe.epochs, steps))
+            clock = Clock(done // steps % self.recipe.epochs, done, self.recipe.epochs, steps)
+            self._own_way(lambda: self._step(next(stream), clock))
             done += 1
 
         return step
@@ -321,6 +348,8 @@ class Training:
             "loader": self.loader.state_dict(),
             "epochs done": self.epochs_done,
             "settings": self.settings,
+            "threads": self.threads,
+            "precision": self.precision,
             "rng": {
                 "torch": torch.get_rng_state(),
                 "python": list(random.getstate()[1]),
@@ -342,6 +371,8 @@ class Training:
                 group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
         self.loader.load_state_dict(state["loader"])
         self.epochs_done = state["epochs done"]
+        if "threads" in state:  # what an older sdkit left says neither
+            self.threads, self.precision = state["threads"], state["precision"]
         for knob, value in state["settings"].items():
             setattr(self.method, knob, value)
         self.settings = self.method.settings()

@@ -8,14 +8,19 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported: tests have processes beside them
 if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # tests run side by side: each keeps to its cores
     os.environ["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // beside, 1))
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # said, so that no run looks for idle cores
 _HOME = Path(tempfile.mkdtemp(prefix="sdkit-tests-"))
 os.environ["SDKIT_HOME"] = str(_HOME)  # no test reads or writes the user's runs, in this process or in one that it starts
 
 import browser  # noqa: E402
 import pytest  # noqa: E402
+import torch  # noqa: E402
+
+if not torch.cuda.is_available():  # so that tests say the same of every CPU; those of bfloat16 ask for it
+    os.environ.setdefault("SDKIT_PRECISION", "float32")
 
 
 @pytest.hookimpl(tryfirst=True)

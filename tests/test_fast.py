@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
+from joblib import parallel_config
 from test_methods import COMBINATIONS, build
 
-from sdkit import fast
+from sdkit import cli, fast, runs
 from sdkit.core import FEW, Clock, one_thread
-from sdkit.methods import METHODS, Vanilla
+from sdkit.experiment import Experiment, run_all
+from sdkit.methods import METHODS, Together, Vanilla
 from sdkit.train import Epoch, Recipe, Training, summable
 
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, schedule="one cycle")
@@ -135,3 +141,157 @@ def test_few_numbers_are_worked_on_by_one_thread_and_the_others_come_back():
                 assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+# what a run keeps
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """PyTorch has two threads, and nobody says how many a run takes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("SDKIT_THREADS", raising=False)
+    yield
+    torch.set_num_threads(before)
+
+
+TINY = Experiment(data="digits", network={"width": 8}, dataset={"train_size": 100}, recipe=replace(RECIPE, batch_size=32))
+
+
+@pytest.mark.parametrize(
+    ("begun", "later", "kept"),
+    [({"idle": 1}, {"idle": 2}, "CPU, 1 threads"), ({"idle": 2}, {"idle": 1, "SDKIT_THREADS": "1"}, "CPU, 2 threads"),
+     ({"SDKIT_PRECISION": "bfloat16"}, {"SDKIT_PRECISION": "float32"}, "CPU, 2 threads, bfloat16"),
+     ({"SDKIT_PRECISION": "float32"}, {"SDKIT_PRECISION": "bfloat16"}, "CPU, 2 threads")],
+    ids=["begun beside a busy process", "begun at rest", "begun in bfloat16", "begun in float32"],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["resumed", "forked"])
+def test_a_run_keeps_the_threads_and_the_precision_it_began_with(way, begun, later, kept, tmp_path, monkeypatch, two, capsys):
+    """Whatever is busy and asked for when it goes on: the same bits as the straight run's. A fork keeps what its parent had."""
+
+    def world(place, idle=2, **said):
+        monkeypatch.setenv("SDKIT_HOME", str(tmp_path / place))
+        monkeypatch.setattr(fast, "idle_cores", lambda: idle)
+        for name in ("SDKIT_THREADS", "SDKIT_PRECISION"):
+            monkeypatch.setenv(name, said.get(name, ""))
+
+    monkeypatch.setattr(runs, "SPARE", 0.0)
+    world("straight", **begun)
+    straight = TINY.run(progress=False)
+    world("stopped", **begun)
+    place = TINY.record if way == "resumed" else runs.Run(runs.root() / "parent")
+    walk = place.follow(TINY.asked, TINY.training, keep=way == "forked")
+    for event in walk:
+        if isinstance(event, Clock) and event.step == 6:  # amid the second epoch
+            break
+    walk.close()
+    world("stopped", **later)
+    again = TINY.run(progress=False)  # from its checkpoint, or from what the other run kept
+    assert torch.get_num_threads() == 2
+    assert [e.record() | {"seconds": 0} for e in straight.history] == [e.record() | {"seconds": 0} for e in again.history]
+    assert all(torch.equal(v, again.run.weights()["model"][k]) for k, v in straight.run.weights()["model"].items())
+    assert torch.equal(straight.run.outputs()[1], again.run.outputs()[1])
+    assert again.run.about["device"] == straight.run.about["device"] == kept
+    cli.show(again.run.key)
+    assert f"device     {kept}\n" in capsys.readouterr().out
+
+
+def test_a_run_takes_as_many_threads_as_cores_are_idle_and_no_more_than_pytorch(monkeypatch, two):
+    found = []
+    monkeypatch.setattr(fast, "idle_cores", lambda: found.pop(0))
+    for idle, number in (([2], 2), ([7], 2), ([None], 2), ([0, 1, 2], 2), ([1, 1, 1], 1), ([0, 0, 0], 1)):
+        found += idle
+        assert fast.threads() == number and not found, "it looks again only where something was busy"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert fast.threads() == 2
+    monkeypatch.setenv("SDKIT_THREADS", "5")
+    assert fast.threads() == 5
+    for wrong in ("0", "two", "-1"):
+        monkeypatch.setenv("SDKIT_THREADS", wrong)
+        with pytest.raises(ValueError, match="the number of threads of a run, 1 or more, got"):
+            fast.threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("SDKIT_THREADS")
+    torch.set_num_threads(1)
+    assert fast.threads() == 1
+
+
+def test_idle_cores_are_those_that_had_nothing_to_do_for_others(monkeypatch):
+    """Four cores for ten seconds: 20 s of others' work, 2 s of low priority, 3 s of our own. The fifth is not ours to use."""
+    psutil, clock = pytest.importorskip("psutil"), iter((0.0, 10.0))
+
+    def cores(*times):
+        return [SimpleNamespace(idle=idle, iowait=disk, nice=nice) for idle, disk, nice in times]
+
+    then = [cores(*[(0, 0, 0)] * 5), cores((10, 0, 0), (4, 1, 2), (0, 0, 0), (0, 0, 0), (10, 0, 0))]
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: then.pop(0))
+    own = iter((1.0, 4.0))
+    times = {"monotonic": lambda: next(clock), "process_time": lambda: next(own), "sleep": float}
+    monkeypatch.setattr(fast, "time", SimpleNamespace(**times))
+    monkeypatch.setattr(fast.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(fast.os, "nice", lambda more: 0, raising=False)
+    assert fast.idle_cores() == 2
+
+
+def test_between_steps_the_caller_has_the_threads_and_the_precision_that_it_had(monkeypatch, two):
+    training = Training(*build("vanilla"), RECIPE, on="cpu", threads=1)
+    training.precision, within, work = "bfloat16", [], training._step
+
+    def step(batch, clock):
+        within.append((torch.get_num_threads(), fast.half(torch.device("cpu"))))
+        return training.fake
+
+    batch, clock = next(iter(training.loader)), Clock(0, 0, 3, 7)
+    training.fake, training._step = work(batch, clock), step
+    walk, others = training.walk(), []
+    for event in walk:
+        assert torch.get_num_threads() == 2 and fast.half(torch.device("cpu")) is None
+        if isinstance(event, Epoch):
+            break
+        other = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+    assert set(within) == {(1, torch.bfloat16)} and set(others) == {2}
+    training.stepper()()
+    assert torch.get_num_threads() == 2 and within[-1] == (1, torch.bfloat16)
+
+
+def test_a_thread_that_begins_beside_a_run_does_not_take_its_number_for_its_own(two):
+    found = []
+
+    def other():
+        found.append(fast.own_number())
+        with fast.working(3, "float32"):
+            found.append(torch.get_num_threads())
+        found.append(torch.get_num_threads())
+
+    with fast.working(1, "float32"):
+        beside = threading.Thread(target=other)
+        beside.start()
+        beside.join()
+        assert torch.get_num_threads() == 1
+    assert (found, torch.get_num_threads()) == ([2, 3, 2], 2)
+
+
+def test_runs_side_by_side_are_told_their_threads(tmp_path, monkeypatch, two):
+    """Two jobs of two cores: one thread each, whatever else is busy; nobody looks."""
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(fast, "idle_cores", None)
+    short = replace(TINY, recipe=replace(RECIPE, epochs=1))
+    for said, jobs, kept, seeds in (("", None, 1, (0, 1)), ("2", 2, 2, (2, 3))):
+        monkeypatch.setenv("SDKIT_THREADS", said)
+        with parallel_config(backend="threading"):
+            trained = run_all([replace(short, seed=seed) for seed in seeds], jobs=jobs, progress=False)
+        assert [t.run.about["threads"] for t in trained] == [kept, kept]
+
+
+def test_a_method_may_ask_for_float32(monkeypatch):
+    class Careful(Vanilla):
+        full_precision = True
+
+    monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")
+    model, _, data = build("vanilla")
+    for method, kept in ((Vanilla(), "bfloat16"), (Careful(), "float32"), (Together(Vanilla(), Careful()), "float32")):
+        assert Training(model, method, data, RECIPE, on="cpu").precision == kept

@@ -85,7 +85,8 @@ def test_steps_are_replayed_where_the_checks_of_the_plans_methods_are_good(monke
     assert gpu.allowed("cpu", {"drg"}) == "eager"
 
 
-def test_only_cards_with_the_units_for_it_use_bfloat16(monkeypatch):
+def test_only_what_has_the_units_for_it_uses_bfloat16_by_itself(monkeypatch):
+    monkeypatch.delenv("SDKIT_PRECISION", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device", lambda on: contextlib.nullcontext())
@@ -94,13 +95,18 @@ def test_only_cards_with_the_units_for_it_use_bfloat16(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda on, major=major: SimpleNamespace(major=major))
         assert fast.half(torch.device("cuda")) is kind
     fast.has_bfloat16.cache_clear()
-    assert fast.half(CPU) is None
+    for can, kind in ((False, None), (True, torch.bfloat16)):
+        fast.has_bfloat16.cache_clear()
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda can=can: can)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert fast.half(CPU) is kind
+    fast.has_bfloat16.cache_clear()
 
 
 def test_a_precision_is_asked_for_by_name(monkeypatch):
-    for said, kind in (("float32", None), ("bfloat16", torch.bfloat16)):
+    for said, kind, told in (("float32", None, ""), ("bfloat16", torch.bfloat16, ", bfloat16")):
         monkeypatch.setenv("SDKIT_PRECISION", said)
-        assert fast.half(CPU) is kind and train.device_name(CPU).endswith(f"threads, {said}")
+        assert fast.half(CPU) is kind and train.device_name(CPU, 3) == f"CPU, 3 threads{told}"
     monkeypatch.setenv("SDKIT_PRECISION", "bf16")
     with pytest.raises(KeyError, match="did you mean 'bfloat16'"):
         fast.half(CPU)

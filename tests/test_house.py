@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "runs": {"core", "train"},
     "papers": {"core"},
     "doctor": {"core", "fast"},
-    "experiment": {"core", "data", "models", "methods", "train", "runs", "papers"},  # the one room where all meet
+    "experiment": {"core", "data", "models", "methods", "train", "fast", "runs", "papers"},  # where all meet
     "figures": {"core", "analysis", "papers"},
     "widgets": {"core", "methods", "runs", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone
     "record": EVERYTHING - {"widgets", "comparison", "cli"},  # runs plans without a browser, as the command line does

@@ -230,7 +230,8 @@ def test_a_verb_runs_in_the_environment_with_its_arguments(start, monkeypatch, a
 def test_what_runs_in_the_environment_knows_its_home(start, monkeypatch):
     monkeypatch.delenv("SDKIT_HOME")
     assert start.child_environment()["SDKIT_HOME"] == str(ROOT)
-    assert start.child_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert "OMP_WAIT_POLICY" not in start.child_environment(), "threads wait as OpenMP's do, where nobody says how"
     monkeypatch.setenv("SDKIT_HOME", "/elsewhere")
     assert start.child_environment()["SDKIT_HOME"] == "/elsewhere"
 
@@ -242,13 +243,13 @@ def test_a_command_takes_the_place_of_start_py(tmp_path):
     import os, sys, pathlib
     sys.path.insert(0, {str(ROOT)!r})
     import start
-    child = "import os, sys; print(os.getpid(), os.getcwd(), os.environ['OMP_WAIT_POLICY']); sys.exit(5)"
+    child = "import os, sys; print(os.getpid(), os.getcwd(), os.environ['JUPYTER_PREFER_ENV_PATH']); sys.exit(5)"
     print(os.getpid())
     start.run([sys.executable, "-c", child], cwd=pathlib.Path({str(tmp_path)!r}))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
     pid, *rest = done.stdout.split()
-    assert rest == [pid, str(tmp_path), "PASSIVE"] and done.returncode == 5
+    assert rest == [pid, str(tmp_path), "1"] and done.returncode == 5
 
 
 def test_windows_keeps_its_python_elsewhere(start, monkeypatch):
@@ -425,13 +426,25 @@ def test_the_doctor_says_the_precision_and_what_this_cpu_could(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for can in (True, False):
         monkeypatch.setattr(fast, "has_bfloat16", lambda on, can=can: can)
-        assert ("SDKIT_PRECISION=bfloat16" in found("precision").found) == can
+        monkeypatch.delenv("SDKIT_PRECISION", raising=False)
+        assert found("precision").found.startswith("bfloat16") == can
+        monkeypatch.setenv("SDKIT_PRECISION", "float32")
+        assert ("without SDKIT_PRECISION" in found("precision").found) == can
     monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")  # where the CPU cannot
     assert found("precision").ok == "warn" and found("precision").found.startswith("bfloat16")
     monkeypatch.setattr(fast, "has_bfloat16", lambda on: True)
     assert found("precision") == ("precision", "ok", "bfloat16, losses in float32", "")
     monkeypatch.setenv("SDKIT_PRECISION", "half")
     assert found("precision").ok == "fail" and "auto, float32 or bfloat16" in found("precision").mend
+
+
+def test_the_doctor_says_how_many_threads_a_run_would_take(monkeypatch):
+    monkeypatch.setenv("SDKIT_THREADS", "1")
+    assert found("threads") == ("threads", "ok", "SDKIT_THREADS says 1", "")
+    monkeypatch.setenv("SDKIT_THREADS", "none")
+    assert found("threads").ok == "fail" and "leave SDKIT_THREADS out" in found("threads").mend
+    monkeypatch.delenv("SDKIT_THREADS")
+    assert found("threads").found.startswith(f"{os.environ['OMP_NUM_THREADS']} for a run that begins now")
 
 
 def test_the_doctor_survives_every_broken_piece(monkeypatch):

@@ -27,6 +27,9 @@ class Method(nn.Module):
     pair: ClassVar[Literal[None, "same image", "same class"]] = None
     """The partner that each image of a batch comes with, in `batch.pair`."""
 
+    full_precision: bool = False
+    """Whether its network computes in float32 where others would in bfloat16."""
+
     own_task: ClassVar[bool] = False
     """Whether its "task" is more than plain cross entropy against the label, such as a softened label."""
 
@@ -219,6 +222,7 @@ class Together(Method):
             raise ValueError(f"these methods ask for different batches: say the same per_class to all, got {sorted(each)}")
         self.pair, self.per_class = asked.pop() if asked else None, each.pop() if each else None
         self.both_views = any(m.both_views for m in methods)
+        self.full_precision = any(m.full_precision for m in methods)
         self._parts = dict(zip(names or [type(m).__name__.lower() for m in methods], methods, strict=True))
         self.knobs = {f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()}
 
