@@ -24,7 +24,7 @@ from .train import RECIPES, Recipe
 Pairs = Mapping[int, tuple[Recorded, Recorded]]
 """Seed -> a method's run and plain training's."""
 
-ENOUGH = 4
+ENOUGH = 10
 """Degrees of freedom from which the runs of one length say by themselves what a seed does; below, those of all lengths do."""
 
 WORDS = {
@@ -122,7 +122,7 @@ class ByLength:
         pairs = [pair for seeds in self._pairs.values() for pair in seeds.values()]
         paired = sum(_gaps([pair]) is not None for pair in pairs)
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
-        return f"Bars hold 19 of 20 gains that are none: one spread over seeds for all methods, test images compared {how}"
+        return f"Intervals: Student's t, one spread over seeds for all methods; the test images are a sample, compared {how}"
 
     @cached_property
     def plain(self) -> list[Level]:

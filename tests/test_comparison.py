@@ -259,10 +259,9 @@ def test_few_seeds_at_one_length_take_the_spread_of_all_lengths_and_one_seed_tak
     widths = {(name, g.epochs): g.margin for name, gains in found.gains.items() for g in gains}
     assert widths["drg", 10] == pytest.approx(widths["drg", 40], rel=0.05) and widths["lsr", 10] > widths["drg", 10]
     rows = ("drg", "dsr", "lsr", "byot")
-    (found,) = by_length(
-        [*lengthened({(m, 10): 0.0 for m in rows}, 0.001, 4), *lengthened({(m, 40): 0.0 for m in rows}, 0.03, 4)]
-    )
-    assert found.gains["drg"][1].margin > 2 * found.gains["drg"][0].margin  # four seeds of four methods say it themselves
+    quiet, wild = (lengthened({(m, n): 0.0 for m in rows}, noise, 6) for n, noise in ((10, 0.001), (40, 0.03)))
+    (found,) = by_length([*quiet, *wild])
+    assert found.gains["drg"][1].margin > 1.5 * found.gains["drg"][0].margin  # six seeds of four methods say it themselves
     (single,) = by_length([long(), long("drg", 10, 0, 0.9)])
     (gain,) = single.gains["drg"]
     assert math.isnan(gain.margin) and gain.told is None and str(gain) == "+40.0" and "No margin yet" in single.margins
