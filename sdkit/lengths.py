@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .comparison import at_any_length, margin, network_and_images, of_images, optimised, plain_for, tables
+from .papers.checks import label as written
 from .papers.checks import sign
 from .record import Recorded, label
 from .train import RECIPES, Recipe
@@ -174,8 +175,14 @@ class ByLength:
 
     def grouped(self) -> dict[str, list[str]]:
         """What is meant by a word -> the rows that it holds for, a sentence each. Words that hold for none are left out."""
-        sentences = {w: [f"{name}: {s.because}" for name, s in self.said.items() if s.word == w] for w in WORDS}
+        sentences = {w: [f"{_written(name)}: {s.because}" for name, s in self.said.items() if s.word == w] for w in WORDS}
         return {WORDS[word]: rows for word, rows in sentences.items() if rows}
+
+
+def _written(name: str) -> str:
+    """A row's name with its method as the paper writes it."""
+    method, comma, rest = name.partition(",")
+    return written(method) + comma + rest
 
 
 def by_length(records: Iterable[Recorded]) -> list[ByLength]:

@@ -310,7 +310,7 @@ def test_a_lead_that_shrinks_is_faster_and_one_that_stays_is_better():
     assert words == dict(drg="faster", dsr="better", byot="worse", lsr="cannot be told", ddgsd="cannot be told")
     assert re.fullmatch(r"\+10.0 ± \d\.\d points at 10 epochs, \+0.0 ± \d\.\d at 40 \(2 seeds\)", found.said["drg"].because)
     grouped = found.grouped()
-    assert list(grouped) == list(WORDS.values()) and grouped[WORDS["better"]][0].startswith("dsr: +0.0")
+    assert list(grouped) == list(WORDS.values()) and grouped[WORDS["better"]][0].startswith("DSR: +0.0")
 
 
 def test_nothing_is_said_of_how_a_method_ends_before_a_training_as_long_as_the_recipe():
