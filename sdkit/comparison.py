@@ -1,6 +1,7 @@
 """Records beside each other: methods over their seeds, what of a gain is told from chance, and what the papers print.
 
-`compared` makes tables of the records that `record` reads. Nothing is trained, printed or drawn here.
+`compared` makes tables of the records that `record` reads; what becomes of a gain when all train longer is the matter of
+`lengths`. Nothing is trained, printed or drawn here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -81,20 +82,15 @@ class Comparison:
     @property
     def setting(self) -> str:
         """The network, the images and the recipe in words."""
-        first = self.records[0]
-        options = ", ".join(_said(k, v) for k, v in first.asked["dataset"].items() if v not in (None, False, 0, "", []))
-        recipe = Recipe(**first.asked["recipe"])
-        return (
-            f"{first['model']} on {first['data']}{f' ({options})' if options else ''}, {recipe.epochs:g} epochs, "
-            f"batches of {recipe.batch_size:g}, learning rate {_schedule(recipe)}"
-        )
+        recipe = Recipe(**self.records[0].asked["recipe"])
+        return f"{network_and_images(self.records[0])}, {recipe.epochs:g} epochs, {optimised(recipe)}"
 
     @cached_property
     def rows(self) -> list[Row]:
         return [self._row(name) for name in self.groups]
 
     def _row(self, name: str) -> Row:
-        group, base = self.groups[name], self._base(name)
+        group, base = self.groups[name], plain_for(self.groups[name], self.groups.values())
         done = [r for r in group if r.status == "done"]
         ours, theirs = ([r["accuracy.final"] for r in g if r.status == "done"] for g in (group, base))
         gain = margin = pace = math.nan
@@ -115,27 +111,10 @@ class Comparison:
             sum(r.status == "diverged" for r in group),
         )
 
-    def _base(self, name: str) -> list[Recorded]:
-        """Plain training of the same network; where there is none, of the network without what a method needs of it."""
-
-        def network(group: Sequence[Recorded], without: Sequence[str] = ()) -> dict[str, Any]:
-            return {k: v for k, v in group[0].asked["network"].items() if k not in without}
-
-        plain, own = [g for g in self.groups.values() if g[0]["method"] == "vanilla"], self.groups[name]
-        same = [g for g in plain if network(g) == network(own)]
-        like = [g for g in plain if network(g, NEEDED) == network(own, NEEDED)]
-        return next(iter([*same, *like]), [])
-
     def _margin(self, ours: Sequence[float], theirs: Sequence[float], images: int) -> float:
-        """Of a difference of means: seeds by the table's pooled spread, and the test images, a sample for each side.
-
-        The degrees of freedom are Satterthwaite's: the images' part of the variance is known, the seeds' part measured.
-        """
-        if not self.freedom:
-            return math.nan
-        seeds = self.spread**2 * (1 / len(ours) + 1 / len(theirs))
-        both = seeds + sum(_of_images(side, images) for side in (ours, theirs))
-        return _student(self.freedom * (both / seeds) ** 2 if seeds else math.inf) * math.sqrt(both)
+        """Of a difference of means: seeds by the table's pooled spread, and the test images, a sample for each side."""
+        of_seeds = self.spread**2 * (1 / len(ours) + 1 / len(theirs))
+        return margin(of_seeds, self.freedom, sum(of_images(side, images) for side in (ours, theirs)))
 
     @cached_property
     def spread(self) -> float:
@@ -216,23 +195,76 @@ NEEDED = ("survival",)
 
 def compared(records: Iterable[Recorded]) -> list[Comparison]:
     """The records as tables: what differs in network, data, recipe or device never stands in one."""
-    tables: dict[str, list[list[Recorded]]] = {}
-    for group in _alike(records):
-        same = [group[0].asked[part] for part in ("model", "data", "dataset", "recipe")] + [group[0].device]
-        tables.setdefault(json.dumps(same, sort_keys=True), []).append(group)
+    return [Comparison(rows) for rows in tables(records, lambda asked: asked | {"seed": 0})]
+
+
+def tables(records: Iterable[Recorded], row: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, list[Recorded]]]:
+    """Name of a row -> its records, each once, plain training first: for every network, data set, recipe and device by itself.
+
+    row: of what a run asked, what is one for a whole row.
+    """
+    found: dict[str, dict[str, dict[str, Recorded]]] = {}
+    for r in records:
+        asked = row(r.asked)
+        found.setdefault(_table(asked, r.device), {}).setdefault(json.dumps(asked, sort_keys=True), {}).setdefault(r.key, r)
     out = []
-    for groups in tables.values():
+    for rows in found.values():
+        groups = [sorted(group.values(), key=lambda r: (r["recipe.epochs"], r["seed"])) for group in rows.values()]
         groups.sort(key=lambda g: g[0]["method"] != "vanilla")  # stable: else as they came
-        out.append(Comparison({_named(group[0], [g[0] for g in groups]): group for group in groups}))
+        out.append({_named(group[0], [g[0] for g in groups]): group for group in groups})
     return out
 
 
-def _alike(records: Iterable[Recorded]) -> list[list[Recorded]]:
-    """Records that differ in the seed alone, in the order of their seeds, each once."""
-    groups: dict[str, dict[str, Recorded]] = {}
-    for r in records:
-        groups.setdefault(json.dumps([r.asked | {"seed": 0}, r.device], sort_keys=True), {}).setdefault(r.key, r)
-    return [sorted(group.values(), key=lambda r: r["seed"]) for group in groups.values()]
+def _table(asked: dict[str, Any], device: str) -> str:
+    return json.dumps([asked[part] for part in ("model", "data", "dataset", "recipe")] + [device], sort_keys=True)
+
+
+def at_any_length(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, but for the seed and the number of epochs."""
+    return asked | {"seed": 0, "recipe": asked["recipe"] | {"epochs": 0}}
+
+
+def one_length(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Of tables that differ in the number of epochs alone the fullest, of equals the longest."""
+    kept: dict[str, Comparison] = {}
+    for c in comparisons:
+        same = _table(at_any_length(c.records[0].asked), c.records[0].device)
+        kept[same] = max(kept.get(same, c), c, key=lambda c: (len(c.records), c.records[0]["recipe.epochs"]))
+    return list(kept.values())
+
+
+def plain_for(own: Sequence[Recorded], groups: Iterable[Sequence[Recorded]]) -> Sequence[Recorded]:
+    """Plain training of the same network; where there is none, of the network without what a method needs of it."""
+
+    def network(group: Sequence[Recorded], without: Sequence[str] = ()) -> dict[str, Any]:
+        return {k: v for k, v in group[0].asked["network"].items() if k not in without}
+
+    plain = [g for g in groups if g[0]["method"] == "vanilla"]
+    same = [g for g in plain if network(g) == network(own)]
+    like = [g for g in plain if network(g, NEEDED) == network(own, NEEDED)]
+    return next(iter([*same, *like]), [])
+
+
+def margin(of_seeds: float, freedom: float, of_images: float) -> float:
+    """What holds 19 of 20 gains that are none, from the two parts of a gain's variance; nan without any freedom.
+
+    The degrees of freedom are Satterthwaite's: the images' part of the variance is known, the seeds' part measured.
+    """
+    if not freedom:
+        return math.nan
+    both = of_seeds + of_images
+    return _student(freedom * (both / of_seeds) ** 2 if of_seeds else math.inf) * math.sqrt(both)
+
+
+def network_and_images(record: Recorded) -> str:
+    """What was trained on what, in words."""
+    options = ", ".join(_said(k, v) for k, v in record.asked["dataset"].items() if v not in (None, False, 0, "", []))
+    return f"{record['model']} on {record['data']}{f' ({options})' if options else ''}"
+
+
+def optimised(recipe: Recipe) -> str:
+    """How, but for the length, in words."""
+    return f"batches of {recipe.batch_size:g}, learning rate {_schedule(recipe)}"
 
 
 def _named(record: Recorded, others: Sequence[Recorded]) -> str:
@@ -301,7 +333,7 @@ def _student(freedom: float) -> float:
     return float(t.ppf(0.975, freedom))
 
 
-def _of_images(accuracy: Sequence[float], images: int) -> float:
+def of_images(accuracy: Sequence[float], images: int) -> float:
     """Variance of an accuracy because the test images are a sample. Never 0: all right once is not all right always."""
     p = min(max(statistics.mean(accuracy), 0.5 / images), 1 - 0.5 / images)
     return p * (1 - p) / images

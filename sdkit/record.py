@@ -37,15 +37,16 @@ from .analysis import calibration, ranked_along
 from .core import home, pick
 from .experiment import Experiment
 from .runs import Damaged, Run, epoch_table, key_of, replacing
-from .train import Diverged, Epoch, Recipe, device, device_name, tidy
+from .train import RECIPES, Diverged, Epoch, Recipe, device, device_name, tidy
 
 Say = Callable[[str], None]
 
 FORMAT = 1
 """Raised when a record is written in another form."""
 
-LISTS = {"methods": "method", "models": "model", "seeds": "seed"}
-"""Of a plan's entry: one experiment for every value, the last of these changing fastest."""
+LISTS = {"seeds": "seed", "epochs": "recipe", "models": "model", "methods": "method"}
+"""Of a plan's entry: one experiment for every value, the last of these changing fastest. Epochs stand for the entry's recipe
+with so many."""
 
 # plans
 
@@ -69,8 +70,8 @@ def plans() -> list[Path]:
 def read_plan(said: str | Path, data: Path | None = None) -> Plan:
     """A plan by its name or its file. data: the folder of data sets, where that is not home()/data.
 
-    A file holds "name", "about", "curves" and "runs": a list of an `Experiment`'s arguments, in which "methods", "models" and
-    "seeds" are lists that stand for one run each.
+    A file holds "name", "about", "curves" and "runs": a list of an `Experiment`'s arguments, in which "methods", "models",
+    "epochs" and "seeds" are lists that stand for one run each. Of "epochs" each is a whole schedule of its own.
     """
     path = Path(said)
     if path.suffix != ".json":
@@ -101,20 +102,26 @@ def read_plan(said: str | Path, data: Path | None = None) -> Plan:
 def _entry(entry: dict[str, Any], data: Path | None) -> list[Experiment]:
     """The experiments of an entry, lists spelled out."""
     lists = {one: entry[many] for many, one in LISTS.items() if many in entry}
-    both = [one for one in lists if one in entry]
+    both = [one for one in lists if one in entry and one != "recipe"]
     if both:
         raise ValueError(f"it says {both[0]} and a list of them: say one")
+    if "recipe" in lists:
+        recipe = _recipe(entry.get("recipe", Experiment.recipe))
+        lists["recipe"] = [replace(recipe, epochs=n) for n in lists["recipe"]]
     rest = {k: v for k, v in entry.items() if k not in LISTS}
-    order = [one for one in ("seed", "model", "method") if one in lists]  # every method at one seed, then the next seed
-    values = product(*(lists[one] for one in order))
-    return [_experiment(rest | dict(zip(order, chosen, strict=True)), data) for chosen in values]
+    values = product(*lists.values())  # every method at one length of one seed, then the next length, then the next seed
+    return [_experiment(rest | dict(zip(lists, chosen, strict=True)), data) for chosen in values]
+
+
+def _recipe(said: str | dict[str, Any]) -> Recipe:
+    return Recipe(**said) if isinstance(said, dict) else RECIPES[pick(said, RECIPES, "recipe")]
 
 
 def _experiment(said: dict[str, Any], data: Path | None) -> Experiment:
     known = Experiment.__dataclass_fields__
     said = {pick(k, known, "argument of an experiment"): v for k, v in said.items()}
     if isinstance(said.get("recipe"), dict):
-        said["recipe"] = Recipe(**said["recipe"])
+        said["recipe"] = _recipe(said["recipe"])
     if isinstance(said.get("teacher"), dict):
         said["teacher"] = _experiment(said["teacher"], data)
     if "turned" in said:
@@ -186,9 +193,12 @@ class Recorded:
         return f"{self['method']} · {self['model']} · {self['data']} · seed {self['seed']:g} · {label(self)}"
 
 
-def label(record: Recorded, seeds: str = "1 seed") -> str:
-    """What must stand beside numbers that come from records of such a device and recipe, and of so many seeds."""
-    return f"recorded, on {record.device}, recipe {record.recipe}, {seeds}"
+def label(record: Recorded, seeds: str = "1 seed", recipe: str = "") -> str:
+    """What must stand beside numbers that come from records of such a device and recipe, and of so many seeds.
+
+    recipe: what to call it, where the record's own name for it does not say all.
+    """
+    return f"recorded, on {record.device}, recipe {recipe or record.recipe}, {seeds}"
 
 
 def folder(out: Path | None = None) -> Path:
@@ -340,12 +350,27 @@ def _ranked(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 def _calibration(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Calibration of the last epoch on the test set."""
+    logits, y = _last(experiment, run)
+    return {"images": len(y)} | {k: _plain(v) for k, v in calibration(logits, y)._asdict().items()}
+
+
+def _right(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Which of the test images the last epoch answers right, a bit each: what tells two runs image by image."""
+    logits, y = _last(experiment, run)
+    return {"images": len(y), "bits": np.packbits((logits.argmax(1) == y).numpy()).tobytes().hex()}
+
+
+def _last(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
+    """The last epoch's logits of the test set and the labels."""
     logits = run.logits()
-    found = calibration(logits, experiment.load_data().test.y[: len(logits)])
-    return {"images": len(logits)} | {k: _plain(v) for k, v in found._asdict().items()}
+    return logits, experiment.load_data().test.y[: len(logits)]
 
 
-CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {"ranked": _ranked, "calibration": _calibration}
+CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
+    "ranked": _ranked,
+    "calibration": _calibration,
+    "right": _right,
+}
 """What a record may keep beside the history, computed from the run's recorded outputs."""
 
 
@@ -535,28 +560,31 @@ class Stock(NamedTuple):
         return "\n".join([said.strip(), *mend, *(f"  {words}" for words in self.wrong)])
 
 
-def stock() -> list[Stock]:
-    """Every plan here with its records, then records whose plan is gone. Raises nothing for a file that cannot be read."""
+def stock(plan: str | None = None) -> list[Stock]:
+    """Every plan here with its records, then records whose plan is gone. Raises nothing for a file that cannot be read.
+
+    plan: this one alone, even where there is nothing of it.
+    """
     out, wrong, found = [], {}, []
-    for path in plans():
+    for path in (p for p in plans() if plan in (None, p.stem)):
         try:
             found.append(read_plan(path))
         except (ValueError, KeyError) as error:
             found.append(Plan(path.stem, "", [], ()))
             wrong[path.stem] = [str(error.args[0])]
-    known = {plan.name for plan in found}
     folders = {f.name for place in places() if place.is_dir() for f in place.iterdir() if f.is_dir()}
-    for plan in [*found, *(Plan(name, "Its plan is not here.", [], ()) for name in sorted(folders - known))]:
+    gone = (folders if plan is None else {plan}) - {known.name for known in found}
+    for known in [*found, *(Plan(name, "Its plan is not here.", [], ()) for name in sorted(gone))]:
         kept: dict[str, Recorded] = {}
-        damaged = wrong.get(plan.name, [])
-        for path in (path for place in places() for path in sorted((place / plan.name).glob("*.json"))):
+        damaged = wrong.get(known.name, [])
+        for path in (path for place in places() for path in sorted((place / known.name).glob("*.json"))):
             try:
                 kept.setdefault(path.stem, read(path))
             except Damaged as error:
                 damaged.append(str(error))
-        listed = {e.key: e for e in plan.experiments}
+        listed = {e.key: e for e in known.experiments}
         records = [kept[key] for key in listed if key in kept] + [r for key, r in kept.items() if key not in listed]
-        out.append(Stock(plan.name, plan.about, records, [e for key, e in listed.items() if key not in kept], damaged))
+        out.append(Stock(known.name, known.about, records, [e for key, e in listed.items() if key not in kept], damaged))
     return out
 
 

@@ -75,9 +75,10 @@ def test_settings_are_python_values_or_text():
 def test_a_page_that_shows_records_is_drawn_again_when_there_are_new_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     notebooks = Path(__file__).parents[1] / "notebooks"
-    before = {n: cli.fingerprint(notebooks / f"{n}.ipynb", {}) for n in ("01_byot", "08_records")}
+    names = ("00_start_here", "01_byot", "06_side_by_side", "08_records")
+    before = {n: cli.fingerprint(notebooks / f"{n}.ipynb", {}) for n in names}
     place = tmp_path / "data" / "records" / "cpu" / "0123456789ab.json"
     place.parent.mkdir(parents=True)
     place.write_text("{}")
     after = {n: cli.fingerprint(notebooks / f"{n}.ipynb", {}) for n in before}
-    assert after["01_byot"] == before["01_byot"] and after["08_records"] != before["08_records"]
+    assert [n for n in before if after[n] != before[n]] == ["00_start_here", "06_side_by_side", "08_records"]

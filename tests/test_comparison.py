@@ -6,6 +6,7 @@ import json
 import math
 import re
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from scipy.stats import t as student
 
 from sdkit import papers, record
 from sdkit.analysis import calibration
-from sdkit.comparison import Comparison, compared
+from sdkit.comparison import Comparison, compared, one_length
 from sdkit.experiment import Experiment
+from sdkit.lengths import WORDS, ByLength, by_length, spread
 from sdkit.methods import METHODS as EVERY_METHOD
 from sdkit.papers.printed import METHODS, printed
 from sdkit.record import Recorded
-from sdkit.train import Recipe
+from sdkit.train import RECIPES, Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.1, schedule="one cycle")
 
@@ -191,3 +193,155 @@ def test_a_table_beside_a_paper_says_what_differs():
     ]
     (same,) = compared([made(model="resnet18", recipe="paper", dataset={}), made("drg", model="resnet18", recipe="paper")])[:1]
     assert same.differences(found["drg_dsr"]) == []
+
+
+# against the length of training
+
+
+def long(method="vanilla", epochs=10, seed=0, accuracy=0.5, **said):
+    """A record of the quick recipe at so many epochs."""
+    return made(method, seed, accuracy, recipe=replace(RECIPES["quick"], epochs=epochs), **said)
+
+
+def lengthened(gains, noise=0.0, seeds=2, **said):
+    """(method, epochs) -> gain; seeds lie `noise` around it, and vanilla's lie still."""
+    plain = [long(epochs=n, seed=s, **said) for n in sorted({n for _, n in gains}) for s in range(seeds)]
+    moved = {s: noise * (2 * s / (seeds - 1) - 1) if seeds > 1 else 0 for s in range(seeds)}
+    ours = [long(m, n, s, 0.5 + gain + moved[s], **said) for (m, n), gain in gains.items() for s in range(seeds)]
+    return plain + ours
+
+
+def test_a_gain_is_that_over_plain_training_of_its_own_length_and_seed():
+    records = [long(epochs=n, seed=s, accuracy=a) for n, s, a in [(10, 0, 0.40), (10, 1, 0.44), (20, 0, 0.60), (20, 1, 0.61)]]
+    records += [long("drg", 10, 0, 0.47), long("drg", 10, 1, 0.50), long("drg", 20, 1, 0.63), long("drg", 40, 0, 0.9)]
+    (found,) = by_length([*records, *records])
+    (short, longer) = found.gains["drg"]  # of 40 epochs there is no plain training
+    assert (short.epochs, short.seeds) == (10, pytest.approx({0: 0.07, 1: 0.06})) and short.mean == pytest.approx(0.065)
+    assert (longer.epochs, longer.seeds) == (20, pytest.approx({1: 0.02}))
+    assert found.plain == [(10, [0.40, 0.44], [0.2, 0.2]), (20, [0.60, 0.61], [0.2, 0.2])] and found.lengths == [10, 20, 40]
+    assert found.label == "recorded, on CPU, 2 threads, recipe quick at 3 lengths, 1 to 2 seeds"
+    assert (found.recipe, found.usual) == ("quick", RECIPES["quick"].epochs)
+    assert "10, 20 and 40 epochs" in found.setting
+
+
+def test_the_margin_of_a_gain_is_that_of_a_textbook():
+    """One method, gains of 7 and 6 points: paired differences, one degree of freedom, and the images of either side."""
+    records = [long(seed=0, accuracy=0.40), long(seed=1, accuracy=0.44), long("drg", 10, 0, 0.47), long("drg", 10, 1, 0.50)]
+    (found,) = by_length(records)
+    variance = 0.005**2 * 2  # of a gain, over two seeds
+    images = (0.42 * 0.58 + 0.485 * 0.515) / 10_000
+    both = variance / 2 + images
+    want = student.ppf(0.975, (both / (variance / 2)) ** 2) * math.sqrt(both)
+    assert found.gains["drg"][0].margin == pytest.approx(want) and found.gains["drg"][0].told
+    assert "compared cautiously" in found.margins
+
+
+def test_methods_beside_the_same_plain_runs_share_their_degrees_of_freedom():
+    """The textbook's: var = 2 E^2 / v of the pooled spread, where two methods share the variance of plain training."""
+    m, n = 4, 3
+    seen = np.random.default_rng(0).normal(0.5, 0.01, (20_000, m + 1, n))
+    gaps = seen[:, 1:] - seen[:, :1]
+    pooled = gaps.var(2, ddof=1).mean(1)
+    records = {s: long(seed=s) for s in range(n)}
+    cells = [{s: (long(f, 10, s, 0.5 + 0.01 * s), records[s]) for s in range(n)} for f in ("drg", "dsr", "lsr", "byot")]
+    variance, freedom = spread(cells)
+    assert variance == pytest.approx(0.01**2) and freedom == pytest.approx(4 * m * (n - 1) / (m + 3))
+    assert freedom == pytest.approx(2 * pooled.mean() ** 2 / pooled.var(), rel=0.05)
+    other = [{s: (long("drg", 20, s), long(epochs=20, seed=s)) for s in range(n)}]
+    assert spread(cells + other)[1] == pytest.approx(4 * 10**2 / (4 * 10 + m * (m - 1) * (n - 1)))  # nothing in common
+    assert spread(cells[:1])[1] == n - 1 and spread([{0: cells[0][0]}])[1] == 0
+
+
+def test_few_seeds_at_one_length_take_the_spread_of_all_lengths_and_one_seed_takes_that_of_the_others():
+    quiet = lengthened({(m, n): 0.0 for m in ("drg", "dsr") for n in (10, 20)}, noise=0.001)
+    wild = lengthened({(m, 40): 0.0 for m in ("drg", "dsr")}, noise=0.03)
+    (found,) = by_length([*quiet, *wild, long("lsr", 10, 0, 0.51)])
+    widths = {(name, g.epochs): g.margin for name, gains in found.gains.items() for g in gains}
+    assert widths["drg", 10] == pytest.approx(widths["drg", 40], rel=0.05) and widths["lsr", 10] > widths["drg", 10]
+    rows = ("drg", "dsr", "lsr", "byot")
+    quiet, wild = (lengthened({(m, n): 0.0 for m in rows}, noise, 6) for n, noise in ((10, 0.001), (40, 0.03)))
+    (found,) = by_length([*quiet, *wild])
+    assert found.gains["drg"][1].margin > 1.5 * found.gains["drg"][0].margin  # six seeds of four methods say it themselves
+    (single,) = by_length([long(), long("drg", 10, 0, 0.9)])
+    (gain,) = single.gains["drg"]
+    assert math.isnan(gain.margin) and gain.told is None and str(gain) == "+40.0" and "No margin yet" in single.margins
+    assert single.said["drg"].word == "cannot be told"
+
+
+def answers(right):
+    return {"right": {"images": len(right), "bits": np.packbits(np.asarray(right, np.uint8)).tobytes().hex()}}
+
+
+def test_where_it_is_known_which_images_were_right_a_gain_is_compared_image_by_image():
+    draw = np.random.default_rng(0)
+    hard = draw.random(1000) < 0.4  # both err on the hard ones
+    said = {"about": {"test images": 1000}}
+    records, d = [], []
+    for s in (0, 1):
+        theirs, ours = (np.where(hard, draw.random(1000) < 0.1, draw.random(1000) < 0.95) for _ in range(2))
+        d.append(ours.astype(float) - theirs)
+        records += [long(seed=s, accuracy=theirs.mean(), curves=answers(theirs), **said)]
+        records += [long("drg", 10, s, ours.mean(), curves=answers(ours), **said)]
+    (found,) = by_length(records)
+    images = statistics.variance(np.mean(d, axis=0).tolist()) / 1000
+    seeds = statistics.variance([row.mean() for row in d]) / 2
+    want = student.ppf(0.975, ((seeds + images) / seeds) ** 2) * math.sqrt(seeds + images)
+    assert found.gains["drg"][0].margin == pytest.approx(want) and "image by image" in found.margins
+    (blind,) = by_length([replace(r, curves={}) for r in records])
+    assert blind.gains["drg"][0].margin > want
+
+
+def scored(record, accuracy):
+    return replace(record, epochs=record.epochs | {"accuracy.final": [accuracy, accuracy]})
+
+
+def test_of_twenty_gains_that_are_none_one_is_told_at_most():
+    draw, alarms = np.random.default_rng(0), 0
+    runs = {(m, s): long(m, 10, s) for m in NOTHING for s in range(3)}
+    for _ in range(400):
+        seen = 0.5 + draw.normal(0, 0.01, (4, 3)) + draw.normal(0, 0.005, (4, 1))
+        groups = {m: [scored(runs[m, s], seen[i, s]) for s in range(3)] for i, m in enumerate(NOTHING)}
+        alarms += ByLength(groups).gains["drg"][0].told is not None
+    assert 8 <= alarms <= 32  # 20 expected
+
+
+def test_a_lead_that_shrinks_is_faster_and_one_that_stays_is_better():
+    gains = {("drg", 10): 0.10, ("drg", 40): 0.00, ("dsr", 10): 0.00, ("dsr", 40): 0.10}
+    gains |= {("byot", 10): 0.05, ("byot", 40): -0.1, ("lsr", 10): 0.00, ("lsr", 40): 0.00}
+    gains |= {("ddgsd", 10): 0.024, ("ddgsd", 40): 0.016}  # told, then not, but not told to have shrunk
+    (found,) = by_length(lengthened(gains, noise=0.008))
+    assert found.gains["ddgsd"][0].told and found.gains["ddgsd"][1].told is None
+    words = {name: said.word for name, said in found.said.items()}
+    assert words == dict(drg="faster", dsr="better", byot="worse", lsr="cannot be told", ddgsd="cannot be told")
+    assert re.fullmatch(r"\+10.0 ± \d\.\d points at 10 epochs, \+0.0 ± \d\.\d at 40 \(2 seeds\)", found.said["drg"].because)
+    grouped = found.grouped()
+    assert list(grouped) == list(WORDS.values()) and grouped[WORDS["better"]][0].startswith("DSR: +0.0")
+
+
+def test_nothing_is_said_of_how_a_method_ends_before_a_training_as_long_as_the_recipe():
+    usual = RECIPES["quick"].epochs
+    short = lengthened({("drg", usual // 2): 0.3}, noise=0.001)
+    (found,) = by_length(short)
+    assert found.gains["drg"][0].told and found.said["drg"].word == "cannot be told"
+    assert f"no training yet as long as the recipe's {usual} epochs" in found.said["drg"].because
+    (found,) = by_length([*short, *lengthened({("drg", usual): 0.3}, noise=0.001)])
+    assert found.said["drg"].word == "better"
+
+
+def test_a_network_of_a_method_is_beside_plain_training_without_its_need_and_other_devices_stand_apart():
+    need = {"model": "four-stage"}
+    records = [long(**need), long("self-guidance", accuracy=0.6, network={"survival": 0.5}, **need)]
+    elsewhere = long(about={"device": "H100"}, **need)
+    found, other = by_length([elsewhere, *records, long("drg", status="diverged", **need)])
+    assert (
+        list(found.gains) == ["self-guidance, survival=0.5"] and other.gains == {} and other.label.endswith("1 length, 1 seed")
+    )
+
+
+def test_of_a_plan_of_lengths_one_table_stands_for_all():
+    both = [*lengthened({("drg", 10): 0.1}), *lengthened({("drg", 20): 0.1})]
+    (table,) = one_length(compared(both))
+    assert {r["recipe.epochs"] for r in table.records} == {20}  # the longest
+    (table,) = one_length(compared([*both, long(epochs=40)]))
+    assert {r["recipe.epochs"] for r in table.records} == {20}  # the fullest
+    assert len(one_length(compared([*both, made(), made(recipe="paper")]))) == 3

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from sdkit import figures
 from sdkit.comparison import Band, Row
-from sdkit.figures.records import Sheet, recorded_gains, score_sheet, seed_curves, stamp
+from sdkit.figures.records import Sheet, gain_by_length, length_sheet, recorded_gains, score_sheet, seed_curves, stamp
+from sdkit.lengths import Gain, Level, Said
 from sdkit.papers.printed import Printed
 
 
@@ -76,3 +78,84 @@ def test_a_sheet_is_safe_html_and_has_as_many_cells_as_its_head():
     assert "<td>&lt;b&gt;</td>" in Sheet(["a"], [["<b>"]])._repr_html_()
     with pytest.raises(ValueError, match=r"every row of this table has 2 cells, got \[1\]"):
         Sheet(["a", "b"], [["1"]])
+
+
+# against the length of training
+
+
+class Found(NamedTuple):
+    """What `sdkit.lengths.ByLength` has, made by hand."""
+
+    gains: dict
+    said: dict
+    plain: list
+    lengths: list
+    usual: int | None = 16
+    recipe: str = "quick"
+    label: str = LABEL
+    setting: str = "four-stage on shapes"
+    margins: str = "Intervals: by hand"
+
+
+SHORT, LONG = Gain(10, {0: 0.05, 1: 0.03}, 0.01, True), Gain(160, {0: 0.01}, 0.03, None)
+FOUND = Found(
+    {"byot": [SHORT, LONG], "self-guidance, survival=0.5": [LONG]},
+    {"byot": Said("faster", ""), "self-guidance, survival=0.5": Said("cannot be told", "")},
+    [Level(10, [0.5, 0.52], [0.4, 0.42]), Level(160, [0.8], [0.99])],
+    [10, 160],
+)
+
+
+def titles(ax):
+    return ax.get_title(loc="left"), ax.get_title(loc="right")
+
+
+def test_a_gain_against_length_is_drawn_a_method_a_panel_and_plain_training_after_them():
+    figure, axes = figures.new(columns=3, rows=2)
+    byot, guided, plain = gain_by_length(FOUND, axes)
+    assert len(figure.axes) == 3  # what is left over is taken away
+    assert [titles(ax) for ax in (byot, guided)] == [("BYOT", "faster"), ("Self-Guidance", "cannot be told")]
+    drawn = points(byot)
+    assert drawn["a seed"] == [[10, pytest.approx(5)], [10, pytest.approx(3)], [160, pytest.approx(1)]]
+    assert drawn["mean gain, told from zero"] == [[10, pytest.approx(4)]]
+    assert drawn["not told from zero"] == [[160, pytest.approx(1)]]
+    (bars,) = byot.collections
+    assert [s[:, 1].tolist() for s in bars.get_segments()] == [pytest.approx([3, 5]), pytest.approx([-2, 4])]
+    assert points(plain)["test"] == [[10, pytest.approx(51)], [160, pytest.approx(80)]]
+    assert points(plain)["training"] == [[10, pytest.approx(41)], [160, pytest.approx(99)]]
+    for ax in (byot, guided, plain):
+        assert ax.get_xscale() == "log" and [t.get_text() for t in ax.get_xticklabels()] == ["10", "160"]
+        assert 16 in [line.get_xdata()[0] for line in ax.get_lines()] and ax.get_xlim() == byot.get_xlim()
+    assert byot.get_ylim() == guided.get_ylim()
+    (key,) = figure.legends
+    assert [t.get_text() for t in key.get_texts()][-1] == "the recipe quick: 16 epochs"
+
+
+def test_gains_by_length_that_are_not_there_yet_are_drawn_without_a_warning(recwarn):
+    one = Gain(10, {0: 0.05}, math.nan, None)
+    some = FOUND._replace(gains={"byot": [one]}, plain=FOUND.plain[:1], usual=None, lengths=[10])
+    for found in (some, some._replace(gains={}), some._replace(gains={}, plain=[])):
+        figure, axes = figures.new(columns=2)
+        gain_by_length(found, axes)
+        assert figures.png(stamp(figure, LABEL))
+    assert not recwarn.list
+    figure, ax = figures.new()
+    with pytest.raises(ValueError, match="2 methods and plain training want 3 panels, got 1"):
+        gain_by_length(FOUND, ax)
+
+
+def test_bars_that_would_dwarf_the_gains_run_out_of_the_panel():
+    _, axes = figures.new(columns=2)
+    wide = FOUND._replace(gains={"byot": [SHORT._replace(margin=0.9)]})
+    low, high = gain_by_length(wide, axes)[0].get_ylim()
+    assert -8 < low < 0 and 5 < high < 13
+
+
+def test_a_sheet_of_lengths_says_each_gain_and_what_they_come_to():
+    sheet = length_sheet(FOUND)
+    assert sheet.head == ["points above vanilla", "10 epochs", "160 epochs", "so it is"]
+    assert sheet.rows == [
+        ["BYOT", "+4.0 ± 1.0, higher", "+1.0 ± 3.0", "faster"],
+        ["self-guidance, survival=0.5", "-", "+1.0 ± 3.0", "cannot be told"],
+    ]
+    assert LABEL in sheet.caption and "Intervals: by hand" in sheet.caption

@@ -26,6 +26,7 @@ EVERYTHING = {
     "doctor",
     "record",
     "comparison",
+    "lengths",
     "cli",
 }
 MAY_IMPORT = {
@@ -44,8 +45,9 @@ MAY_IMPORT = {
     "experiment": {"core", "data", "models", "methods", "train", "fast", "runs", "papers"},  # where all meet
     "figures": {"core", "analysis", "papers"},
     "widgets": {"core", "methods", "runs", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone
-    "record": EVERYTHING - {"widgets", "comparison", "cli"},  # runs plans without a browser, as the command line does
+    "record": EVERYTHING - {"widgets", "comparison", "lengths", "cli"},  # runs plans without a browser
     "comparison": {"train", "analysis", "papers", "record"},  # tables of what records hold
+    "lengths": {"train", "papers", "record", "comparison"},  # what becomes of a gain when all train longer
     "cli": EVERYTHING - {"widgets"},
 }
 ROOT = Path(__file__).parents[1] / "sdkit"

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sdkit import cli, record, runs
@@ -15,6 +17,7 @@ from sdkit.analysis import ranked_output_variance
 from sdkit.core import home
 from sdkit.experiment import Experiment
 from sdkit.runs import Damaged
+from sdkit.train import RECIPES
 
 SMALL = {"model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}}
 TINY = {"runs": [SMALL | {"methods": ["vanilla", "drg"], "seeds": [0, 1], "recipe": "smoke"}]}
@@ -49,6 +52,24 @@ def test_a_plan_spells_out_its_lists_every_method_at_one_seed_before_the_next():
     assert record.read_plan("tiny").experiments == plan.experiments
 
 
+def test_epochs_are_lengths_of_the_recipe_short_ones_first_at_every_seed():
+    entry = SMALL | {"methods": ["vanilla", "drg"], "seeds": [0, 1], "recipe": "quick", "epochs": [3, 6]}
+    made = record.read_plan(plan_file({"runs": [entry]})).experiments
+    assert [(e.seed, e.recipe.epochs, e.method) for e in made] == [
+        (seed, epochs, method) for seed in (0, 1) for epochs in (3, 6) for method in ("vanilla", "drg")
+    ]
+    assert all(replace(e.recipe, epochs=RECIPES["quick"].epochs) == RECIPES["quick"] for e in made)
+    (own,) = record.read_plan(plan_file({"runs": [SMALL | {"recipe": {"lr": 0.3}, "epochs": [5]}]})).experiments
+    assert (own.recipe.lr, own.recipe.epochs) == (0.3, 5)
+
+
+def test_the_plan_of_lengths_asks_of_every_method_what_it_asks_of_plain_training():
+    asked = {}
+    for e in record.read_plan("length").experiments:
+        asked.setdefault(e.method, []).append((e.seed, e.recipe))
+    assert len(asked) == 9 and all(runs == asked["vanilla"] for runs in asked.values())
+
+
 def test_a_plan_says_recipes_and_teachers_in_numbers():
     entry = SMALL | {"recipe": {"epochs": 3, "batch_size": 32}}
     (e,) = record.read_plan(plan_file({"runs": [entry | {"method": "kd", "teacher": entry | {"seed": 4}}]})).experiments
@@ -79,6 +100,8 @@ def test_the_plans_that_come_with_sdkit_can_be_read(path):
         ),
         ({"runs": [SMALL, {"metod": "drg"}]}, "run 2 .* no argument of an experiment is called 'metod': did you mean 'method'"),
         ({"runs": [{"method": "drg", "methods": ["drg"]}]}, "it says method and a list of them: say one"),
+        ({"runs": [{"recipe": "quik", "epochs": [3]}]}, "no recipe is called 'quik': did you mean 'quick'"),
+        ({"runs": [{"epochs": [0]}]}, "run 1 of the plan tiny.json is no experiment: a recipe needs epochs >= 1"),
         ({"runs": [{"recipe": {"epoch": 3}}]}, "run 1 of the plan tiny.json is no experiment: .*'epoch'"),
         ({"runs": [SMALL], "curves": ["rank"]}, "no curve of a record is called 'rank': did you mean 'ranked'"),
     ],
@@ -130,6 +153,9 @@ def test_the_curves_of_a_record_are_those_of_the_runs_outputs():
     bins = kept.curves["calibration"]
     right = sum(n * a for n, a in zip(bins["count"], bins["accuracy"], strict=True) if n)
     assert bins["images"] == 797 and right / 797 == pytest.approx(kept["accuracy.final"], abs=1e-3)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(kept.curves["right"]["bits"]), np.uint8), count=797)
+    answers = outputs[-1].argmax(1) == Experiment(recipe="smoke", **SMALL).load_data().test.y
+    assert kept.curves["right"]["images"] == 797 and bits.tolist() == answers.int().tolist()
 
 
 def test_a_record_is_small_and_holds_no_weights(tmp_path):
@@ -331,3 +357,10 @@ def test_records_whose_plan_is_gone_are_still_shown():
     (home() / "plans" / "tiny.json").unlink()
     (gone,) = [s for s in record.stock() if s.name == "tiny"]
     assert len(gone.records) == 1 and not gone.missing and gone.about == "Its plan is not here."
+    assert str(record.stock("tiny")[0]) == str(gone)
+
+
+def test_the_stock_of_one_plan_is_one_even_where_there_is_nothing():
+    assert [s.name for s in record.stock("length")] == ["length"] and record.stock("length")[0].missing
+    (nothing,) = record.stock("nothing")
+    assert str(nothing) == "nothing: 0 recorded, 0 missing. Its plan is not here."

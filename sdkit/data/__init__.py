@@ -45,7 +45,7 @@ DATASETS: dict[str, Callable[..., Data]] = {
 
 ABOUT: dict[str, str] = {
     "digits": "scikit-learn's real digits, 8x8 grey, 10 classes, 1,000 train and 797 test images; nothing to download",
-    "shapes": "coloured, textured shapes on clutter, 32x32, 12, 20 or 36 classes, graded in difficulty, with the object's mask; generated from a seed",
+    "shapes": "coloured, textured shapes on clutter, 32x32, graded in difficulty, with the object's mask; drawn from a seed",
     "reid": "schematic figures to find again, 32x32, 60 to learn and 60 others to find, by 8 cameras; generated from a seed",
     "cifar10": "CIFAR-10: photographs, 32x32, 10 classes, 50,000 train and 10,000 test images; --download fetches 170 MB",
     "cifar100": "CIFAR-100: photographs, 32x32, 100 classes in 20 groups, 50,000 + 10,000 images; --download fetches 169 MB",

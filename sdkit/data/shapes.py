@@ -1,8 +1,8 @@
 """Coloured, textured shapes on cluttered backgrounds: generated from a seed, with the object's mask.
 
-Images are hard one by one, as photographs are. Every image has a contrast of its own, and a share of them stays hard however long
-one trains: faint ones, objects behind something or cut off by the border, and objects between two classes. docs/lab.md tells how
-their shares were chosen.
+Images are hard one by one, as photographs are. Every image has a contrast of its own, and a share of them stays hard however
+long one trains: faint ones, objects behind something or cut off by the border, and objects between two classes. docs/lab.md
+tells how their shares were chosen.
 
 A class is a shape and a texture, so every class has near relatives: the same shape in another texture, the same texture on
 another shape. Place, size, rotation, colours, background and light are drawn without looking at the class. Shapes and textures
@@ -414,9 +414,9 @@ def shapes(
 ) -> Data:  # fmt: skip
     """4 shapes x 3 textures (classes=12), 5 x 4 (20) or 6 x 6 (36), 32x32, with masks; the shape of a class is its group.
 
-    80 training and 250 test images of every class, 70 % of them clear and 30 % of the other KINDS. `seed` is that of the images
-    too. They are drawn in seconds and kept in `root`; a damaged file there is drawn again, and a folder that cannot be written to
-    is left alone. There is nothing to download.
+    80 training and 250 test images of every class, 70 % of them clear and 30 % of the other KINDS. `seed` is that of the
+    images too. They are drawn in seconds and kept in `root`; a damaged file there is drawn again, and a folder that cannot be
+    written to is left alone. There is nothing to download.
     """
     if classes not in FAMILIES:
         raise ValueError(f"shapes has {', '.join(map(str, FAMILIES))} classes, got {classes!r}")

@@ -1,14 +1,15 @@
 """What was recorded: methods over their seeds beside plain training and beside what the papers print.
 
 A row is anything with the fields of `sdkit.comparison.Row`, a band of `sdkit.comparison.Band`, what is printed of
-`sdkit.papers.printed.Printed`. Every picture carries its label: "recorded, on DEVICE, recipe R, n seeds".
+`sdkit.papers.printed.Printed`, what was trained at several lengths of `sdkit.lengths.ByLength`. Every picture carries its
+label: "recorded, on DEVICE, recipe R, n seeds".
 """
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
 
 LOOK = """
 .sdkit-sheet { border-collapse: collapse; color: #222; background: #fff; margin: .4rem 0 1rem }
@@ -124,6 +125,126 @@ def recorded_gains(rows: Sequence[Any], printed: Sequence[Any], ax: Axes) -> Axe
         first = {words: mark for words, mark in named.items() if words.startswith("recorded")}
         legend(ax, outside=True, handles=(first | named).values(), labels=(first | named).keys())
     return ax
+
+
+def length_sheet(found: Any) -> Sheet:
+    """A row a method, a column a length: points above plain training of the same length, and what they come to."""
+    lengths = sorted({g.epochs for gains in found.gains.values() for g in gains})
+    rows = []
+    for name, gains in found.gains.items():
+        cells = {g.epochs: f"{g}" + {True: ", higher", False: ", lower", None: ""}[g.told] for g in gains}
+        rows.append([label(name), *(cells.get(n, "-") for n in lengths), found.said[name].word])
+    head = ["points above vanilla", *(f"{n} epochs" for n in lengths), "so it is"]
+    return Sheet(head, rows, f"{found.label}: {found.setting}. {found.margins}.")
+
+
+def gain_by_length(found: Any, axes: Iterable[Axes]) -> list[Axes]:
+    """A panel a method: its gain over plain training of the same length; in the panel after them plain training itself.
+
+    A bar is the margin within which a gain is not told from none, a filled mark a gain that is told, a dot a seed. Axes that
+    are left over are taken away. ValueError where there are too few.
+    """
+    axes = np.ravel(np.asarray(axes, dtype=object)).tolist()
+    used, spare = axes[: len(found.gains) + 1], axes[len(found.gains) + 1 :]
+    if len(used) <= len(found.gains):
+        raise ValueError(f"{len(found.gains)} methods and plain training want {len(found.gains) + 1} panels, got {len(axes)}")
+    for ax in spare:
+        ax.remove()
+    limits, names = _gain_limits(found.gains.values()), _short(found.gains)
+    for ax, (name, gains) in zip(used, found.gains.items(), strict=False):
+        word = found.said[name].word
+        _gain_panel(gains, ax)
+        ax.set_title(names[name], loc="left", fontsize=SIZE + 1)
+        ax.set_title(
+            word, loc="right", fontsize=SIZE, color=WORDS.get(word, GREY), weight="bold" if word in WORDS else "normal"
+        )
+        ax.set_ylim(limits)
+        first = ax.get_subplotspec().is_first_col()
+        ax.set_ylabel("gain, points" if first else "")
+        ax.tick_params(labelleft=first)
+    _plain_panel(found.plain, used[-1])
+    for ax in used:
+        lowest = _lowest(ax, used)
+        _length_axis(ax, found.lengths, found.usual)
+        ax.set_xlabel("epochs of the whole training" if lowest else "")
+        ax.tick_params(labelbottom=lowest)
+    marks = {words: mark for ax in used[:-1] for mark, words in zip(*ax.get_legend_handles_labels(), strict=True)}
+    named = {words: marks[words] for words in (TOLD, UNTOLD, KNOWN, SEED) if words in marks}
+    if found.usual:
+        named[f"the recipe {found.recipe}: {found.usual} epochs"] = used[-1].get_lines()[-1]
+    if named:
+        place = {"loc": "outside upper center", "ncols": len(named), "frameon": False, "fontsize": SIZE}
+        used[0].figure.legend(named.values(), named.keys(), **place)
+    return used
+
+
+TOLD, UNTOLD, KNOWN, SEED = "mean gain, told from zero", "not told from zero", "95 % interval of the mean", "a seed"
+WORDS = {"better": GREEN, "faster": BLUE, "worse": RED}
+"""What `lengths` may say of a method -> its colour."""
+
+
+def _short(names: Iterable[str]) -> dict[str, str]:
+    """Row -> its method alone, where no other row is of the method."""
+    methods = [name.partition(",")[0] for name in names]
+    return {n: label(m if methods.count(m) == 1 else n) for n, m in zip(names, methods, strict=True)}
+
+
+def _gain_panel(gains: Sequence[Any], ax: Axes) -> None:
+    epochs, means = [g.epochs for g in gains], [100 * g.mean for g in gains]
+    wide = [100 * g.margin if math.isfinite(g.margin) else 0 for g in gains]
+    ax.axhline(0, color=INK, linewidth=1)
+    if any(wide):
+        ax.errorbar(epochs, means, yerr=wide, fmt="none", ecolor=SKY, elinewidth=5, alpha=0.75, label=KNOWN)
+    ax.plot(epochs, means, color=BLUE, linewidth=1.4, zorder=3)
+    for words, face in ((TOLD, BLUE), (UNTOLD, "white")):
+        kept = [(n, mean) for g, n, mean in zip(gains, epochs, means, strict=True) if (g.told is not None) == (words == TOLD)]
+        if kept:
+            ax.plot(*zip(*kept, strict=True), "s", mfc=face, mec=BLUE, mew=1.4, markersize=6, zorder=4, label=words)
+    dots = [(g.epochs, 100 * gain) for g in gains for gain in g.seeds.values()]
+    ax.plot(*zip(*dots, strict=True), "o", color=RED, markersize=3.5, zorder=5, label=SEED)
+
+
+def _plain_panel(levels: Sequence[Any], ax: Axes) -> None:
+    ax.set_title(label("vanilla"), loc="left", fontsize=SIZE + 1)
+    ax.set_ylabel("accuracy, %")
+    epochs = [level.epochs for level in levels]
+    for what, line, mark in (("train", "--", "^"), ("test", "-", "o")):
+        seeds = [getattr(level, what) for level in levels]
+        words = {"train": "training", "test": "test"}[what]
+        color = {"train": GREY, "test": INK}[what]
+        ax.plot(epochs, [100 * np.mean(s) for s in seeds], line, color=color, marker=mark, markersize=4.5, label=words)
+        each = [(n, 100 * a) for n, s in zip(epochs, seeds, strict=True) for a in s]
+        ax.plot(*(zip(*each, strict=True) if each else ((), ())), ".", color=color, markersize=4)
+    if levels:
+        legend(ax, loc="lower right")
+
+
+def _length_axis(ax: Axes, lengths: Sequence[int], usual: int | None) -> None:
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(lengths, [f"{n}" for n in lengths])
+    ax.minorticks_off()
+    ends = [*lengths, *([usual] if usual else [])]
+    ax.set_xlim(min(ends) / 1.3, max(ends) * 1.3)
+    if usual:
+        ax.axvline(usual, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
+
+
+def _gain_limits(rows: Iterable[Sequence[Any]]) -> tuple[float, float]:
+    """One scale for all panels, of all bars; bars that would dwarf the gains run out of it."""
+    gains = [g for row in rows for g in row]
+    seen = [0.0, *(100 * value for g in gains for value in g.seeds.values())]
+    low, high = min(seen), max(seen)
+    room = max(high - low, 2.0)
+    wide = [(100 * (g.mean + side * g.margin)) for g in gains for side in (-1, 1) if math.isfinite(g.margin)]
+    low, high = max(min([low, *wide]), low - room), min(max([high, *wide]), high + room)
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
+def _lowest(ax: Axes, axes: Sequence[Axes]) -> bool:
+    """Whether no panel lies under this one."""
+    here = ax.get_subplotspec()
+    below = [other.get_subplotspec() for other in axes]
+    return not any(o.colspan.start == here.colspan.start and o.rowspan.start > here.rowspan.start for o in below)
 
 
 def stamp(figure: Figure, words: str) -> Figure:
