@@ -1,7 +1,9 @@
 """The search for the laboratory's setting: which drawn images, network and recipe show what the papers are about.
 
     python benchmarks/laboratory.py search points.json      train what the file lists and docs/lab/search.json lacks
-    python benchmarks/laboratory.py draw                    docs/lab/*.png and the tables of docs/lab.md, from what is there
+    python benchmarks/laboratory.py draw                    the picture of the search, docs/lab/search.png
+    python benchmarks/laboratory.py train --seeds 8         the chosen point: `quick`, plain and every own method
+    python benchmarks/laboratory.py measure --seeds 8       its table, docs/lab/seeds.json, from what is trained
 
 A point is chosen by plain training's regime and by the spread over seeds, of the own methods too, and never by a method's mean.
 Each row says its whole point, so that the command repeats it. Two trainings run side by side, one thread each, in float32.
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
 from dataclasses import replace
@@ -19,7 +22,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -92,7 +94,6 @@ def run(p: dict[str, Any], threads: int = 1) -> dict[str, Any]:
     except Diverged:
         return p | {"lost": True}
     seconds = time.perf_counter() - began
-    training.data = replace(data, train=data.train)
     logits, hits = {}, {}
     for split, images in (("train", data.train), ("test", test)):
         with torch.inference_mode():
@@ -143,14 +144,128 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
+OWN = ("vanilla", "byot", "dsn", "ddgsd", "self-guidance", "drg", "dsr", "drg+dsr", "sfr")
+
+
+def chosen(seeds: int) -> list[Any]:
+    """The `quick` runs of plain training and of every own method, over seeds."""
+    from sdkit.experiment import Experiment
+
+    needs = {"self-guidance": {"survival": 0.5}}
+    return [Experiment(method=m, network=needs.get(m, {}), seed=s) for s in range(seeds) for m in OWN]
+
+
+def measure(seeds: int) -> None:
+    """What the chosen point's finished runs came to, in docs/lab/seeds.json: what is not trained yet is left out."""
+    from sdkit.analysis import calibration
+    from sdkit.experiment import Trained
+
+    rows = []
+    for e in chosen(seeds):
+        if e.record.status == "diverged":
+            rows.append({"method": e.method, "seed": e.seed, "lost": True})
+        if e.record.status != "done":
+            continue
+        t = Trained(e)
+        sure, right = calibration(t.logits(), t.labels()), t.logits().argmax(1) == t.labels()
+        kind = t.data.test.kind
+        learned = t.logits(split="train").argmax(1) == t.labels("train")
+        rows.append({
+            "method": e.method, "seed": e.seed, "train": float(learned.double().mean()), "test_accuracy": t.accuracy,
+            "ece": float(sure.ece), "seconds": t.seconds, "device": t.run.about["device"],
+            "by_kind": {name: float(right[kind == k].double().mean()) for k, name in enumerate(t.data.kinds)},
+        })  # fmt: skip
+    SEEDS.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
+    print(table(rows))
+
+
+SEEDS = ROOT / "docs" / "lab" / "seeds.json"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Every method over its seeds: mean ± standard deviation, in Markdown."""
+    lines = ["| method | seeds | training % | test % | standard deviation | ECE % | lost |", "|---|---|---|---|---|---|---|"]
+    for m in dict.fromkeys(r["method"] for r in rows):
+        own = [r for r in rows if r["method"] == m and "lost" not in r]
+        if not own:
+            continue
+        cells = []
+        for what in ("train", "test_accuracy", "ece"):
+            values = [100 * r[what] for r in own]
+            cells.append(f"{statistics.mean(values):.1f}")
+            if what == "test_accuracy":
+                cells.append(f"{statistics.stdev(values):.2f}" if len(values) > 1 else "")
+        lost = sum("lost" in r for r in rows if r["method"] == m)
+        lines.append(f"| {m} | {len(own)} | {' | '.join(cells)} | {lost} |")
+    return "\n".join(lines)
+
+
+WANTED = {"train": (99, 100), "test_accuracy": (65, 85), "ece": (5, 100)}
+TITLES = {"train": "training, %", "test_accuracy": "test, %", "ece": "ECE, %"}
+
+
+def draw() -> None:
+    """docs/lab/search.png: every point of the search by its regime, what is wanted shaded."""
+    from sdkit import figures
+
+    rows = [r for r in json.loads(FOUND.read_text()) if r["method"] == "vanilla" and "lost" not in r]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for r in rows:
+        groups.setdefault(said(r), []).append(r)
+    names = sorted(groups, key=lambda n: (n != CHOSEN, n))
+    fig, axes = figures.new(columns=3, width=11, height=0.9 + 0.26 * len(names))
+    for ax, (what, (low, high)) in zip(axes, WANTED.items(), strict=True):
+        ax.axvspan(low, high, color="#009E73", alpha=0.12, linewidth=0)
+        for y, name in enumerate(names):
+            values = [100 * r[what] for r in groups[name]]
+            look = {"color": "#D55E00", "markersize": 7} if name == CHOSEN else {"color": "#0072B2", "markersize": 5}
+            ax.plot(values, [y] * len(values), "o", alpha=0.8, **look)
+        ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names))
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.set_xlabel(TITLES[what])
+    axes[2].set_xlim(0)
+    fig.savefig(ROOT / "docs" / "lab" / "search.png", dpi=110)
+
+
+CHOSEN = "chosen"
+
+
+def said(row: dict[str, Any]) -> str:
+    """What of a point differs from the chosen one, the seed apart."""
+    parts = []
+    for k, v in row.items():
+        if k in BASE and k not in ("seed", "method", "test") and v != BASE[k]:
+            if k == "grades":
+                parts += [f"{g} {'/'.join(f'{x:g}' for x in w) if isinstance(w, list) else f'{w:g}'}" for g, w in v.items()]
+            else:
+                parts.append(f"{WORDS.get(k, k)} {v:g}")
+    return ", ".join(parts) or CHOSEN
+
+
+WORDS = {"per_class": "images a class", "decay": "weight decay", "pad": "crop of"}
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="laboratory", description=__doc__.partition("\n")[0])
-    parser.add_argument("verb", choices=("search",))
-    parser.add_argument("points", type=Path)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    one = verbs.add_parser("search", help="train the points of a file that docs/lab/search.json lacks")
+    one.add_argument("points", type=Path)
+    one.add_argument("--jobs", type=int, default=os.cpu_count())
+    for verb, help in (("train", "train quick over seeds, every own method"), ("measure", "write docs/lab/seeds.json")):
+        verbs.add_parser(verb, help=help).add_argument("--seeds", type=int, default=8)
+    verbs.add_parser("draw", help="docs/lab/search.png")
     said = parser.parse_args()
-    search(points(json.loads(said.points.read_text())), said.jobs)
+    if said.verb == "search":
+        search(points(json.loads(said.points.read_text())), said.jobs)
+    elif said.verb == "draw":
+        draw()
+    elif said.verb == "train":
+        from sdkit.experiment import run_all
+
+        run_all(chosen(said.seeds), diverged=True)
+    else:
+        measure(said.seeds)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Row(NamedTuple):
     name: str  # the method, and what else sets it apart: "self-guidance, survival=0.5"
     method: str
     accuracy: list[float]  # of the last epoch, a value a seed
-    best: list[float]  # of the best epoch: chosen on test
+    best: list[float]  # of the best epoch on the watched test images, which chose it
     gain: float  # mean accuracy above plain training's; nan where one of them has no run
     margin: float  # the gain is told from none outside of ± this, 19 times of 20; nan without a table's spread over seeds
     told: bool | None  # whether the gain is positive; None within the margin

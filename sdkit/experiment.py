@@ -333,6 +333,20 @@ class Trained:
         return max(e.accuracy["final"] for e in self.history)
 
     @property
+    def judges(self) -> str:
+        """Which of two claims a comparison with this run bears on: how a method ends, or how fast it learns.
+
+        A network that knows its training images has little left to learn; one that does not was stopped on its way.
+        """
+        learned = self.history[-1].train_accuracy
+        return f"{'how it ends' if learned >= KNOWN else 'how fast it learns'} is judged (training {learned:.0%})"
+
+    @property
+    def watched(self) -> int:
+        """How many test images every epoch was tested on; the last one was on all of them, too."""
+        return self.run.outputs()[1].shape[1]
+
+    @property
     def validation_accuracy(self) -> float:
         """Of the final exit after the last epoch on the validation images, in [0, 1]: what choices may be made by."""
         if not self.history[-1].validation:
@@ -384,6 +398,9 @@ class Trained:
     def __repr__(self) -> str:
         return f"<{self.experiment}: {self.accuracy:.1%} test, run {self.run.key}>"
 
+
+KNOWN = 0.9
+"""From this accuracy on the last epoch's training batches on, a network knows its training images."""
 
 HANDED_IN = ("model", "teacher", "train_size", "num_classes")
 """Arguments of methods and networks that come from the experiment, not from its knobs."""

@@ -162,7 +162,7 @@ TINY = Experiment(data="digits", network={"width": 8}, dataset={"train_size": 10
 
 @pytest.mark.parametrize(
     ("begun", "later", "kept"),
-    [({"idle": 1}, {"idle": 2}, "CPU, 1 threads"), ({"idle": 2}, {"idle": 1, "SDKIT_THREADS": "1"}, "CPU, 2 threads"),
+    [({"idle": 1}, {"idle": 2}, "CPU, 1 thread"), ({"idle": 2}, {"idle": 1, "SDKIT_THREADS": "1"}, "CPU, 2 threads"),
      ({"SDKIT_PRECISION": "bfloat16"}, {"SDKIT_PRECISION": "float32"}, "CPU, 2 threads, bfloat16"),
      ({"SDKIT_PRECISION": "float32"}, {"SDKIT_PRECISION": "bfloat16"}, "CPU, 2 threads")],
     ids=["begun beside a busy process", "begun at rest", "begun in bfloat16", "begun in float32"],

@@ -50,7 +50,7 @@ class Sheet:
 def score_sheet(rows: Sequence[Any], caption: str) -> Sheet:
     """Every method's accuracy, its gain over plain training and its time, in words. caption: the label and the setting."""
     head = ["method", "last epoch, %", "above vanilla, points", "told apart?", "a step", "of vanilla's"]
-    return Sheet([*head, "best epoch, chosen on test, %", "seeds"], [_scores(row) for row in rows], caption)
+    return Sheet([*head, "best epoch of those watched, %", "seeds"], [_scores(row) for row in rows], caption)
 
 
 def _scores(row: Any) -> list[str]:

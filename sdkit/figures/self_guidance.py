@@ -77,7 +77,7 @@ def train_and_test(histories: Mapping[str, Sequence[Any]], ax: Axes) -> Axes:
     learning_curves(histories, ax)
     for text, history in zip(ax.get_legend().get_texts(), histories.values(), strict=True):
         last = history[-1]
-        gap = 100 * (last.train_accuracy - last.accuracy["final"])
+        gap = 100 * (last.train_accuracy - (last.test or last.accuracy)["final"])
         signed = f"{gap:+.1f}".replace("-", "−")
         text.set_text(f"{text.get_text()}, test − train {signed} points")
     return ax
