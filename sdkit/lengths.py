@@ -256,6 +256,8 @@ def _said(gains: Sequence[Gain], usual: int | None) -> Said:
     because = f"{numbers} ({n} seed{'s' if n > 1 else ''})"
     if usual and last.epochs < usual:
         return Said("cannot be told", f"{because}; no training yet as long as the recipe's {usual} epochs")
+    if n == 1:
+        return Said("cannot be told", f"{because}; one seed is too few")
     if last.told is not None:
         return Said("better" if last.told else "worse", because)
     return Said("faster" if lead else "cannot be told", because)

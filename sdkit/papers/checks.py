@@ -159,7 +159,11 @@ def best_value(claim: str, grid: Mapping[float, Sequence[float]], paper_best: fl
 # paper 004
 
 
-WRITTEN = {n: n.upper() for n in ("at", "byot", "cs-kd", "dlb", "dml", "drg", "dsr", "kd", "ps-kd")} | {"fitnet": "FitNet"}
+WRITTEN = {
+    **{n: n.upper() for n in ("at", "byot", "cs-kd", "ddgsd", "dlb", "dml", "drg", "dsn", "dsr", "kd", "ps-kd", "sfr")},
+    "fitnet": "FitNet",
+    "self-guidance": "Self-Guidance",
+}
 """Methods' names as the papers write them, where that differs."""
 
 
