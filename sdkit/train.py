@@ -110,7 +110,7 @@ class Epoch:
     )  # on validation images, where some were set aside; all at the end
     loss: float = math.nan  # cross entropy of the final exit on the watched test images
     test: dict[str, float] = field(default_factory=dict)  # accuracy on the whole test set, at the end alone: the headline
-    test_loss: float = math.nan  # cross entropy on the whole test set, at the end alone
+    test_loss: float = field(default=math.nan, compare=False)  # cross entropy on the whole test set; nan before the end
     turned: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
     outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [W, K] float16 logits of the watched test images
     logits: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] of the whole test set, at the end alone
