@@ -27,8 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-if "--child" not in sys.argv:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported; children are told
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 import breakdown  # noqa: E402
@@ -63,7 +61,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), help="default: all; of a card, " + ", ".join(OF_A_CARD))
     parser.add_argument("--rounds", type=int, help="in which everything is measured once; default 5, with --quick 3")
     parser.add_argument("--block", type=float, help="least seconds of a measurement; default 1, with --quick 0.2")
-    parser.add_argument("--batch", type=int, help="images a step; default 128, with --quick on a CPU 32")
+    parser.add_argument(
+        "--batch", type=int, help="images a step; default 128, loops on a CPU at the quick recipe's, too; with --quick there 32"
+    )
     parser.add_argument("--workers", type=int, help="of the plain loop's DataLoader; default 2, beside a card up to 8")
     parser.add_argument("--out", type=Path, help="folder of the tables; default: figures/")
     parser.add_argument("--readme", action="store_true", help="keep the table in docs/speed/ and write the README's")
@@ -78,7 +78,9 @@ def main() -> None:
     card = said.device == "cuda"
     said.rounds = said.rounds or (3 if said.quick else 5)
     said.block = said.block or (0.2 if said.quick else 1.0)
+    both = not (said.batch or said.quick or card)
     said.batch = said.batch or (32 if said.quick and not card else 128)
+    said.batches = list(dict.fromkeys([said.batch, RECIPES["quick"].batch_size])) if both else [said.batch]
     said.parts = said.parts or (OF_A_CARD if card else tuple(PARTS))
     if said.workers is None:
         said.workers = min(8, os.cpu_count() or 1) if card else 2
@@ -153,9 +155,10 @@ def line(machine: Row) -> str:
     """The machine in a line."""
     load = "" if machine["load"] is None else f", load {machine['load']:.1f} at the start"
     busy = machine["load"] is not None and machine["load"] > machine["cores"] - 0.5
+    waits = f", OMP_WAIT_POLICY={machine['wait policy']}" if machine["wait policy"] else ""
     return (
-        f"{machine['device']}, {machine['threads']} threads of {machine['cores']} cores, OMP_WAIT_POLICY="
-        f"{machine['wait policy']}, steps {machine['steps']}, torch {machine['torch']}, sdkit {machine['sdkit']}{load}; "
+        f"{machine['device']}, {machine['threads']} threads of {machine['cores']} cores{waits}, "
+        f"steps {machine['steps']}, torch {machine['torch']}, sdkit {machine['sdkit']}{load}; "
         + "".join(f"{name}s at {rate:,.0f} GFLOP/s, " for name, rate in machine["GFLOP/s"].items())
         + f"copies at {machine['copy GB/s']:.1f} GB/s"
         + ("; the machine was busy with other work: read the ratios alone" if busy else "")
@@ -175,28 +178,15 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def precisions(device: str) -> dict[str, dict[str, str]]:
-    """Name of an arm -> its environment: sdkit as it is, and on a CPU with the instructions for it in bfloat16."""
+    """Name of an arm -> its environment: sdkit as it comes, and in float32 on a CPU where that is not the same."""
     both = device == "cpu" and fast.has_bfloat16(torch.device("cpu"))
-    return {"sdkit": {}} | ({"bfloat16": {"SDKIT_PRECISION": "bfloat16"}} if both else {})
+    return {"sdkit": {}} | ({"float32": {"SDKIT_PRECISION": "float32"}} if both else {})
 
 
-SPIN = {"GOMP_SPINCOUNT": "300000"}
-"""OpenMP's usual way of waiting on Linux: a thread asks for a while before it sleeps. sdkit's sleep at once."""
-
-
-def entrants(said: argparse.Namespace, busy: bool = False) -> dict[str, Row]:
-    """Loops to race, by name, as cases of `fresh`: the plain one, and sdkit's as it comes and as it may be asked for."""
-    found: dict[str, Row] = {"plain": {"loop": "plain"}}
-    for name, values in precisions(said.device).items():
-        name = "sdkit" if name == "sdkit" else f"sdkit, {name}"
-        found[name] = values
-        if said.device == "cuda" or said.quick:
-            continue
-        if sys.platform == "linux":
-            found[f"{name}, threads that spin"] = values | SPIN
-        if busy and torch.get_num_threads() > 1:
-            found[f"{name}, a thread fewer"] = values | {"threads": torch.get_num_threads() - 1}
-    return found
+def entrants(device: str) -> dict[str, Row]:
+    """Loops to race, by name, as cases of `fresh`: the plain one, and sdkit's as it comes and, on some CPUs, as it is told."""
+    told = ("float32", "bfloat16") if len(precisions(device)) > 1 else ()
+    return {"plain": {"loop": "plain"}, "sdkit": {}} | {f"sdkit, {kind}": {"SDKIT_PRECISION": kind} for kind in told}
 
 
 def noise(images: int, classes: int = 100, side: int = 32) -> Data:
@@ -212,15 +202,16 @@ def noise(images: int, classes: int = 100, side: int = 32) -> Data:
 
 def training(
     network: str, method: str = "vanilla", batch: int = 128, images: int | None = None, classes: int = 100, side: int = 32,
+    threads: int | None = None,
 ) -> Training:  # fmt: skip
-    """A training that is ready for its first step, on noise."""
+    """A training that is ready for its first step, on noise. threads: default PyTorch's number, as its rivals in a process."""
     data = noise(images or (1280 if device().type == "cpu" else 25_600), classes, side)
     DATASETS["noise"] = lambda **_: data  # for as long as it takes to build on it
     options = {"survival": 0.5} if "self-guidance" in method else {}
     try:
         return Experiment(
             method=method, model=network, data="noise", network=options, recipe=recipe_of(batch)
-        ).training()  # fmt: skip
+        ).training(threads or torch.get_num_threads())  # fmt: skip
     finally:
         del DATASETS["noise"]
 
@@ -240,17 +231,23 @@ def as_written(network: str, name: str, batch: int) -> Callable[[], Any]:
 
 def batch_for(said: argparse.Namespace, network: str) -> int:
     """Images a step: ResNet-18 takes half as many in the quick benchmark of a CPU."""
-    return said.batch // 2 if said.quick and said.device == "cpu" and network == "resnet18" else said.batch
+    return halved(said, network, said.batch)
+
+
+def halved(said: argparse.Namespace, network: str, batch: int) -> int:
+    return batch // 2 if said.quick and said.device == "cpu" and network == "resnet18" else batch
 
 
 def child(**case: Any) -> Row:
     """In a fresh process: a few steps. -> the most memory it ever held, MB: of the card where there is one.
 
-    clock: so many seconds of steps instead. -> images a second, too.
+    clock: so many seconds of steps instead. -> images a second and the threads that worked, too.
     """
     loop, steps, clock, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
     if "threads" in case:
-        torch.set_num_threads(case.pop("threads"))
+        torch.set_num_threads(case["threads"])
+    elif clock and loop != "plain" and device().type == "cpu":
+        case["threads"] = fast.threads()  # as a run does
     train = training(**case)
     if loop == "plain":
         model = train.model.to(memory_format=torch.contiguous_format)
@@ -258,7 +255,7 @@ def child(**case: Any) -> Row:
     if clock:
         seconds = plain.seconds if loop == "plain" else arm(train.stepper(), str(train.device))
         rate = train.recipe.batch_size / seconds(max(round(clock / seconds(2)), 2))
-        return {"images/s": rate, "MB": peak_memory()}
+        return {"images/s": rate, "threads": case.get("threads", torch.get_num_threads()), "MB": peak_memory()}
     if loop == "plain":
         plain.seconds(steps, lead=0)
     elif steps:
@@ -294,15 +291,10 @@ def memory(**case: Any) -> float | None:
 
 
 def fresh(**case: Any) -> Row:
-    """`child` in a process of its own. A plain loop's has OpenMP's wait policy as it is where nobody says one.
-
-    What of a case is named in capitals is an environment variable.
-    """
-    case.setdefault("threads", torch.get_num_threads())
+    """`child` in a process of its own. What of a case is named in capitals is an environment variable."""
     asked = {name: case.pop(name) for name in [*case] if name.isupper()}
     command = [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(case)]
-    said = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY" or case.get("loop") != "plain"} | asked
-    out = subprocess.run(command, capture_output=True, text=True, env=said)
+    out = subprocess.run(command, capture_output=True, text=True, env=os.environ | asked)
     if out.returncode:
         raise RuntimeError(f"the process that measures {case} failed: {out.stderr.strip().splitlines()[-1]}")
     return json.loads(out.stdout.splitlines()[-1])
@@ -352,23 +344,28 @@ def spread(values: Iterable[float]) -> str:
 def loops(said: argparse.Namespace, found: Row) -> list[Row]:
     """Vanilla training by sdkit's loop and by the plain one, of the same network, batch and recipe."""
     rows = []
-    for network in said.networks:
-        batch = batch_for(said, network)
+    for network, batch in raced(said):
         flops, _ = cost.step_counts(as_written(network, "vanilla", batch))
-        for row in race(said, network, batch, entrants(said)):
+        for row in race(said, network, batch, entrants(said.device)):
             rate = flops * row["images/s"] / batch / 1e9
             rows.append(row | {"GFLOP/s": rate, "of the machine's rate": rate / max(found["machine"]["GFLOP/s"].values())})
     return rows
 
 
+def raced(said: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """Every network with every batch of the race."""
+    return ((network, halved(said, network, batch)) for batch in said.batches for network in said.networks)
+
+
 def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Row]) -> list[Row]:
     """Every loop's images a second and peak memory, and how many times as fast as the plain one it is.
 
-    In turns, on a CPU each time in a process of its own with its own way of waiting; on a card in this one.
+    In turns, on a CPU each time in a process of its own, which counts the idle cores as a run does; on a card in this one.
     """
     case = {"network": network, "batch": batch}
     speed: dict[str, list[float]] = {name: [] for name in loops}
     held: dict[str, list[float | None]] = {name: [] for name in loops}
+    threads: dict[str, list[int]] = {name: [] for name in loops}
     if said.device == "cuda":
         other = training(**case)
         model = other.model.to(memory_format=torch.contiguous_format)
@@ -381,7 +378,7 @@ def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Ro
     for _ in range(rounds):
         for name, options in loops.items():
             found = fresh(**case, **options, clock=4 * said.block, workers=said.workers)
-            speed[name].append(found["images/s"]), held[name].append(found["MB"])
+            speed[name].append(found["images/s"]), held[name].append(found["MB"]), threads[name].append(found["threads"])
     return [
         {
             "network": network,
@@ -389,6 +386,7 @@ def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Ro
             "loop": name,
             "images/s": statistics.median(rates),
             "times as fast": spread(ours / plain for ours, plain in zip(rates, speed["plain"], strict=True)),
+            **({"threads": statistics.mode(threads[name])} if threads[name] else {}),
             "MB": held[name][0],
         }
         for name, rates in speed.items()
@@ -399,8 +397,7 @@ def beside_a_busy_process(said: argparse.Namespace, found: Row) -> list[Row]:
     """The same while another process keeps one core busy."""
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        small = [n for n in said.networks if n != "resnet18"] or said.networks
-        return [row for n in small for row in race(said, n, batch_for(said, n), entrants(said, busy=True))]
+        return [row for network, batch in raced(said) for row in race(said, network, batch, entrants(said.device))]
     finally:
         other.kill()
         other.wait()
@@ -408,14 +405,14 @@ def beside_a_busy_process(said: argparse.Namespace, found: Row) -> list[Row]:
 
 def one_step(said: argparse.Namespace, found: Row) -> list[Row]:
     """Where the time of a vanilla step goes, by kind of operation."""
-    plain = {row["network"]: row["batch"] / row["images/s"] for row in found.get("loops", []) if row["loop"] == "plain"}
+    plain = {(r["network"], r["batch"]): r["batch"] / r["images/s"] for r in found.get("loops", []) if r["loop"] == "plain"}
     rows = []
     for network in said.networks:
         batch = batch_for(said, network)
         with environment(SDKIT_FAST="eager"):
             step = training(network, batch=batch).stepper()
         step()
-        of = breakdown.rows(step, device(), found["machine"], plain.get(network))
+        of = breakdown.rows(step, device(), found["machine"], plain.get((network, batch)))
         rows += [{"network": network, "batch": batch} | row for row in of]
     return rows
 
@@ -512,8 +509,8 @@ PARTS: dict[str, Callable[[argparse.Namespace, Row], list[Row]]] = {
     "start": lambda said, found: laptop.start(said),
 }
 TITLES = {
-    "loops": "sdkit's loop beside a plain one (torchvision transforms, a DataLoader, float32, .item() at every step, OpenMP's "
-    "usual way of waiting), and beside the machine's own rate, that of the faster of its products",
+    "loops": "sdkit's loop as it comes beside a plain one (torchvision transforms, a DataLoader, float32, .item() at every "
+    "step, as many threads as PyTorch takes by itself), and beside the machine's own rate, that of the faster of its products",
     "busy": "The same beside a process that keeps one core busy",
     "step": "One step of vanilla training by kind of operation, and what the machine's own rates would allow: FLOPs at that of "
     "the faster product, or bytes at that of a copy, whichever takes longer",
@@ -570,11 +567,11 @@ def into_readme(readme: Path, kept: list[Path]) -> None:
     readme.write_text(before + start + "\n\n" + "\n".join(map(section, kept)) + "\n" + end + after, encoding="utf-8")
 
 
-def pivoted(first: str, cells: dict[tuple[str, str], str]) -> list[Row]:
-    """(row, column) -> text, as rows of a table whose first column is `first`."""
-    rows: dict[str, Row] = {}
-    for (row, column), text in cells.items():
-        rows.setdefault(row, {first: row})[column] = text
+def pivoted(first: tuple[str, ...], cells: dict[tuple[Any, ...], str]) -> list[Row]:
+    """(row's names, column) -> text, as rows of a table whose first columns are `first`."""
+    rows: dict[tuple[Any, ...], Row] = {}
+    for (*row, column), text in cells.items():
+        rows.setdefault((*row,), dict(zip(first, row, strict=True)))[column] = text
     return list(rows.values())
 
 
@@ -584,18 +581,19 @@ def section(path: Path) -> str:
     said = [f"{line(found['machine'])}.\n"]
     for part in (p for p in ("loops", "busy") if p in found):
         beside = ", beside a process that keeps one core busy" if part == "busy" else ""
-        said.append(f"Images a second at batch {found[part][0]['batch']}, and times as many as the plain loop's{beside}.\n")
+        said.append(f"Images a second, and times as many as the plain loop's{beside}.\n")
         cells = {
-            (r["loop"], r["network"]): f"{r['images/s']:,.0f}, {r['times as fast'].partition(' ')[0]}" for r in found[part]
+            (r["loop"], r["batch"], r["network"]): f"{r['images/s']:,.0f}, {r['times as fast'].partition(' ')[0]}"
+            for r in found[part]
         }
-        said.append(markdown(pivoted("loop", cells)) + "\n")
+        said.append(markdown(pivoted(("loop", "batch"), cells)) + "\n")
     if "methods" in found:
         cells = {
             (r["method"], r["network"]): f"{r['time'].partition(' ')[0]} / {r['FLOPs']:.2f} / {r['operations']:.2f}"
             for r in found["methods"]
         }
         said.append("A step beside vanilla's: time / FLOPs / operations.\n")
-        said.append(markdown(pivoted("method", cells)) + "\n")
+        said.append(markdown(pivoted(("method",), cells)) + "\n")
     said.append(f"All of it: [docs/speed/{path.stem}.md](docs/speed/{path.stem}.md).\n")
     return "\n".join(said)
 

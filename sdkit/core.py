@@ -164,7 +164,7 @@ def home() -> Path:
 
 
 FEW = 2**20
-"""Numbers that one thread is through with before it could wake another: threads sleep while they wait."""
+"""Numbers that one thread is through with before others have begun: those that waited for long sleep."""
 
 
 @contextlib.contextmanager

@@ -160,7 +160,7 @@ def test_the_plain_loop_shows_the_images_that_sdkits_does():
 
 
 SAID = argparse.Namespace(
-    networks=["four-stage"], methods=["drg"], quick=True, device="cpu", rounds=1, block=0.02, batch=8, workers=0
+    networks=["four-stage"], methods=["drg"], quick=True, device="cpu", rounds=1, block=0.02, batch=8, batches=[8], workers=0
 )  # fmt: skip
 
 
@@ -186,13 +186,32 @@ def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
 
 
 def test_loops_are_raced_as_they_come_and_as_they_may_be_asked_for(monkeypatch):
-    monkeypatch.setattr(bench.fast, "has_bfloat16", lambda on: True)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    whole = argparse.Namespace(quick=False, device="cpu")
-    raced = bench.entrants(whole, busy=True)
-    assert raced["plain"] == {"loop": "plain"} and raced["sdkit"] == {} and raced["sdkit, a thread fewer"] == {"threads": 1}
-    assert raced["sdkit, bfloat16"] == {"SDKIT_PRECISION": "bfloat16"} and "sdkit, a thread fewer" not in bench.entrants(whole)
-    assert list(bench.entrants(argparse.Namespace(quick=False, device="cuda"))) == ["plain", "sdkit"]
+    for can, told in ((True, ["sdkit, float32", "sdkit, bfloat16"]), (False, [])):
+        monkeypatch.setattr(bench.fast, "has_bfloat16", lambda on, can=can: can)
+        raced = bench.entrants("cpu")
+        assert list(raced) == ["plain", "sdkit", *told] and (raced["plain"], raced["sdkit"]) == ({"loop": "plain"}, {})
+        assert [raced[name] for name in told] == [{"SDKIT_PRECISION": name.split()[1]} for name in told]
+    assert list(bench.entrants("cuda")) == ["plain", "sdkit"]
+
+
+def test_a_race_says_with_how_many_threads_and_every_batch_has_its_row(monkeypatch, tmp_path):
+    """The loop as it comes counts idle cores in its own process; the README's table has a row for each batch."""
+    asked = []
+
+    def fresh(**case):
+        asked.append(case)
+        return {"images/s": 50.0 if case.get("loop") else 100.0, "threads": 2 if case.get("loop") else 1, "MB": 9.0}
+
+    monkeypatch.setattr(bench, "fresh", fresh)
+    said = argparse.Namespace(**vars(SAID) | {"batches": [8, 4]})
+    found = {"machine": bench.machine("cpu"), "busy": bench.beside_a_busy_process(said, {})}
+    assert [row["threads"] for row in found["busy"]] == [2, 1] * 2
+    assert all("threads" not in case for case in asked), "nobody tells them"
+    bench.write(tmp_path / "cpu", found)
+    text = bench.section(tmp_path / "cpu.json")
+    assert (
+        "| loop | batch | four-stage |" in text and "| sdkit | 8 | 100, 2.00 |" in text and "| plain | 4 | 50, 1.00 |" in text
+    )
 
 
 def test_peak_memory_is_the_cases_own():
