@@ -24,7 +24,7 @@ from .models import MODELS, Backbone
 from .runs import Run, kept_state
 from .train import RECIPES, Diverged, Epoch, Recipe, Training, device, recipe_name
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same names and numbers would no longer give the same run."""
 
 
@@ -341,10 +341,11 @@ class Trained:
         learned = self.history[-1].train_accuracy
         return f"{'how it ends' if learned >= KNOWN else 'how fast it learns'} is judged (training {learned:.0%})"
 
-    @property
-    def watched(self) -> int:
-        """How many test images every epoch was tested on; the last one was on all of them, too."""
-        return self.run.outputs()[1].shape[1]
+    @cached_property
+    def watched(self) -> Tensor:
+        """The places of the test images that every epoch was tested on, [W], ascending: the rows of `run.outputs()`."""
+        places = self.data.watched("test", self.run.outputs()[1].shape[1])
+        return torch.arange(len(self.data.test.y)) if places is None else places
 
     @property
     def validation_accuracy(self) -> float:

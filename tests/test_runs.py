@@ -24,7 +24,7 @@ from sdkit.methods import METHODS
 from sdkit.train import Diverged, Epoch, Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, schedule="one cycle")
-SMALL = {"model": "four-stage", "network": {"width": 8}, "data": "digits", "dataset": {"train_size": 100}, "recipe": RECIPE}
+SMALL = {"model": "four-stage", "network": {"width": 6}, "data": "digits", "dataset": {"train_size": 100}, "recipe": RECIPE}
 TEACHER = Experiment(**SMALL, seed=7)
 ALL = [*METHODS, "drg+dsr"]
 
@@ -59,6 +59,7 @@ def test_a_run_is_recorded_and_found_again(home):
         "experiment.json",
         "history.json",
         "lock",
+        "logits.npy",
         "outputs",
         "weights.safetensors",
     ]
@@ -160,15 +161,29 @@ def test_what_was_recorded_is_what_the_network_says():
     trained = experiment("byot").run(progress=False)
     x, y = trained.images()
     epochs, outputs = trained.run.outputs()
-    assert epochs.tolist() == [0, 1, 2] and outputs.shape == (3, 797, 10)
+    places = trained.data.watched("test", 100)
+    assert epochs.tolist() == [0, 1, 2] and outputs.shape == (3, 100, 10) and torch.equal(trained.watched, places)
     with torch.no_grad():
-        z = trained.exit("final")(x)
-        assert trained.accuracy == pytest.approx((z.argmax(1) == y).float().mean().item())
-        assert torch.allclose(outputs[-1], z.cpu(), atol=0.02)
-        shallow = (trained.exit("1/4")(x).argmax(1) == y).float().mean().item()
-    assert trained.history[-1].accuracy["1/4"] == pytest.approx(shallow)
-    assert trained.history[-1].loss == pytest.approx(torch.nn.functional.cross_entropy(z.cpu(), y.cpu()).item(), rel=1e-4)
-    assert trained.accuracy <= trained.best_accuracy
+        z, shallow = trained.exit("final")(x), trained.exit("1/4")(x).argmax(1) == y
+    right, last = z.argmax(1) == y, trained.history[-1]
+    assert trained.accuracy == last.test["final"] == pytest.approx(right.float().mean().item())
+    assert last.test["1/4"] == pytest.approx(shallow.float().mean().item())
+    assert last.test_loss == pytest.approx(torch.nn.functional.cross_entropy(z, y).item(), rel=1e-4)
+    assert torch.allclose(trained.run.logits(), z.cpu(), atol=0.02)
+    assert last.accuracy["final"] == pytest.approx(right[places].float().mean().item()), "along the way a part is watched"
+    assert last.loss == pytest.approx(torch.nn.functional.cross_entropy(z[places], y[places]).item(), rel=1e-4)
+    assert torch.allclose(outputs[-1], z[places].cpu(), atol=0.02)
+    assert trained.best_accuracy == max(e.accuracy["final"] for e in trained.history)
+    assert not any(e.test for e in trained.history[:-1]), "the whole test set is for the end"
+
+
+def test_the_watched_images_are_always_the_same_and_of_every_class_in_proportion():
+    data = experiment().load_data()
+    places = data.watched("test", 100)
+    assert torch.equal(places, data.watched("test", 100)) and len(places.unique()) == 100
+    counts = torch.bincount(data.test.y[places], minlength=10)
+    assert counts.min() >= 8 and counts.max() <= 12
+    assert data.watched("test", len(data.test.y)) is None, "all of them are no part"
 
 
 def test_validation_images_are_scored_apart_where_some_were_set_aside():

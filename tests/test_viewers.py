@@ -207,10 +207,10 @@ def test_features_follow_exit_classes_engine_and_point(runs):
     planes, apart = viewer.planes(viewer.state())
     assert list(planes) == ["drg"], "vanilla has no such exit"
     x, _ = runs["drg"].images("test", 200)
-    features = analysis.collect_features(runs["drg"].features, x)["shallow 2"][viewer._places((2, 5, 7))]
+    features = analysis.collect_features(runs["drg"].features, x)["shallow 2"][viewer._places((2, 5, 7), "shallow 2")]
     assert torch.allclose(planes["drg"].points, analysis.project_pca(features).points, atol=1e-4)
     assert apart["drg"].silhouette == pytest.approx(
-        analysis.separation_of(features, runs["drg"].data.test.y[viewer._places((2, 5, 7))]).silhouette, abs=1e-4
+        analysis.separation_of(features, runs["drg"].data.test.y[viewer._places((2, 5, 7), "shallow 2")]).silhouette, abs=1e-4
     )
     viewer.engine.value = "sklearn"
     moved()

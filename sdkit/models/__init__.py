@@ -6,7 +6,18 @@ from collections.abc import Callable
 from functools import partial
 
 from .alexnet import alexnet
-from .backbone import Backbone, Head, PlainSum, Residual, convolutions, parameters, residuals, sampled, still_statistics
+from .backbone import (
+    Backbone,
+    Head,
+    PlainSum,
+    Projection,
+    Residual,
+    convolutions,
+    parameters,
+    residuals,
+    sampled,
+    still_statistics,
+)
 from .densenet import densenet, densenet_121
 from .embedded import embedded
 from .googlenet import googlenet
@@ -82,7 +93,8 @@ ABOUT: dict[str, str] = {
 }
 
 __all__ = [
-    "ABOUT", "MODELS", "Backbone", "Head", "PlainSum", "Residual", "alexnet", "cifar_resnet", "cifar_resnext", "convolutions",
+    "ABOUT", "MODELS", "Backbone", "Head", "PlainSum", "Projection", "Residual", "alexnet", "cifar_resnet", "cifar_resnext",
+    "convolutions",
     "densenet", "densenet_121", "embedded", "four_stage", "googlenet", "imagenet_resnet", "imagenet_resnext", "mobilenet_tiny",
     "mobilenet_v2", "parameters", "preact_resnet", "pyramidnet", "residuals", "sampled", "still_statistics", "vgg19_bn",
     "vgg_tiny", "wide_resnet",

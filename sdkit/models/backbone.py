@@ -47,6 +47,24 @@ class Backbone(nn.Module):
         return self.tap(x).logits
 
 
+class Projection(nn.Conv2d):
+    """A 1x1 convolution with a stride and no bias. Of few channels it is one of every stride-th pixel, which is the same.
+
+    On a CPU with AVX2, oneDNN's own weight gradient of such a convolution writes past its memory where there are fewer than 8
+    channels: github.com/uxlfoundation/oneDNN/issues/6035.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__(c_in, c_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C_out, H / stride, W / stride]."""
+        if self.in_channels >= 8:
+            return super().forward(x)
+        (down, across) = self.stride
+        return nn.functional.conv2d(x[:, :, ::down, ::across], self.weight)
+
+
 class Residual(nn.Module):
     """relu(branch(x) + skip(x)); with survival p < 1, stochastic depth (Huang et al. 2016; paper 002, Eq. 3 and 4).
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .backbone import Backbone, PlainSum, initialise, linear_survival, pooled, sections_of
+from .backbone import Backbone, PlainSum, Projection, initialise, linear_survival, pooled, sections_of
 
 
 def norm_relu(channels: int) -> list[nn.Module]:
@@ -21,7 +21,7 @@ def block(c_in: int, c_out: int, stride: int) -> nn.Module:
     body = [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), *norm_relu(c_out), nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)]
     if stride == 1 and c_in == c_out:
         return PlainSum(nn.Sequential(*norm_relu(c_in), *body), nn.Identity())
-    return nn.Sequential(*norm_relu(c_in), PlainSum(nn.Sequential(*body), nn.Conv2d(c_in, c_out, 1, stride, bias=False)))
+    return nn.Sequential(*norm_relu(c_in), PlainSum(nn.Sequential(*body), Projection(c_in, c_out, stride)))
 
 
 def rows_of_blocks(c_in: int, widths: list[int], blocks: list[int]) -> list[list[nn.Module]]:

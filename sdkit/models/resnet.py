@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone, Residual, initialise, linear_survival, pooled, sections_of, small_stem
+from .backbone import Backbone, Projection, Residual, initialise, linear_survival, pooled, sections_of, small_stem
 from .borrowed import from_torchvision, stem_size
 
 
@@ -45,7 +45,7 @@ def shortcut(c_in: int, c_out: int, stride: int, option: str) -> nn.Module:
         return nn.Identity()
     if option == "A":
         return Shrink(c_in, c_out, stride)
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+    return nn.Sequential(Projection(c_in, c_out, stride), nn.BatchNorm2d(c_out))
 
 
 def rows_of_blocks(c_in: int, widths: list[int], blocks: int, option: str, branch=basic) -> list[list[Residual]]:

@@ -260,21 +260,31 @@ class FeatureViewer(Viewer):
     def state(self) -> FeatureState:
         along = self.feature.value == LOGITS
         self.epoch.disabled = not along
-        places = self._places(self.classes.value)
+        places = self._places(self.classes.value, self.feature.value)
         self.point.max = max(len(places) - 1, 0)
         return FeatureState(
             self.feature.value, self.epoch.value if along else None, self.engine.value, self.classes.value, self.point.value
         )
 
-    def _places(self, classes: Sequence[int]) -> torch.Tensor:
+    def _seen(self, feature: str) -> torch.Tensor:
+        """The places of the test images looked at, ascending: along the training those that every epoch was tested on."""
+        first = next(iter(self.runs.values()))
+        return first.watched[: self.limit] if feature == LOGITS else torch.arange(min(self.limit, len(first.data.test.y)))
+
+    def _places(self, classes: Sequence[int], feature: str) -> torch.Tensor:
         """Which of the test images are shown, [M]."""
-        y = next(iter(self.runs.values())).data.test.y[: self.limit]
-        return analysis.of_classes(y, sorted(classes), self.per_class)
+        seen, y = self._seen(feature), next(iter(self.runs.values())).data.test.y
+        return seen[analysis.of_classes(y[seen], sorted(classes), self.per_class)]
+
+    def _rows(self, places: torch.Tensor, feature: str) -> torch.Tensor:
+        """Where images stand among those looked at, [M]."""
+        return torch.searchsorted(self._seen(feature), places)
 
     def shows(self, state: FeatureState) -> list[str]:
         """The runs that have what is asked for."""
         if state.feature == LOGITS:
-            return [name for name, t in self.runs.items() if state.epoch in recorded(t)]
+            seen = next(iter(self.runs.values())).watched
+            return [n for n, t in self.runs.items() if state.epoch in recorded(t) and torch.equal(t.watched, seen)]
         return [name for name, t in self.runs.items() if state.feature == "final" or state.feature in t.method.placed()]
 
     def needs(self, state: FeatureState) -> list[tuple]:
@@ -296,13 +306,13 @@ class FeatureViewer(Viewer):
         if kind == "taps":
             return self._taps(name, progress)
         feature, at, engine, classes = rest
-        places = self._places(classes)
-        if len(places) < 3:
-            raise ValueError(f"a projection needs three or more images, got {len(places)}: choose more classes")
+        rows = self._rows(self._places(classes, feature), feature)
+        if len(rows) < 3:
+            raise ValueError(f"a projection needs three or more images, got {len(rows)}: choose more classes")
         if at == "every":
             outputs = self.found["outputs", name]
-            return dict(zip(outputs, analysis.project_epochs(torch.stack([z[places] for z in outputs.values()])), strict=True))
-        return {at: analysis.project(self.values(name, feature, at)[places], engine, progress=progress)}
+            return dict(zip(outputs, analysis.project_epochs(torch.stack([z[rows] for z in outputs.values()])), strict=True))
+        return {at: analysis.project(self.values(name, feature, at)[rows], engine, progress=progress)}
 
     def values(self, name: str, feature: str, epoch: int | None) -> torch.Tensor:
         """A run's features of the images looked at, [N, D]."""
@@ -332,10 +342,10 @@ class FeatureViewer(Viewer):
     def _judge(self, state: FeatureState) -> None:
         """How well the classes are separated: known a moment after the picture, and then drawn below it."""
         missing = [name for name in self.shows(state) if self._apart(name, state) not in self.found]
-        places = self._places(state.classes)
+        places = self._places(state.classes, state.feature)
         y = next(iter(self.runs.values())).data.test.y[places]
         for name in missing:
-            values = self.values(name, state.feature, state.epoch)[places]
+            values = self.values(name, state.feature, state.epoch)[self._rows(places, state.feature)]
             self.found[self._apart(name, state)] = analysis.separation_of(values, y)
         if missing and self.wanted[:-1] == state[:-1]:
             self.drawing.ask(self.wanted)
@@ -358,18 +368,18 @@ class FeatureViewer(Viewer):
         planes, apart = self.planes(state)
         if not planes:
             raise ValueError(f"none of these runs has recorded {state.feature}: choose another exit")
-        places = self._places(state.classes)
+        places = self._places(state.classes, state.feature)
         chosen = min(state.chosen, len(places) - 1)
         still = self.still(self._key(state, planes), lambda: figures.Still(self._frame(state, planes)))
         still.over((state[:-1], *apart), lambda: self._points(state, planes, apart, still.figure.axes))
         self.plane.value = still.png(figures.feature_marks(planes, chosen, still.figure.axes))
         self.judging.ask(state)
-        at = int(places[chosen])
+        at, row = int(places[chosen]), self._rows(places[chosen : chosen + 1], state.feature)
         first = next(iter(self.runs.values()))
         self.image.value = figures.thumbnail(images_of(first, at))
         rows = {}
         for name in planes:
-            answer = analysis.answers(self.logits(state, name)[at : at + 1])
+            answer = analysis.answers(self.logits(state, name)[row])
             rows[name] = [self.names[int(answer.label)], f"{float(answer.confidence):.1%}"]
         self.about.value = f"test image {at}, true class <b>{self.names[int(first.data.test.y[at])]}</b>" + table(
             rows, ["answers", "confidence"]
@@ -393,7 +403,7 @@ class FeatureViewer(Viewer):
         return figure
 
     def _points(self, state: FeatureState, planes: dict, apart: dict, axes: Sequence) -> list:
-        y = next(iter(self.runs.values())).data.test.y[self._places(state.classes)]
+        y = next(iter(self.runs.values())).data.test.y[self._places(state.classes, state.feature)]
         return figures.feature_points(planes, y, self._among(state), axes, apart, self.reach(state))
 
     def _on_place(self, change: Any) -> None:
@@ -420,11 +430,11 @@ class FeatureViewer(Viewer):
     def data(self) -> dict[str, list]:
         state = self.shown()
         planes, _ = self.planes(state)
-        places, test = self._places(state.classes), next(iter(self.runs.values())).data.test
+        places, test = self._places(state.classes, state.feature), next(iter(self.runs.values())).data.test
         columns: dict[str, list] = {"test image": places.tolist(), "class": [self.names[c] for c in test.y[places].tolist()]}
         for name, p in planes.items():
             columns[f"{name} x"], columns[f"{name} y"] = p.points.T.tolist()
-            says = analysis.answers(self.logits(state, name)[places])
+            says = analysis.answers(self.logits(state, name)[self._rows(places, state.feature)])
             columns[f"{name} answers"] = [self.names[c] for c in says.label.tolist()]
             columns[f"{name} confidence"] = says.confidence.tolist()
         return columns
@@ -436,25 +446,28 @@ class FeatureViewer(Viewer):
         lines = [
             *preamble(self.runs),
             f"data = runs[{names[0]!r}].data",
-            f"places = analysis.of_classes(data.test.y[:{self.limit}], {sorted(state.classes)}, {self.per_class})",
-            "y, points, apart, reach = data.test.y[places], {}, {}, {}",
+            f"seen = runs[{names[0]!r}].watched[:{self.limit}]"  # places in the test set
+            if state.feature == LOGITS
+            else f"seen = range(min({self.limit}, len(data.test.y)))",
+            f"rows = analysis.of_classes(data.test.y[seen], {sorted(state.classes)}, {self.per_class})",
+            "y, points, apart, reach = data.test.y[seen][rows], {}, {}, {}",
             f"for name in {names}:",
             "    t = runs[name]",
         ]
         if state.feature != LOGITS:
             lines += [
                 f'    x, _ = t.images("test", {self.limit})',
-                f"    f = analysis.collect_features(t.features, x, modules=[t.model, t.method])[{state.feature!r}][places]",
+                f"    f = analysis.collect_features(t.features, x, modules=[t.model, t.method])[{state.feature!r}][rows]",
             ]
         else:
             lines += [
                 "    epochs, outputs = t.run.outputs()",
                 f"    at = epochs.tolist().index({state.epoch})",
-                "    f = outputs[at, places]",
+                "    f = outputs[at, rows]",
             ]
         if state.feature == LOGITS and state.engine == "PCA":
             lines += [
-                "    every = analysis.project_epochs(outputs[:, places])",
+                "    every = analysis.project_epochs(outputs[:, rows])",
                 "    points[name], reach[name] = every[at], analysis.reach([p.points for p in every])",
             ]
         else:
