@@ -312,7 +312,10 @@ class Run:
         write_json(self.folder / "history.json", {"status": status, "epochs": history})
 
     def _write_outputs(self, epoch: Epoch) -> None:
-        places = {self.folder / "outputs" / f"{epoch.epoch:04d}.npy": epoch.outputs, self.folder / "logits.npy": epoch.logits}
+        places = {
+            self.folder / "outputs" / f"{epoch.epoch:04d}.npy": epoch.outputs,
+            self.folder / "logits.npy": epoch.test_outputs,
+        }
         for path, kept in places.items():
             if kept is not None:
                 with replacing(path) as temporary, open(temporary, "wb") as f:

@@ -113,12 +113,12 @@ class Epoch:
     test_loss: float = field(default=math.nan, compare=False)  # cross entropy on the whole test set; nan before the end
     turned: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
     outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [W, K] float16 logits of the watched test images
-    logits: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] of the whole test set, at the end alone
+    test_outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] of the whole test set, at the end
 
     def record(self) -> dict[str, Any]:
         """Itself without the tensors, for JSON. A number that is not finite becomes None."""
-        plain = asdict(Epoch(**{**self.__dict__, "outputs": None, "logits": None}))
-        del plain["outputs"], plain["logits"]
+        plain = asdict(Epoch(**{**self.__dict__, "outputs": None, "test_outputs": None}))
+        del plain["outputs"], plain["test_outputs"]
         return tidy(plain)
 
 
@@ -264,7 +264,7 @@ class Training:
         last = epoch + 1 == self.recipe.epochs
         record.accuracy, record.loss, record.outputs = self._evaluated("test")
         if last:
-            record.test, record.test_loss, record.logits = self._evaluated("test", whole=True)
+            record.test, record.test_loss, record.test_outputs = self._evaluated("test", whole=True)
         if len(self.data.val.y):
             record.validation, _, _ = self._evaluated("val", whole=last)
         self.epochs_done = epoch + 1

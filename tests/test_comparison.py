@@ -329,8 +329,8 @@ def test_nothing_is_said_of_how_a_method_ends_before_a_training_as_long_as_the_r
 
 
 def test_one_seed_says_nothing_of_how_a_method_ends_even_where_its_gain_is_told():
-    gains = {(m, n): 0.0 for m in ("drg", "dsr") for n in (10, 20)}
-    (found,) = by_length([*lengthened(gains, noise=0.001), long("byot", 20, 0, 0.7)])
+    gains = {(m, n): 0.0 for m in ("drg", "dsr") for n in (20, 40)}
+    (found,) = by_length([*lengthened(gains, noise=0.001), long("byot", 40, 0, 0.7)])
     assert found.gains["byot"][0].told and found.said["byot"].word == "cannot be told"
     assert found.said["byot"].because.endswith("(1 seed); one seed is too few")
 

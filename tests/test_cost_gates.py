@@ -254,7 +254,7 @@ def test_a_step_is_broken_down_without_a_rest_that_is_lost():
     assert whole["GFLOP"] == pytest.approx(flops(step) / 1e9)
     of = {row["kind"]: row for row in kinds}
     assert of["ReLU"]["MB"] == pytest.approx(
-        BATCH * 4 * (2 + 3) * sum((3 * 16 * 32**2, 2 * 32 * 16**2, 2 * 64 * 8**2, 2 * 128 * 4**2)) / 1e6
+        BATCH * 4 * (2 + 3) * sum((3 * 8 * 32**2, 2 * 16 * 16**2, 2 * 32 * 8**2, 2 * 64 * 4**2)) / 1e6
     )
     assert of["ReLU"]["ms at the machine's rates"] == pytest.approx(of["ReLU"]["MB"] / 10)
     least = of["convolution, backward"]

@@ -604,7 +604,7 @@ def test_what_taught_beside_the_network_is_kept_with_the_run(method, exit, tmp_p
         progress=False
     )
     right = (trained.logits(exit).argmax(1) == trained.labels()).float().mean().item()
-    recorded = trained.history[-1].accuracy
+    recorded = trained.history[-1].test
     assert right == pytest.approx(recorded[exit]) and exit in trained.exit_names()
     assert not torch.equal(trained.logits(exit), trained.logits())
 

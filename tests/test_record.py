@@ -154,7 +154,7 @@ def test_the_curves_of_a_record_are_those_of_the_runs_outputs():
     right = sum(n * a for n, a in zip(bins["count"], bins["accuracy"], strict=True) if n)
     assert bins["images"] == 797 and right / 797 == pytest.approx(kept["accuracy.final"], abs=1e-3)
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(kept.curves["right"]["bits"]), np.uint8), count=797)
-    answers = outputs[-1].argmax(1) == Experiment(recipe="smoke", **SMALL).load_data().test.y
+    answers = runs.find(kept.key).logits().argmax(1) == Experiment(recipe="smoke", **SMALL).load_data().test.y
     assert kept.curves["right"]["images"] == 797 and bits.tolist() == answers.int().tolist()
 
 

@@ -112,7 +112,7 @@ def test_the_hessian(name):
 @pytest.mark.parametrize("names", [TINY, pytest.param(tuple(MODELS), marks=pytest.mark.slow)], ids=["tiny", "all"])
 def test_the_table(names):
     print(f"\n{'network':22}{'parameters':>12}{'MFLOPs':>10}{'step, ms':>10}   with {K} classes, 4 images")
-    small = parameters(four_stage(K))
+    small = parameters(four_stage(K, width=16))
     for name in names:
         model, (x, y) = network(name).train(), images(name)
         flops = analysis.forward_flops(model, x[:1])
