@@ -29,6 +29,7 @@ MARKERS = "osD^vPX"
 def learning_curves(histories: Mapping[str, Sequence[Any]], axes: Axes | Sequence[Axes]):
     """Training and test error of the final exit over the epochs, percent. -> the axes as they were handed in.
 
+    Curves are of the watched test images; a star is the whole test set after the last epoch.
     axes: two, for training and test error, or a single one where training is thin and test is bold. The training error is
     that of the augmented batches as they came, so that it may lie above the test error.
     """
@@ -41,14 +42,30 @@ def learning_curves(histories: Mapping[str, Sequence[Any]], axes: Axes | Sequenc
         train.plot(x, y, label="_" if both else label(name), **style, linewidth=0.8 if both else 1.6)
         x, y = _series(history, lambda e: 100 * (1 - e.accuracy.get("final", math.nan)))
         test.plot(x, y, label=label(name), **style, linewidth=2.0 if both else 1.6)
+        _whole(test, history, style["color"], lambda e: 1 - e.test["final"])
     for ax, what in [(test, "error, %")] if both else [(train, "training error, %"), (test, "test error, %")]:
         _over_epochs(ax, what)
         ax.set_ylim(bottom=0)
     if both:
         test.set_title("thin: training, bold: test", fontsize=SIZE + 1)
     if histories:
-        legend(test)
+        _explained(test)
     return axes
+
+
+def _whole(ax: Axes, history: Sequence[Any], colour: str, value: Callable[[Any], float]) -> None:
+    """A star behind the last epoch: what the whole test set says, where the curve is of the watched part of it."""
+    if history and history[-1].test:
+        ax.plot(
+            history[-1].epoch + 1, 100 * value(history[-1]), "*", color=colour, markersize=11, mec="white", mew=0.7, zorder=5
+        )
+
+
+def _explained(ax: Axes) -> None:
+    """The legend, with a line for the stars where there are any."""
+    if any(line.get_marker() == "*" for line in ax.lines):
+        ax.plot([], [], "*", color=GREY, markersize=9, label="the whole test set")
+    legend(ax)
 
 
 def loss_terms(history: Sequence[Any], ax: Axes) -> Axes:
@@ -68,7 +85,10 @@ def loss_terms(history: Sequence[Any], ax: Axes) -> Axes:
 
 
 def exit_accuracy(history: Sequence[Any], ax: Axes) -> Axes:
-    """Test accuracy of every exit over the epochs, percent: shallow exits dark, deep ones light, the final exit black."""
+    """Test accuracy of every exit over the epochs, percent: shallow exits dark, deep ones light, the final exit black.
+
+    Curves are of the watched test images; a star is the whole test set after the last epoch.
+    """
     names = list(dict.fromkeys(name for e in history for name in e.accuracy))
     early = [name for name in names if name not in ("final", "ensemble")]
     if early and all(e.accuracy.get(early[-1]) == e.accuracy.get("final") for e in history):
@@ -81,9 +101,10 @@ def exit_accuracy(history: Sequence[Any], ax: Axes) -> Axes:
         else:
             style = _line(0) | ({"color": RED, "linestyle": "--"} if name == "ensemble" else {"linewidth": 2.2})
         ax.plot(x, y, label=name, **style)
+        _whole(ax, history, style["color"], lambda e, name=name: e.test.get(name, math.nan))
     _over_epochs(ax, "test accuracy, %")
     if names:
-        legend(ax)
+        _explained(ax)
     return ax
 
 
