@@ -542,3 +542,17 @@ def test_a_real_figure_is_reported_under_its_paper_and_sfr_carries_its_notice(mo
     page = figures.index(tmp_path).read_text(encoding="utf-8")
     assert html.escape(PAPERS["sfr"].notice) in page and "cannot be told at this scale" in page
     assert page.index(html.escape(PAPERS["sfr"].title)) < page.index(html.escape(PAPERS["drg_dsr"].title))
+
+
+def test_a_star_says_what_the_whole_test_set_does_where_curves_are_of_a_part_of_it():
+    along = [Epoch(e, 0.1, 1.0, train_accuracy=0.5, accuracy={"final": 0.5 + e / 10}) for e in range(3)]
+    along[-1].test = {"final": 0.65}
+    for draw in (figures.learning_curves, figures.train_and_test):
+        _, ax = figures.new()
+        draw({"vanilla": along}, ax)
+        star, key = (line for line in ax.lines if line.get_marker() == "*")
+        assert (float(star.get_xdata()[0]), float(star.get_ydata()[0])) == pytest.approx((3, 35)) and not len(key.get_xdata())
+        assert [t.get_text() for t in ax.get_legend().get_texts()][-1] == "the whole test set"
+    _, ax = figures.new()
+    figures.exit_accuracy(along[:-1], ax)
+    assert not [line for line in ax.lines if line.get_marker() == "*"], "an unfinished run was not tested on all"

@@ -75,7 +75,7 @@ def _green(p: float) -> tuple[float, float, float]:
 def train_and_test(histories: Mapping[str, Sequence[Any]], ax: Axes) -> Axes:
     """Training (thin) and test (bold) error over the epochs, the last epoch's gap in the legend. Paper 002, Fig. 2."""
     learning_curves(histories, ax)
-    for text, history in zip(ax.get_legend().get_texts(), histories.values(), strict=True):
+    for text, history in zip(ax.get_legend().get_texts(), histories.values(), strict=False):  # the star comes last
         last = history[-1]
         gap = 100 * (last.train_accuracy - (last.test or last.accuracy)["final"])
         signed = f"{gap:+.1f}".replace("-", "−")
