@@ -126,7 +126,8 @@ class ByLength:
         pairs = [pair for seeds in self._pairs.values() for pair in seeds.values()]
         paired = sum(_gaps([pair]) is not None for pair in pairs)
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
-        return f"Intervals: Student's t, one spread over seeds for all methods of a length; the test images are a sample, compared {how}"
+        seeds = "one spread over seeds for all methods of a length"
+        return f"Intervals: Student's t, {seeds}; the test images are a sample, compared {how}"
 
     @cached_property
     def plain(self) -> list[Level]:
