@@ -23,7 +23,9 @@ def test_train_records_and_finds_again_and_show_prints_it(capsys):
     out = capsys.readouterr().out
     assert "trained: run" in out and "'drg.alpha': 0.5" in out
     assert re.search(
-        r"test accuracy: \d+\.\d\d% after the last epoch, on the whole test set; \d+\.\d\d% at the best epoch", out
+        r"test accuracy: \d+\.\d\d% after the last epoch, on the whole test set; \d+\.\d\d% at the best epoch \(\d\), "
+        "on the watched images that chose it",
+        out,
     )
     cli.main(["train", "--method", "drg+dsr", "--knob", "alpha=0.5", *SMALL])
     assert "found: run" in capsys.readouterr().out
