@@ -289,6 +289,9 @@ class Run:
             if outputs.exists():
                 with replacing(self.folder / "outputs" / outputs.name) as temporary:
                     shutil.copyfile(outputs, temporary)
+        if saved["history"] and saved["history"][-1]["test"]:  # nothing is left to train that would write them
+            with replacing(self.folder / "logits.npy") as temporary:
+                shutil.copyfile(state.parents[1] / "logits.npy", temporary)
         return saved["history"]
 
     def _checkpoint(self) -> dict[str, Any]:

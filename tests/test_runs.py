@@ -19,7 +19,7 @@ import torch
 
 from sdkit import runs
 from sdkit.core import Clock
-from sdkit.experiment import Experiment, Trained, _in_turn, run_all, sweep
+from sdkit.experiment import Experiment, Trained, _in_turn, live_record, run_all, sweep
 from sdkit.methods import METHODS
 from sdkit.train import Diverged, Epoch, Recipe
 
@@ -514,3 +514,13 @@ def test_one_cycle_climbs_then_falls_to_nothing():
     top = r.index(max(r))
     assert top == 20 and r[top] == pytest.approx(0.1)
     assert r[:top] == sorted(r[:top]) and r[top:] == sorted(r[top:], reverse=True) and r[-1] < 0.001
+
+
+def test_what_a_panel_trained_to_its_end_is_taken_over_with_all_that_the_last_epoch_left():
+    e = experiment("drg", seed=7)
+    live = live_record(e)
+    for _ in live.follow(e.asked, e.training, keep=True):
+        pass
+    found = e.run(progress=False)
+    assert found.run.folder != live.folder and found.accuracy == live.history()[-1].test["final"]
+    assert torch.equal(found.run.logits(), live.logits()) and torch.equal(found.run.outputs()[1], live.outputs()[1])

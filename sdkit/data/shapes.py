@@ -165,7 +165,7 @@ OBJECT, BEHIND, CLUTTER = (0.25, 1.0), (0.0, 0.5), (0.0, 0.7)  # ranges of the c
 CONTRAST, APART = 0.7, 0.5  # least distance in RGB between the object's two colours, and between either and the background
 PERIODS = (4.0, 5.5)  # of its texture, in pixels
 FIELD = 0.1  # greatest strength of the background's texture
-PAD = 0  # no random crop: objects lie anywhere as it is, and learning images by heart takes half as many epochs without one
+PAD = 0  # no random crop: objects lie anywhere as it is, and learning them by heart takes fewer epochs without one
 
 
 KINDS = ("clear", "faint", "covered", "cut off", "between")
