@@ -12,6 +12,8 @@ import time
 import browser
 import pytest
 
+from sdkit.train import RECIPES
+
 SERVED = [sys.executable, "-m", "sdkit.cli", "app", "--no-browser"]
 
 PANEL = """
@@ -262,7 +264,7 @@ def test_the_app_shows_panels_without_code_to_this_machine_alone(app, tmp_path):
         page.keyboard.press("ArrowRight")
         page.wait_for_function("b => document.querySelector('.sdkit-beta .widget-readout').innerText != b", arg=before)
         page.locator(".sdkit-start").click()
-        says(page, "epoch 2 of 16")
+        says(page, f"epoch 2 of {RECIPES['quick'].epochs}")
         browser.wait_for_new_image(page, "img.sdkit-curves", empty)
         page.locator(".sdkit-stop").click()
         says(page, "stopped")

@@ -66,8 +66,9 @@ def test_epochs_are_lengths_of_the_recipe_short_ones_first_at_every_seed():
 def test_the_plan_of_lengths_asks_of_every_method_what_it_asks_of_plain_training():
     asked = {}
     for e in record.read_plan("length").experiments:
-        asked.setdefault(e.method, []).append((e.seed, e.recipe))
-    assert len(asked) == 9 and all(runs == asked["vanilla"] for runs in asked.values())
+        asked.setdefault((e.method, e.network.get("blocks")), []).append((e.seed, e.recipe))
+    assert len({method for method, _ in asked}) == 9
+    assert all(runs == asked["vanilla", blocks] for (_, blocks), runs in asked.items())
 
 
 def test_a_plan_says_recipes_and_teachers_in_numbers():
