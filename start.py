@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         if verb == "lint":
             return run([python, "-m", "ruff", "check", *(rest or ["."])], cwd=ROOT)
         if verb in ("bench", "gpu"):
-            return run([python, ROOT / "benchmarks" / f"{verb}.py", *rest])
+            return run([python, ROOT / "benchmarks" / {"bench": "speed.py", "gpu": "gpu.py"}[verb], *rest])
         if verb == "lab":
             return lab(python, rest)
         if verb == "doctor":  # of its own module: it must run where torch, and so the command line, cannot be imported

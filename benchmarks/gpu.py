@@ -31,8 +31,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-import bench  # noqa: E402
 import gpu_checks  # noqa: E402
+import speed  # noqa: E402
 import torch  # noqa: E402
 from plain import Plain  # noqa: E402
 
@@ -43,7 +43,7 @@ from sdkit.data import DATASETS  # noqa: E402
 SHARES = {"check": 0.2, "bench": 0.2, "record": 1.0}
 """Of the time that is left, what each part may take when all three run."""
 
-SPARE = 20.0
+CHECKPOINT_EVERY = 20.0
 """Seconds of training that a stop may cost. Checkpoints of large networks take a tenth of a second on a card's machine."""
 
 STEPS = (("resnet18", 128), ("resnet32", 128), ("four-stage", 128), ("resnet18", 1024))
@@ -161,17 +161,17 @@ def check(said: argparse.Namespace, until: float) -> bool:
 def measure(said: argparse.Namespace, until: float) -> bool:
     """Steps in every way, then what `start.py bench --device cuda` measures, as far as time allows."""
     path, begun = kept("steps.json"), time.monotonic()
-    found: Row = {"machine": bench.machine(said.device), "steps": []}
-    say(bench.line(found["machine"]))
+    found: Row = {"machine": speed.machine(said.device), "steps": []}
+    say(speed.line(found["machine"]))
     for network, batch in STEPS if said.device == "cuda" else (("four-stage", 8),):
         if found["steps"] and time.monotonic() > until:
             say(f"bench: {network} with {batch} images was not reached")
             continue
         found["steps"] += ways(network, batch, said, found["machine"]["GFLOP/s"], until)
         path.write_text(json.dumps(found, indent=1) + "\n")
-    say(bench.markdown(found["steps"]))
+    say(speed.markdown(found["steps"]))
     send()
-    how = said.steps or allowed(said.device, {*bench.OWN, *bench.CHEAP})
+    how = said.steps or allowed(said.device, {*speed.OWN, *speed.CHEAP})
     options = ["--device", said.device, "--out", str(kept("").resolve()), *(["--quick"] if said.quick else [])]
     networks = ["four-stage"] if said.device == "cpu" else ["resnet18", "resnet32", "four-stage"]
     parts: Row = {}
@@ -180,7 +180,7 @@ def measure(said: argparse.Namespace, until: float) -> bool:
         if left < 60 and math.isfinite(left):
             say(f"bench: {part} was not reached in {time.monotonic() - begun:.0f} s: the same command begins again")
             break
-        command = [sys.executable, str(HERE / "bench.py"), *options, "--networks", *networks, "--parts", part]
+        command = [sys.executable, str(HERE / "speed.py"), *options, "--networks", *networks, "--parts", part]
         if said.device == "cpu":
             command += ["--batch", "4", "--rounds", "1", "--block", "0.01", "--methods", "drg", "--workers", "0"]
         try:
@@ -198,30 +198,30 @@ def measure(said: argparse.Namespace, until: float) -> bool:
         parts |= read(stem.with_suffix(".json"))
         for suffix in (".json", ".md"):
             stem.with_suffix(suffix).unlink()
-        bench.write(kept("bench"), parts)
+        speed.write(kept("bench"), parts)
         send()
     return True
 
 
 def ways(network: str, batch: int, said: argparse.Namespace, rates: dict[str, float], until: float) -> list[Row]:
     """A training step in every way that steps run, in turns, beside the plain loop and the faster of the machine's products."""
-    product, product_flops = bench.products(said.device)[max(rates, key=rates.get)]
-    flops, _ = cost.step_counts(bench.as_written(network, "vanilla", batch))
-    arms = {"product": bench.arm(product, said.device)}
+    product, product_flops = speed.products(said.device)[max(rates, key=rates.get)]
+    flops, _ = cost.step_counts(speed.as_written(network, "vanilla", batch))
+    arms = {"product": speed.arm(product, said.device)}
     for how in fast.MODES:
         if "compile" in how and (
             time.monotonic() + 240 > until or said.device == "cpu" or (said.quick and network != "resnet18")
         ):
             continue
         for chosen in ("tried", "heuristic") if "compile" not in how else ("tried",):
-            with bench.environment(SDKIT_FAST=how, SDKIT_CUDNN=chosen):
+            with speed.environment(SDKIT_FAST=how, SDKIT_CUDNN=chosen):
                 began = time.perf_counter()
-                arms[f"{how}, {chosen}"] = with_choice(bench.training(network, batch=batch).stepper(), chosen, said.device)
+                arms[f"{how}, {chosen}"] = with_choice(speed.training(network, batch=batch).stepper(), chosen, said.device)
                 say(f"  {network}, {batch} images, {how}, {chosen}: ready in {time.perf_counter() - began:.1f} s")
-    other = bench.training(network, batch=batch)
+    other = speed.training(network, batch=batch)
     model = other.model.to(memory_format=torch.contiguous_format)
     arms["plain loop"] = Plain(model, other.data, other.recipe, on=said.device, workers=workers(said)).seconds
-    times = bench.in_turns(arms, 3 if said.quick else 5, 0.02 if said.device == "cpu" else 0.3)
+    times = speed.in_turns(arms, 3 if said.quick else 5, 0.02 if said.device == "cpu" else 0.3)
     first = times["eager, tried"]
     rows = []
     for name, seconds in times.items():
@@ -234,7 +234,7 @@ def ways(network: str, batch: int, said: argparse.Namespace, rates: dict[str, fl
                     "steps": name,
                     "images/s": batch / statistics.median(seconds),
                     "ms a step": statistics.median(seconds) * 1e3,
-                    "times as fast as eager": bench.spread(a / b for a, b in zip(first, seconds, strict=True)),
+                    "times as fast as eager": speed.spread(a / b for a, b in zip(first, seconds, strict=True)),
                     "of the machine's rate": statistics.median(shares),
                 }
             )
@@ -248,7 +248,7 @@ def with_choice(step: Callable[[], Any], chosen: str, device: str) -> Callable[[
         torch.backends.cudnn.benchmark = chosen == "tried"
 
     choose()
-    timed = bench.arm(step, device)
+    timed = speed.arm(step, device)
 
     def seconds(steps: int) -> float:
         choose()
@@ -277,7 +277,7 @@ def runs(said: argparse.Namespace, until: float) -> bool:
         say(f"steps run {fast.mode()}")
         left = until - time.monotonic()
         minutes = max(left, 1) / 60 if math.isfinite(left) else None
-        report = record.record(said.plan, minutes, data=said.data, spare=SPARE, say=tell)
+        report = record.record(said.plan, minutes, data=said.data, checkpoint_every=CHECKPOINT_EVERY, say=tell)
         pack(plan.name)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
         if os.environ.get("SDKIT_TRACEBACK"):

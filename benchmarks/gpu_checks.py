@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench import environment
+from speed import environment
 from torch import Tensor
 
 from sdkit import fast, train
-from sdkit.core import Clock
+from sdkit.core import Progress
 from sdkit.data import DATASETS, DISTORTIONS, Loader
 from sdkit.data.base import normalise
-from sdkit.methods import METHODS, Together, Vanilla
+from sdkit.methods import METHODS, Combined, Vanilla
 from sdkit.models import MODELS
 from sdkit.train import Epoch, Recipe, Training
 
@@ -58,7 +58,7 @@ def assembled(name: str, device: torch.device, how: str = "eager", images: int =
         offer = {"teacher": teacher, "train_size": images}
         first = [model] if "model" in wanted else []
         methods.append(METHODS[part](*first, **{k: v for k, v in offer.items() if k in wanted}))
-    return training(model, methods[0] if len(methods) == 1 else Together(*methods), digits, device, how)
+    return training(model, methods[0] if len(methods) == 1 else Combined(*methods), digits, device, how)
 
 
 def training(model: Any, method: Any, data: Any, device: torch.device, how: str = "eager") -> Training:
@@ -100,7 +100,7 @@ def apart(a: list[Tensor], b: list[Tensor], start: list[Tensor]) -> float:
 
 
 def epochs(made: Training) -> list[Epoch]:
-    return [event for event in made.walk() if isinstance(event, Epoch)]
+    return [event for event in made.iterate() if isinstance(event, Epoch)]
 
 
 def ended(name: str, device: torch.device, how: str) -> tuple[list[Tensor], list[Tensor], Training]:
@@ -180,7 +180,7 @@ def resumes(name: str, how: str) -> Check:
         with repeatable(whole=True):
             start, a, _ = ended(name, device, how)
             whole = assembled(name, device, how)
-            walk = whole.walk()
+            walk = whole.iterate()
             for event in walk:
                 if isinstance(event, Epoch):
                     break
@@ -225,7 +225,7 @@ def turned(device: torch.device) -> str:
         ends = {}
         for how, value in (("eager", 2.0), ("graphs", 2.0), ("unturned", 0.2)):
             made = assembled("drg", device, "eager" if how == "unturned" else how)
-            start, made.turned = weights(made), {0.75: {"alpha": value}}
+            start, made.schedule = weights(made), {0.75: {"alpha": value}}
             epochs(made)
             ends[how] = weights(made)
     far = apart(ends["eager"], ends["unturned"], start)
@@ -238,8 +238,8 @@ def precision(device: torch.device) -> str:
     made = assembled("byot+dsr", device)
     batch = next(iter(made.loader))
     with train.autocast(device):
-        out = made.model.tap(batch.x)
-        terms = made.method.terms(made.model, out, batch, Clock(0, 0, 2, 13))
+        out = made.model.forward_features(batch.x)
+        terms = made.method.terms(made.model, out, batch, Progress(0, 0, 2, 13))
     kinds = {out.logits.dtype, out.embedding.dtype, *(t.dtype for t in terms.values())}
     assert kinds == {torch.float32}, f"found {kinds}"
     maps = {f.dtype for f in out.stages}
@@ -339,8 +339,8 @@ def compiled(device: torch.device) -> str:
 class Asking(Vanilla):
     """Reads a number from the card in every step, which no recording can."""
 
-    def terms(self, model, out, batch, clock):
-        terms = super().terms(model, out, batch, clock)
+    def terms(self, model, out, batch, progress):
+        terms = super().terms(model, out, batch, progress)
         return terms | {"more": terms["task"] * (0.0 if float(terms["task"].detach()) > 1e9 else 1e-3)}
 
 
@@ -351,8 +351,8 @@ def falls_back(device: torch.device) -> str:
     with contextlib.redirect_stderr(said):
         made = training(MODELS["four-stage"](num_classes=10, width=8), Asking(), digits, device, "graphs")
         assert all(math.isfinite(e.terms["more"]) for e in epochs(made))
-    asked = "cannot be recorded" in said.getvalue()
-    assert device.type == "cpu" or (asked and made.replayed.refused), "the step was recorded with its number frozen"
+    config = "cannot be recorded" in said.getvalue()
+    assert device.type == "cpu" or (config and made.replayed.refused), "the step was recorded with its number frozen"
     *_, after = ended("dropout-guidance", device, "graphs")  # draws from the card's own generator
     assert device.type == "cpu" or after.replayed.replays, "nothing is recorded after a recording that broke off"
     return said.getvalue().strip()[:200] or "a CPU has no recordings that fail"

@@ -90,7 +90,7 @@ def run(p: dict[str, Any], threads: int = 1) -> dict[str, Any]:
     ).training()
     began, last = time.perf_counter(), None
     try:
-        for event in training.walk():
+        for event in training.iterate():
             last = event if isinstance(event, Epoch) else last
     except Diverged:
         return p | {"lost": True}
@@ -116,13 +116,13 @@ def run(p: dict[str, Any], threads: int = 1) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def search(asked: list[dict[str, Any]], jobs: int) -> None:
+def search(config: list[dict[str, Any]], jobs: int) -> None:
     """Trains what is asked for and not there yet, and keeps every row as it comes."""
     from joblib import Parallel, delayed
 
     found = json.loads(FOUND.read_text()) if FOUND.exists() else []
     have = [{k: row[k] for k in BASE} for row in found]
-    waiting = [p for p in asked if p not in have]
+    waiting = [p for p in config if p not in have]
     for row in Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
         delayed(run)(p) for p in waiting
     ):
@@ -175,7 +175,7 @@ def measure(seeds: int) -> None:
         learned = t.logits(split="train").argmax(1) == t.labels("train")
         rows.append({
             "method": name, "seed": e.seed, "train": float(learned.double().mean()), "test_accuracy": t.accuracy,
-            "ece": float(sure.ece), "seconds": t.seconds, "device": t.run.about["device"],
+            "ece": float(sure.ece), "seconds": t.seconds, "device": t.run.environment["device"],
             "by_kind": {of: float(right[kind == k].double().mean()) for k, of in enumerate(t.data.kinds)},
         })  # fmt: skip
     SEEDS.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")

@@ -18,7 +18,7 @@ from plain import Plain
 
 from sdkit import analysis
 from sdkit.experiment import Experiment
-from sdkit.methods import Cut
+from sdkit.methods import EarlyExit
 from sdkit.train import RECIPES, Training
 
 Row = dict[str, Any]
@@ -72,14 +72,14 @@ def analyses(said: argparse.Namespace) -> list[Row]:
     model.eval(), method.eval()
     sigmas = [0.005 * k for k in range(12)]
     batches = list(islice(training.loader, 16))
-    shallow = next(iter(method.placed().values()))
+    shallow = next(iter(method.auxiliary_heads().values()))
 
     def explained() -> None:
-        for network, place in ((model, model.stages[-1]), (Cut(model, shallow), shallow)):
+        for network, place in ((model, model.stages[-1]), (EarlyExit(model, shallow), shallow)):
             analysis.grad_cam(network, x[:64], analysis.last_convolution(place), y[:64])
 
     def drawn() -> None:
-        features = analysis.collect_features(lambda x: {"deepest": model.tap(x).embedding}, x, modules=[model])
+        features = analysis.collect_features(lambda x: {"deepest": model.forward_features(x).embedding}, x, modules=[model])
         analysis.project_tsne(features["deepest"])
 
     cases = {

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from plain import Plain
 
-from sdkit.core import Clock
+from sdkit.core import Progress
 from sdkit.data import DATASETS
 from sdkit.methods import METHODS
 from sdkit.models import MODELS
@@ -53,7 +53,7 @@ def trained(name: str, model: Any, data: Any, recipe: Any, said: argparse.Namesp
     if name == "plain":
         plain = Plain(model, data, recipe, on=said.device, workers=said.workers, seed=seed)
         steps = len(plain.loader())
-        return list(plain.epochs(lambda epoch, step: recipe.rate(Clock(epoch, step, recipe.epochs, steps))))
+        return list(plain.epochs(lambda epoch, step: recipe.rate(Progress(epoch, step, recipe.epochs, steps))))
     epochs = fit(model, METHODS["vanilla"](), data, recipe, seed=seed, on=said.device)
     return [(e.terms["task"], e.accuracy["final"]) for e in epochs]
 

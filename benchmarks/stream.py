@@ -81,15 +81,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    asked = parser.parse_args()
-    os.environ["SDKIT_WORKERS"] = str(asked.workers)
+    config = parser.parse_args()
+    os.environ["SDKIT_WORKERS"] = str(config.workers)
     with tempfile.TemporaryDirectory() as place:
         folder, root = Path(place) / "images", Path(place) / "root"
-        make(folder, asked.images)
-        loaders = {"torchvision": peer(folder, asked.workers), "sdkit": ours(folder, root)}
+        make(folder, config.images)
+        loaders = {"torchvision": peer(folder, config.workers), "sdkit": ours(folder, root)}
         rates: dict[str, list[float]] = {name: [] for name in loaders}
-        print(f"{asked.images} JPEGs of {SIDE} px, {asked.workers} workers, batches of {BATCH}")
-        for k in range(asked.epochs):
+        print(f"{config.images} JPEGs of {SIDE} px, {config.workers} workers, batches of {BATCH}")
+        for k in range(config.epochs):
             for name, loader in loaders.items():
                 rate, most = epoch(loader)
                 rates[name].append(rate)

@@ -234,9 +234,9 @@ def sentence(error: Exception) -> str:
 
 def describe(run: runs.Run) -> str:
     """A recorded run in one line."""
-    asked, history = run.asked, run.history()
+    config, history = run.config, run.history()
     accuracy = f"{(history[-1].test or history[-1].accuracy)['final']:.1%}" if history else "no epoch yet"
-    return f"{run.status:<9} {asked['method']} · {asked['model']} · {asked['data']} · seed {asked['seed']:g} · {accuracy}"
+    return f"{run.status:<9} {config['method']} · {config['model']} · {config['data']} · seed {config['seed']:g} · {accuracy}"
 
 
 def summary(run: runs.Run, whole: bool = False) -> None:
@@ -244,7 +244,7 @@ def summary(run: runs.Run, whole: bool = False) -> None:
     history = run.history()
     if whole:
         print(f"run {run.key}, {run.status}, in {run.folder}")
-        for name, value in {**run.asked, **run.about}.items():
+        for name, value in {**run.config, **run.environment}.items():
             print(f"  {name:<10} {value}")
         print(
             "  epoch   lr      train   " + "   ".join(f"{n:>8}" for n in history[0].accuracy) + "    loss terms"
@@ -255,7 +255,7 @@ def summary(run: runs.Run, whole: bool = False) -> None:
             terms = "  ".join(f"{k} {v:.3f}" for k, v in e.terms.items())
             exits = "   ".join(f"{a:8.1%}" for a in e.accuracy.values())
             print(f"  {e.epoch + 1:5d}   {e.lr:.4f}  {e.train_accuracy:.1%}   {exits}    {terms}")
-            for t in e.turned:
+            for t in e.changes:
                 print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
     if history:
         last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])

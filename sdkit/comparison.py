@@ -20,7 +20,7 @@ import torch
 from .analysis import Calibration
 from .papers.checks import sign
 from .papers.printed import Printed, printed, training
-from .record import Recorded, label
+from .record import Result, label
 from .train import Recipe
 
 
@@ -61,10 +61,10 @@ class Band(NamedTuple):
 class Comparison:
     """Records that may stand in one table: of one network, data set, recipe and device. `compared` makes them."""
 
-    groups: dict[str, list[Recorded]]  # name of a row -> its seeds, plain training first
+    groups: dict[str, list[Result]]  # name of a row -> its seeds, plain training first
 
     @property
-    def records(self) -> list[Recorded]:
+    def records(self) -> list[Result]:
         return [r for group in self.groups.values() for r in group]
 
     def only(self, methods: Iterable[str]) -> Comparison:
@@ -82,7 +82,7 @@ class Comparison:
     @property
     def setting(self) -> str:
         """The network, the images and the recipe in words."""
-        recipe = Recipe(**self.records[0].asked["recipe"])
+        recipe = Recipe(**self.records[0].config["recipe"])
         return f"{network_and_images(self.records[0])}, {recipe.epochs:g} epochs, {optimised(recipe)}"
 
     @cached_property
@@ -96,7 +96,7 @@ class Comparison:
         gain = margin = pace = math.nan
         if base is not group and ours and theirs:
             gain, pace = statistics.mean(ours) - statistics.mean(theirs), _step(group, base) / _step(base, group)
-            margin = self._margin(ours, theirs, group[0].about["test images"])
+            margin = self._margin(ours, theirs, group[0].environment["test images"])
         return Row(
             name,
             group[0]["method"],
@@ -172,7 +172,7 @@ class Comparison:
     def differences(self, from_: Printed) -> list[tuple[str, str, str]]:
         """(what, here, in the paper) of all that is known to differ."""
         first, theirs = self.records[0], training(from_)
-        recipe, size = Recipe(**first.asked["recipe"]), first["dataset.train_size"]
+        recipe, size = Recipe(**first.config["recipe"]), first["dataset.train_size"]
         found = []
         if _letters(first["model"]) != _letters(from_.network):
             found.append(("network", first["model"], from_.network))
@@ -193,20 +193,20 @@ NEEDED = ("survival",)
 """Options of a network that a method needs, and plain training has not."""
 
 
-def compared(records: Iterable[Recorded]) -> list[Comparison]:
+def compared(records: Iterable[Result]) -> list[Comparison]:
     """The records as tables: what differs in network, data, recipe or device never stands in one."""
-    return [Comparison(rows) for rows in tables(records, lambda asked: asked | {"seed": 0})]
+    return [Comparison(rows) for rows in tables(records, lambda config: config | {"seed": 0})]
 
 
-def tables(records: Iterable[Recorded], row: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, list[Recorded]]]:
+def tables(records: Iterable[Result], row: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, list[Result]]]:
     """Name of a row -> its records, each once, plain training first: for every network, data set, recipe and device by itself.
 
     row: of what a run asked, what is one for a whole row.
     """
-    found: dict[str, dict[str, dict[str, Recorded]]] = {}
+    found: dict[str, dict[str, dict[str, Result]]] = {}
     for r in records:
-        asked = row(r.asked)
-        found.setdefault(_table(asked, r.device), {}).setdefault(json.dumps(asked, sort_keys=True), {}).setdefault(r.key, r)
+        config = row(r.config)
+        found.setdefault(_table(config, r.device), {}).setdefault(json.dumps(config, sort_keys=True), {}).setdefault(r.key, r)
     out = []
     for rows in found.values():
         groups = [sorted(group.values(), key=lambda r: (r["recipe.epochs"], r["seed"])) for group in rows.values()]
@@ -215,29 +215,29 @@ def tables(records: Iterable[Recorded], row: Callable[[dict[str, Any]], dict[str
     return out
 
 
-def _table(asked: dict[str, Any], device: str) -> str:
-    return json.dumps([asked[part] for part in ("model", "data", "dataset", "recipe")] + [device], sort_keys=True)
+def _table(config: dict[str, Any], device: str) -> str:
+    return json.dumps([config[part] for part in ("model", "data", "dataset", "recipe")] + [device], sort_keys=True)
 
 
-def at_any_length(asked: dict[str, Any]) -> dict[str, Any]:
+def at_any_length(config: dict[str, Any]) -> dict[str, Any]:
     """What was asked, but for the seed and the number of epochs."""
-    return asked | {"seed": 0, "recipe": asked["recipe"] | {"epochs": 0}}
+    return config | {"seed": 0, "recipe": config["recipe"] | {"epochs": 0}}
 
 
 def one_length(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """Of tables that differ in the number of epochs alone the fullest, of equals the longest."""
     kept: dict[str, Comparison] = {}
     for c in comparisons:
-        same = _table(at_any_length(c.records[0].asked), c.records[0].device)
+        same = _table(at_any_length(c.records[0].config), c.records[0].device)
         kept[same] = max(kept.get(same, c), c, key=lambda c: (len(c.records), c.records[0]["recipe.epochs"]))
     return list(kept.values())
 
 
-def plain_for(own: Sequence[Recorded], groups: Iterable[Sequence[Recorded]]) -> Sequence[Recorded]:
+def plain_for(own: Sequence[Result], groups: Iterable[Sequence[Result]]) -> Sequence[Result]:
     """Plain training of the same network; where there is none, of the network without what a method needs of it."""
 
-    def network(group: Sequence[Recorded], without: Sequence[str] = ()) -> dict[str, Any]:
-        return {k: v for k, v in group[0].asked["network"].items() if k not in without}
+    def network(group: Sequence[Result], without: Sequence[str] = ()) -> dict[str, Any]:
+        return {k: v for k, v in group[0].config["network"].items() if k not in without}
 
     plain = [g for g in groups if g[0]["method"] == "vanilla"]
     same = [g for g in plain if network(g) == network(own)]
@@ -256,9 +256,9 @@ def margin(of_seeds: float, freedom: float, of_images: float) -> float:
     return _student(freedom * (both / of_seeds) ** 2 if of_seeds else math.inf) * math.sqrt(both)
 
 
-def network_and_images(record: Recorded) -> str:
+def network_and_images(record: Result) -> str:
     """What was trained on what, in words."""
-    options = ", ".join(_said(k, v) for k, v in record.asked["dataset"].items() if v not in (None, False, 0, "", []))
+    options = ", ".join(_said(k, v) for k, v in record.config["dataset"].items() if v not in (None, False, 0, "", []))
     return f"{record['model']} on {record['data']}{f' ({options})' if options else ''}"
 
 
@@ -267,11 +267,11 @@ def optimised(recipe: Recipe) -> str:
     return f"batches of {recipe.batch_size:g}, learning rate {_schedule(recipe)}"
 
 
-def _named(record: Recorded, others: Sequence[Recorded]) -> str:
+def _named(record: Result, others: Sequence[Result]) -> str:
     """The method, with its network's options that plain training has not, and what varies among runs of the method."""
     own = [r for r in others if r["method"] == record["method"]]
     apart = [k for k, v in record.settings.items() if k.startswith("network.") and v != others[0][k]]
-    parts = ("knobs.", "teacher", "turned")
+    parts = ("knobs.", "teacher", "schedule")
     apart += [k for k in record.settings if k.startswith(parts) and any(r[k] != record[k] for r in own)]
     return ", ".join([record["method"], *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
 
@@ -288,15 +288,15 @@ def _schedule(recipe: Recipe) -> str:
     return f"{recipe.lr:g}, {recipe.schedule}"
 
 
-def _step(records: Sequence[Recorded], beside: Sequence[Recorded]) -> float:
+def _step(records: Sequence[Result], beside: Sequence[Result]) -> float:
     """Seconds of a step, the median over epochs of the seeds whose steps ran as those `beside`; nan where there are none."""
-    ways = {r.about.get("steps") for r in beside}
-    kept = [r for r in records if r.status == "done" and r.about.get("steps") in ways and "ended on" not in r.about]
-    seconds = [e.seconds / r.about["steps per epoch"] for r in kept for e in r.history]
+    ways = {r.environment.get("steps") for r in beside}
+    kept = [r for r in records if r.status == "done" and r.environment.get("steps") in ways and "ended on" not in r.environment]
+    seconds = [e.seconds / r.environment["steps per epoch"] for r in kept for e in r.history]
     return statistics.median(seconds) if seconds else math.nan
 
 
-def _line(record: Recorded, of: str) -> tuple[list[float], list[float]] | None:
+def _line(record: Result, of: str) -> tuple[list[float], list[float]] | None:
     """The epochs and a value at each, None where the record has no such curve."""
     part, _, space = of.partition(".")
     if part == "ranked":

@@ -1,4 +1,4 @@
-"""The small things that every part of sdkit passes around: a batch, the taps of a pass, the clock, a knob."""
+"""The small things that every part of sdkit passes around: a batch, what a pass left, where training stands, a knob."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     mix: tuple[Tensor, Tensor] | None = None  # under mixup: the labels [B] of what is mixed in, and the share [] of x's own
 
 
-class Taps(NamedTuple):
+class Features(NamedTuple):
     """What one forward pass leaves behind for a method or an analysis to look at."""
 
     logits: Tensor  # [B, K]
@@ -34,7 +34,7 @@ class Taps(NamedTuple):
     stages: tuple[Tensor, ...]  # S feature maps, [B, C_s, H_s, W_s], shallow to deep
 
 
-class Clock(NamedTuple):
+class Progress(NamedTuple):
     """Where training stands."""
 
     epoch: int  # 0-based
@@ -43,7 +43,7 @@ class Clock(NamedTuple):
     steps_per_epoch: int
 
     @property
-    def progress(self) -> float:
+    def fraction(self) -> float:
         """The fraction of training done, in [0, 1)."""
         return self.step / (self.epochs * self.steps_per_epoch)
 
@@ -81,7 +81,7 @@ def temperature(symbol: str = "T", high: float = 10.0) -> Knob:
     return Knob(symbol, 1, high, "the outputs as they are", "nearly uniform: only the order of the classes is left", least=0.05)
 
 
-class OwnChance(TorchDispatchMode):
+class LocalRNG(TorchDispatchMode):
     """Within, this thread draws its random numbers from generators of its own, begun at `seed`; the global ones stand still.
 
     So nothing that trains in another thread is disturbed. On the CPU the numbers are those after `torch.manual_seed(seed)`.

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from . import fast, runs
-from .core import Clock, OwnChance, home, pick
+from .core import LocalRNG, Progress, home, pick
 from .data import DATASETS, Data
-from .methods import METHODS, Exit, Method, Together
+from .methods import METHODS, Combined, Exit, Method
 from .models import MODELS, Backbone
-from .runs import Run, kept_state
+from .runs import Run, find_checkpoint
 from .train import RECIPES, Diverged, Epoch, Recipe, Training, device, recipe_name
 
 FORMAT = 2
@@ -37,7 +37,7 @@ class Experiment:
     network, dataset: options of the network and the data set, such as `{"width": 8}` and `{"train_size": 5000}`.
     recipe: "smoke", "quick", "lab", "paper" or a Recipe of your own.
     teacher: for methods that learn from a trained network, the experiment that trains it.
-    turned: knobs turned while it trains, by the epochs that end before: `{4: {"beta": 3.0}}`; 4.5 is amid the fifth epoch.
+    schedule: knobs turned while it trains, by the epochs that end before: `{4: {"beta": 3.0}}`; 4.5 is amid the fifth epoch.
     """
 
     method: str = "vanilla"
@@ -49,7 +49,7 @@ class Experiment:
     dataset: dict[str, Any] = field(default_factory=dict)
     teacher: Experiment | None = None
     seed: int = 0
-    turned: dict[float, dict[str, float]] = field(default_factory=dict)
+    schedule: dict[float, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.method, str):
@@ -71,7 +71,7 @@ class Experiment:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"the seed is a whole number from 0, got {self.seed!r}")
         object.__setattr__(self, "knobs", self._spelled_out())
-        object.__setattr__(self, "turned", self._planned())
+        object.__setattr__(self, "schedule", self._planned())
         needs = [p for p in self.parts if "teacher" in inspect.signature(METHODS[p]).parameters]
         if needs and self.teacher is None:
             raise ValueError(f"{needs[0]} learns from a trained network: say which, teacher=Experiment(model=...)")
@@ -79,27 +79,27 @@ class Experiment:
             raise ValueError(f"{self.method} learns from no teacher: leave teacher out, or choose a method such as kd")
 
     @classmethod
-    def of(cls, asked: dict[str, Any]) -> Experiment:
-        """The experiment that a recorded run's `asked` says. ValueError where this sdkit has none that asks the same."""
-        method, model, data = (asked[name] for name in ("method", "model", "data"))
+    def of(cls, config: dict[str, Any]) -> Experiment:
+        """The experiment that a recorded run's `config` says. ValueError where this sdkit has none that asks the same."""
+        method, model, data = (config[name] for name in ("method", "model", "data"))
         if not {*method.split("+")} <= {*METHODS} or model not in MODELS or data not in DATASETS:
             said = " · ".join((method, model, data))
             raise ValueError(f"{said}: one of these is not in this sdkit's lists, so that no line of code can repeat the run")
         try:
             again = cls(
-                method, model, data, Recipe(**_as_written(asked["recipe"], asdict(Recipe()))),
-                knobs=_as_written(asked["knobs"], _arguments(method)),
-                network=_chosen(asked["network"], _options(MODELS[model])),
-                dataset=_chosen(asked["dataset"], _options(DATASETS[data], PLACES)),
-                teacher=cls.of(asked["teacher"]) if asked["teacher"] else None,
-                seed=int(asked["seed"]),
-                turned={float(when): knobs for when, knobs in asked.get("turned", {}).items()},
+                method, model, data, Recipe(**_as_written(config["recipe"], asdict(Recipe()))),
+                knobs=_as_written(config["knobs"], _arguments(method)),
+                network=_chosen(config["network"], _options(MODELS[model])),
+                dataset=_chosen(config["dataset"], _options(DATASETS[data], PLACES)),
+                teacher=cls.of(config["teacher"]) if config["teacher"] else None,
+                seed=int(config["seed"]),
+                schedule={float(when): knobs for when, knobs in config.get("schedule", {}).items()},
             )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"this run was made by another version of sdkit, and none of today's repeats it: {error}"
             ) from error
-        if again.asked != asked:
+        if again.config != config:
             raise ValueError(
                 f"this run was made by another version of sdkit: the nearest line of today makes another run: {again}"
             )
@@ -119,12 +119,12 @@ class Experiment:
         return known | self._in_full(self.knobs, known)
 
     def _planned(self) -> dict[float, dict[str, float]]:
-        """`turned` in the order of time, knobs by their full names. A turn to what a knob is already is left out."""
+        """`schedule` in the order of time, knobs by their full names. A turn to what a knob is already is left out."""
         known = {
             k: v for k, v in self.knobs.items() if k.rpartition(".")[2] in METHODS[k.rpartition(".")[0] or self.method].knobs
         }
         now, out = dict(known), {}
-        for when, knobs in sorted((float(when), knobs) for when, knobs in self.turned.items()):
+        for when, knobs in sorted((float(when), knobs) for when, knobs in self.schedule.items()):
             if not 0 < when < self.recipe.epochs:
                 raise ValueError(
                     f"knobs turn between the start and the end of {self.recipe.epochs} epochs, got {when:g}: "
@@ -151,7 +151,7 @@ class Experiment:
         return given
 
     @cached_property
-    def asked(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Itself as plain JSON values, every default filled in: what the run's key is made of."""
         plain = {
             "format": FORMAT,
@@ -163,9 +163,9 @@ class Experiment:
             "knobs": {k: v for k, v in self.knobs.items() if self._says(k, v)},
             "network": {k: v for k, v in (_options(MODELS[self.model]) | self.network).items() if _counts(k, v)},
             "dataset": {k: v for k, v in (_options(DATASETS[self.data], PLACES) | self.dataset).items() if _counts(k, v)},
-            "teacher": self.teacher.asked if self.teacher else None,
+            "teacher": self.teacher.config if self.teacher else None,
         }
-        return _plain(plain | ({"turned": self.turned} if self.turned else {}))
+        return _plain(plain | ({"schedule": self.schedule} if self.schedule else {}))
 
     def _says(self, knob: str, value: Any) -> bool:
         """Whether an argument of the method is part of what makes a run."""
@@ -175,7 +175,7 @@ class Experiment:
     @cached_property
     def key(self) -> str:
         """Twelve hex digits of its content."""
-        return runs.key_of(self.asked)
+        return runs.key_of(self.config)
 
     @property
     def record(self) -> Run:
@@ -197,9 +197,9 @@ class Experiment:
             "dataset": self.dataset,
             "teacher": self.teacher,
             "seed": self.seed,
-            "turned": self.turned,
+            "schedule": self.schedule,
         }
-        blank = {"recipe": "quick", "knobs": {}, "network": {}, "dataset": {}, "teacher": None, "seed": 0, "turned": {}}
+        blank = {"recipe": "quick", "knobs": {}, "network": {}, "dataset": {}, "teacher": None, "seed": 0, "schedule": {}}
         spoken = [f"{k}={v!s}" if k == "teacher" else f"{k}={v!r}" for k, v in said.items() if v != blank.get(k)]
         return f"Experiment({', '.join(spoken)})"
 
@@ -211,10 +211,10 @@ class Experiment:
         """The untrained network, the method around it, the data. The same seed gives the same first weights."""
         teacher = self.teacher.run().model if self.teacher else None
         data = self.load_data()
-        with OwnChance(self.seed):  # not the global generator's: another training may be drawing from it
+        with LocalRNG(self.seed):  # not the global generator's: another training may be drawing from it
             model = MODELS[self.model](num_classes=data.num_classes, **self.network)
             methods = [self._method(p, model, {"teacher": teacher, "train_size": len(data.train.y)}) for p in self.parts]
-        return model, methods[0] if len(methods) == 1 else Together(*methods, names=self.parts), data
+        return model, methods[0] if len(methods) == 1 else Combined(*methods, names=self.parts), data
 
     def _method(self, part: str, model: Backbone, offer: dict[str, Any]) -> Method:
         kind, several = METHODS[part], len(self.parts) > 1
@@ -228,42 +228,42 @@ class Experiment:
         model, method, data = self.build()
         torch.manual_seed(self.seed)
         training = Training(model, method, data, self.recipe, seed=self.seed, threads=threads)
-        training.turned = self.turned
+        training.schedule = self.schedule
         return training
 
-    def walk(self, threads: int | None = None) -> Iterator[Clock | Epoch]:
-        """Trains and records, yielding a Clock after every step and an Epoch after every epoch; nothing where it is done.
+    def iterate(self, threads: int | None = None) -> Iterator[Progress | Epoch]:
+        """Trains and records, yielding a Progress after every step and an Epoch after every epoch; nothing where it is done.
 
         What a panel has kept of the same training is not trained again. threads: as `training`'s.
         """
         build = partial(self.training, threads)
-        return self.record.follow(self.asked, build, start=kept_state(self.asked, self.recipe.epochs))
+        return self.record.follow(self.config, build, start=find_checkpoint(self.config, self.recipe.epochs))
 
     def fork(self, epochs: float, knobs: dict[str, float]) -> Experiment:
         """The same training with other knobs after so many epochs: what was planned for later is dropped."""
-        before = {when: turned for when, turned in self.turned.items() if when < epochs}
-        return replace(self, turned=before | {epochs: knobs})
+        before = {when: planned for when, planned in self.schedule.items() if when < epochs}
+        return replace(self, schedule=before | {epochs: knobs})
 
     def as_turned(self, history: Iterable[Epoch], steps_per_epoch: int) -> Experiment:
         """The experiment that repeats a training of this one whose knobs were turned by hand, step for step."""
         start, plan = {}, {}
-        for t in (t for e in history for t in e.turned):
+        for t in (t for e in history for t in e.changes):
             when = t["step"] / steps_per_epoch
             short = round(when, 4)
             place = plan.setdefault(short if round(short * steps_per_epoch) == t["step"] else when, {})
             (place if t["step"] else start)[t["knob"]] = t["after"]
-        return replace(self, knobs=self.knobs | start, turned={when: knobs for when, knobs in plan.items() if knobs})
+        return replace(self, knobs=self.knobs | start, schedule={when: knobs for when, knobs in plan.items() if knobs})
 
     def run(self, progress: bool = True, threads: int | None = None) -> Trained:
         """The recorded run: trained now, continued after a crash, or found again. threads: as `training`'s."""
         if self.record.status != "done":
-            walk = self.walk(threads)
+            walk = self.iterate(threads)
             for _ in _watched(self, walk) if progress else walk:
                 pass
         return Trained(self)
 
 
-def lab(data: str = "shapes", model: str = "four-stage", recipe: str = "quick", **options: Any) -> Experiment:
+def base_experiment(data: str = "shapes", model: str = "four-stage", recipe: str = "quick", **options: Any) -> Experiment:
     """The vanilla run that a notebook's other runs vary: `replace(base, method="drg")`. Options: an Experiment's.
 
     $SDKIT_DATA, $SDKIT_MODEL, $SDKIT_RECIPE, $SDKIT_TRAIN_SIZE and $SDKIT_SEED win over what is said here, so that the same
@@ -280,7 +280,7 @@ def lab(data: str = "shapes", model: str = "four-stage", recipe: str = "quick", 
     return replace(said, dataset=dataset, seed=int(os.environ.get("SDKIT_SEED", said.seed)))
 
 
-def pocket(base: Experiment, **options: Any) -> Experiment:
+def small_experiment(base: Experiment, **options: Any) -> Experiment:
     """The small vanilla run that sweeps vary: 200 digits to learn from and 400 to choose by, seconds a run.
 
     Its recipe is "quick", or the base's where that is a smaller one.
@@ -369,7 +369,7 @@ class Trained:
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] -> the pooled features of every exit, [B, D]."""
-        return self.method.features(self.model.tap(x))
+        return self.method.features(self.model.forward_features(x))
 
     def images(self, split: str = "test", limit: int | None = None) -> tuple[Tensor, Tensor]:
         """The first images of a split, normalised and on the device [N, 3, H, W], and their labels [N]."""
@@ -466,13 +466,13 @@ def _chosen(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in _as_written(values, defaults).items() if k not in defaults or defaults[k] != v}
 
 
-def _watched(experiment: Experiment, walk: Iterable[Clock | Epoch]) -> Iterator[Clock | Epoch]:
+def _watched(experiment: Experiment, walk: Iterable[Progress | Epoch]) -> Iterator[Progress | Epoch]:
     """The same events beside a progress bar."""
     from tqdm import tqdm
 
     bar = None
     for event in walk:
-        if isinstance(event, Clock):
+        if isinstance(event, Progress):
             if bar is None:
                 bar = tqdm(
                     total=event.epochs * event.steps_per_epoch,

@@ -22,15 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .core import Batch, Clock, pick
+from .core import Batch, Progress, pick
 
 MODES = ("eager", "compile", "graphs", "graphs+compile")
 
 WARM = 3
-"""Steps that run as they are written before one is recorded: memories fill, and what a method reads of the clock is seen."""
+"""Steps that run as they are written before one is recorded: memories fill, and what a method reads of the progress is seen."""
 
 EACH_STEP = {"step", "progress", "steps_per_epoch"}
-"""Of a clock: what differs from step to step, and is more than whether the step ends its epoch."""
+"""Of a `Progress`: what differs from step to step, and is more than whether the step ends its epoch."""
 
 Step = Callable[[Batch, Any], tuple[dict[str, Tensor], Tensor]]
 
@@ -72,8 +72,8 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
-    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device.type == "cpu" and any(has() for has in asked if has)
+    config = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(has() for has in config if has)
 
 
 def threads_said() -> int | None:
@@ -119,13 +119,13 @@ def idle_cores(seconds: float = 0.1) -> int | None:
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     free = ("idle", "iowait", "nice") if hasattr(os, "nice") and os.nice(0) <= 0 else ("idle", "iowait")
 
-    def spare() -> float:
+    def checkpoint_every() -> float:
         cores = (times for core, times in enumerate(psutil.cpu_times(percpu=True)) if core in mine)
         return sum(getattr(times, kind, 0.0) for times in cores for kind in free) + time.process_time()
 
-    before, began = spare(), time.monotonic()
+    before, began = checkpoint_every(), time.monotonic()
     time.sleep(seconds)
-    return round((spare() - before) / (time.monotonic() - began))
+    return round((checkpoint_every() - before) / (time.monotonic() - began))
 
 
 _own_number, _inside, _counting = 1, 0, threading.Lock()
@@ -171,20 +171,20 @@ def tune(device: torch.device) -> None:
 class Watched:
     """A clock that remembers what was asked of it."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.read = clock, set()
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.read = progress, set()
 
     def __getattr__(self, name: str) -> Any:
         self.read.add(name)
-        return getattr(self.clock, name)
+        return getattr(self.progress, name)
 
     def __iter__(self):
         self.read.add("step")
-        return iter(self.clock)
+        return iter(self.progress)
 
     def __getitem__(self, place: int) -> int:
         self.read.add("step")
-        return self.clock[place]
+        return self.progress[place]
 
 
 class Replayed:
@@ -208,37 +208,37 @@ class Replayed:
         self.found: tuple[dict[str, Tensor], Tensor] | None = None
         self.by_epoch = False
 
-    def __call__(self, batch: Batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+    def __call__(self, batch: Batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
         """One step. -> its terms and logits, detached; the next call writes over them."""
         if self.side is None:
-            return self._run(batch, clock)
+            return self._run(batch, progress)
         now = torch.cuda.current_stream(self.device)
         self.side.wait_stream(now)
         with torch.cuda.stream(self.side):
-            out = self._run(batch, clock)
+            out = self._run(batch, progress)
         now.wait_stream(self.side)
         return out
 
-    def _run(self, batch: Batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
-        last = (clock.step + 1) % clock.steps_per_epoch == 0
+    def _run(self, batch: Batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
+        last = (progress.step + 1) % progress.steps_per_epoch == 0
         if self.refused or last:
-            return self.step(batch, clock)
+            return self.step(batch, progress)
         form = [None if t is None else (t.shape, t.dtype) for t in _tensors(batch)]
-        key = (form, self.method.settings(), clock.epoch if self.by_epoch else None)
+        key = (form, self.method.settings(), progress.epoch if self.by_epoch else None)
         if key != self.key:
             if self.replay and self.side:
                 self.side.synchronize()  # the last replay ends before its recording goes
             self.key, self.warm, self.replay, self.strange = key, 0, None, 0
         if self.warm < WARM:
             self.warm += 1
-            return self._watched(batch, clock)
-        if self.replay is None and not self._recorded(batch, clock):
-            return self.step(batch, clock)
+            return self._watched(batch, progress)
+        if self.replay is None and not self._recorded(batch, progress):
+            return self.step(batch, progress)
         if not self._remembered():  # as after a smaller batch; where it stays so, the recording no longer fits
             self.strange += 1
             if self.strange > WARM:
                 self.key = None
-            return self.step(batch, clock)
+            return self.step(batch, progress)
         self.strange = 0
         for own, new in zip(_tensors(self.batch), _tensors(batch), strict=True):
             if own is not None:
@@ -247,25 +247,25 @@ class Replayed:
         self.replays += 1
         return self.found
 
-    def _watched(self, batch: Batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+    def _watched(self, batch: Batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
         """A step as it is written, which may show that steps of this method cannot be replayed."""
-        watched, before = Watched(clock), torch.get_rng_state()
+        watched, before = Watched(progress), torch.get_rng_state()
         out = self.step(batch, watched)
         self.by_epoch |= bool(watched.read & {"epoch", "epochs"})
         if watched.read & EACH_STEP or not torch.equal(before, torch.get_rng_state()):
             self.refused = True
         elif self.by_epoch:
-            self.key = (*self.key[:2], clock.epoch)
+            self.key = (*self.key[:2], progress.epoch)
         return out
 
-    def _recorded(self, batch: Batch, clock: Clock) -> bool:
+    def _recorded(self, batch: Batch, progress: Progress) -> bool:
         """Records a step. -> whether that could be done; where not, no later one is tried."""
         self.batch = Batch(*(_copy(t) for t in batch))
         self.memories = {place: t.clone() for place, t in self._memory().items()}
 
         def work() -> None:
             self._place(self.memories)
-            terms, logits = self.step(self.batch, clock)
+            terms, logits = self.step(self.batch, progress)
             self._bring(self._memory())  # what was bound to a new tensor: the recording reads the old one
             self._place(self.memories)
             self.found = terms, logits
@@ -339,9 +339,9 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def compiled(tap: Callable, name: str) -> Callable:
-    """A network's `tap`, compiled at its first call; as it is written from the moment that compiling fails."""
-    fast, failed = torch.compile(tap), False
+def compiled(forward_features: Callable, name: str) -> Callable:
+    """A network's `forward_features`, compiled at its first call; as it is written from the moment that compiling fails."""
+    fast, failed = torch.compile(forward_features), False
 
     def run(x: Tensor) -> Any:
         nonlocal failed
@@ -352,7 +352,7 @@ def compiled(tap: Callable, name: str) -> Callable:
                 first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 print(f"sdkit: {name} runs as it is written, it could not be compiled: {first}", file=sys.stderr)
                 failed = True
-        return tap(x)
+        return forward_features(x)
 
     return run
 

@@ -19,10 +19,10 @@ import numpy as np
 from .comparison import at_any_length, margin, network_and_images, of_images, optimised, plain_for, tables
 from .papers.checks import label as written
 from .papers.checks import sign
-from .record import Recorded, label
+from .record import Result, label
 from .train import RECIPES, Recipe
 
-Pairs = Mapping[int, tuple[Recorded, Recorded]]
+Pairs = Mapping[int, tuple[Result, Result]]
 """Seed -> a method's run and plain training's."""
 
 ENOUGH = 3
@@ -76,7 +76,7 @@ class Said(NamedTuple):
 class ByLength:
     """Records of one network, data set and device, and of one recipe but for its length. `by_length` makes them."""
 
-    groups: dict[str, list[Recorded]]  # name of a row -> its runs of every length and seed, plain training first
+    groups: dict[str, list[Result]]  # name of a row -> its runs of every length and seed, plain training first
 
     @property
     def recipe(self) -> str:
@@ -89,12 +89,12 @@ class ByLength:
         return RECIPES[self.recipe].epochs if self.recipe in RECIPES else None
 
     @property
-    def _first(self) -> Recorded:
+    def _first(self) -> Result:
         return next(iter(self.groups.values()))[0]
 
     @property
     def _recipe(self) -> Recipe:
-        return Recipe(**self._first.asked["recipe"])
+        return Recipe(**self._first.config["recipe"])
 
     @property
     def lengths(self) -> list[int]:
@@ -133,7 +133,7 @@ class ByLength:
     def plain(self) -> list[Level]:
         """Plain training at every length."""
         group = next(iter(self.groups.values()))
-        runs: dict[int, list[Recorded]] = {}
+        runs: dict[int, list[Result]] = {}
         for r in group if group[0]["method"] == "vanilla" else []:
             if r.status == "done":
                 runs.setdefault(_epochs(r), []).append(r)
@@ -162,7 +162,7 @@ class ByLength:
     @cached_property
     def _pairs(self) -> dict[tuple[str, int], Pairs]:
         """(row, epochs) -> its runs beside plain training's."""
-        found: dict[tuple[str, int], dict[int, tuple[Recorded, Recorded]]] = {}
+        found: dict[tuple[str, int], dict[int, tuple[Result, Result]]] = {}
         for name, group in self.groups.items():
             base = plain_for(group, self.groups.values())
             beside = {(_epochs(r), int(r["seed"])): r for r in base if r.status == "done" and base is not group}
@@ -189,7 +189,7 @@ def _written(name: str) -> str:
     return written(method) + comma + rest
 
 
-def by_length(records: Iterable[Recorded]) -> list[ByLength]:
+def by_length(records: Iterable[Result]) -> list[ByLength]:
     """The records, together where they differ in method, seed and number of epochs alone; most records first."""
     found = [ByLength(rows) for rows in tables(records, at_any_length)]
     return sorted(found, key=lambda c: -sum(map(len, c.groups.values())))
@@ -217,19 +217,19 @@ def _shared(a: Pairs, b: Pairs) -> float:
     return k * (1 - 1 / len(a)) * (1 - 1 / len(b)) + k * (k - 1) / (len(a) * len(b))
 
 
-def _images(pairs: Sequence[tuple[Recorded, Recorded]]) -> float:
+def _images(pairs: Sequence[tuple[Result, Result]]) -> float:
     """Variance of a mean gain because the test images are a sample: image by image where it is recorded which were right.
 
     Else each side counts as if it had images of its own: cautious, since both err on the hard ones.
     """
-    images = pairs[0][0].about["test images"]
+    images = pairs[0][0].environment["test images"]
     gaps = _gaps(pairs)
     if gaps is None:
         return sum(of_images([r["accuracy.final"] for r in side], images) for side in zip(*pairs, strict=True))
     return max(float(gaps.var(ddof=1)), 1 / len(gaps)) / images  # never 0: all alike once is not all alike always
 
 
-def _gaps(pairs: Sequence[tuple[Recorded, Recorded]]) -> np.ndarray | None:
+def _gaps(pairs: Sequence[tuple[Result, Result]]) -> np.ndarray | None:
     """Of every recorded test image how much oftener the method is right; None where that is not recorded. -> [N]"""
     kept = [[r.curves.get("right") for r in pair] for pair in pairs]
     if not all(all(pair) for pair in kept) or len({c["images"] for pair in kept for c in pair}) > 1:
@@ -242,11 +242,11 @@ def _bits(right: dict) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(right["bits"]), np.uint8), count=right["images"])
 
 
-def _above(ours: Recorded, theirs: Recorded) -> float:
+def _above(ours: Result, theirs: Result) -> float:
     return ours["accuracy.final"] - theirs["accuracy.final"]
 
 
-def _epochs(record: Recorded) -> int:
+def _epochs(record: Result) -> int:
     return int(record["recipe.epochs"])
 
 

@@ -124,8 +124,8 @@ def _experiment(said: dict[str, Any], data: Path | None) -> Experiment:
         said["recipe"] = _recipe(said["recipe"])
     if isinstance(said.get("teacher"), dict):
         said["teacher"] = _experiment(said["teacher"], data)
-    if "turned" in said:
-        said["turned"] = {float(when): knobs for when, knobs in said["turned"].items()}
+    if "schedule" in said:
+        said["schedule"] = {float(when): knobs for when, knobs in said["schedule"].items()}
     if data is not None:
         said["dataset"] = said.get("dataset", {}) | {"root": data}
     return Experiment(**said)
@@ -135,22 +135,22 @@ def _experiment(said: dict[str, Any], data: Path | None) -> Experiment:
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class Result:
     """What was kept of a run. `r["method"]` and `r["accuracy.final"]` read any column, as of a row of `runs.records()`."""
 
     plan: str
     key: str
     status: str  # "done" or "diverged"
-    asked: dict[str, Any]
-    about: dict[str, Any]  # versions, device, machine, time; "source" names the code that trained it
+    config: dict[str, Any]
+    environment: dict[str, Any]  # versions, device, machine, time; "source" names the code that trained it
     epochs: dict[str, list[Any]]  # column -> a value for each epoch, None where it has none; see `runs.epoch_table`
-    turned: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it trained
+    changes: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it trained
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)  # of CURVES
 
     @property
     def device(self) -> str:
         """Where it was trained."""
-        return self.about["device"]
+        return self.environment["device"]
 
     @property
     def recipe(self) -> str:
@@ -160,7 +160,7 @@ class Recorded:
     @cached_property
     def history(self) -> list[Epoch]:
         """One record per epoch, as the run had them."""
-        out, steps = [], int(self.about["steps per epoch"])
+        out, steps = [], int(self.environment["steps per epoch"])
         for i in range(len(self.epochs["epoch"])):
             row = {name: math.nan if column[i] is None else column[i] for name, column in self.epochs.items()}
             parts: dict[str, dict[str, float]] = {"terms": {}, "accuracy": {}, "validation": {}, "test": {}}
@@ -171,14 +171,14 @@ class Recorded:
                     plain[name] = value
                 elif self.epochs[name][i] is not None or part == "terms":
                     parts[part][rest] = value
-            moved = [t for t in self.turned if t["step"] // steps == i]
-            out.append(Epoch(**plain | parts | {"epoch": plain["epoch"] - 1, "turned": moved}))
+            moved = [t for t in self.changes if t["step"] // steps == i]
+            out.append(Epoch(**plain | parts | {"epoch": plain["epoch"] - 1, "changes": moved}))
         return out
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What was asked, in one level: "method", "recipe.lr", "knobs.alpha"."""
-        return runs.settings_of(self.asked)
+        return runs.settings_of(self.config)
 
     @cached_property
     def measured(self) -> dict[str, float]:
@@ -193,7 +193,7 @@ class Recorded:
         return f"{self['method']} · {self['model']} · {self['data']} · seed {self['seed']:g} · {label(self)}"
 
 
-def label(record: Recorded, seeds: str = "1 seed", recipe: str = "") -> str:
+def label(record: Result, seeds: str = "1 seed", recipe: str = "") -> str:
     """What must stand beside numbers that come from records of such a device and recipe, and of so many seeds.
 
     recipe: what to call it, where the record's own name for it does not say all.
@@ -211,7 +211,7 @@ def places(out: Path | None = None) -> list[Path]:
     return list(dict.fromkeys((folder(out), folder(), Path(__file__).parents[1] / "data" / "records")))
 
 
-def load(plan: str | None = None, where: Path | None = None) -> list[Recorded]:
+def load(plan: str | None = None, where: Path | None = None) -> list[Result]:
     """Every record, of one plan or of all, each verified. Damaged where one is not what was written."""
     place = folder(where)
     known = sorted(p.name for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
@@ -219,13 +219,13 @@ def load(plan: str | None = None, where: Path | None = None) -> list[Recorded]:
     return [read(path) for name in chosen for path in sorted((place / name).glob("*.json"))]
 
 
-def read(path: Path) -> Recorded:
+def read(path: Path) -> Result:
     """One record. Damaged, with the mend, where it is not what was written."""
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         said = plain.pop("hash")
         form = plain.pop("format")
-        record = Recorded(**plain)
+        record = Result(**plain)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{path} is no record ({error}): delete it, and the plan is run again for it") from error
     if form != FORMAT:
@@ -238,7 +238,7 @@ def read(path: Path) -> Recorded:
     return record
 
 
-def write(record: Recorded, out: Path | None = None) -> Path:
+def write(record: Result, out: Path | None = None) -> Path:
     """Keeps a record as <out>/<plan>/<key>.json, a column of the history a line."""
     plain = tidy(asdict(record))
     text = json.dumps({"format": FORMAT} | plain | {"hash": _hash(plain)}, indent=1, ensure_ascii=False, allow_nan=False)
@@ -256,14 +256,16 @@ def _hash(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _wrong(record: Recorded) -> str:
+def _wrong(record: Result) -> str:
     """What of a record cannot be; nothing where all is well."""
-    if key_of(record.asked) != record.key:
+    if key_of(record.config) != record.key:
         return f"its key {record.key} is not that of what was asked"
-    missing = [name for name in ("sdkit", "torch", "device", "machine", "source", "test images") if not record.about.get(name)]
+    missing = [
+        name for name in ("sdkit", "torch", "device", "machine", "source", "test images") if not record.environment.get(name)
+    ]
     if missing:
         return f"it does not say its {' and '.join(missing)}"
-    return _incomplete(record.status, record.history, int(record.asked["recipe"]["epochs"]))
+    return _incomplete(record.status, record.history, int(record.config["recipe"]["epochs"]))
 
 
 def _incomplete(status: str, history: Sequence[Epoch], epochs: int) -> str:
@@ -292,9 +294,9 @@ def check(experiment: Experiment) -> Run:
     run = experiment.record
     history, epochs = run.history(), experiment.recipe.epochs
     wrong = _incomplete(run.status, history, epochs)
-    if not wrong and run.asked != experiment.asked:
+    if not wrong and run.config != experiment.config:
         wrong = "experiment.json is of another experiment"
-    if not wrong and not run.about.get("device"):
+    if not wrong and not run.environment.get("device"):
         wrong = "experiment.json does not say where it was trained"
     if not wrong and run.status == "done":
         if len(list((run.folder / "outputs").glob("*.npy"))) != epochs:
@@ -306,21 +308,21 @@ def check(experiment: Experiment) -> Run:
     return run
 
 
-def of_run(experiment: Experiment, plan: str, curves: Iterable[str] = (), about: dict[str, Any] | None = None) -> Recorded:
-    """The record of a finished run, which is checked first. about: what else to say of where it ran."""
+def of_run(experiment: Experiment, plan: str, curves: Iterable[str] = (), environment: dict[str, Any] | None = None) -> Result:
+    """The record of a finished run, which is checked first. environment: what else to say of where it ran."""
     run = check(experiment)
     history = run.history()
-    return Recorded(
+    return Result(
         plan,
         run.key,
         run.status,
-        run.asked,
-        run.about
-        | {"machine": run.about["machine"].partition("-")[0], "source": source()}
+        run.config,
+        run.environment
+        | {"machine": run.environment["machine"].partition("-")[0], "source": source()}
         | {"test images": len(experiment.load_data().test.y)}
-        | (about or {}),
+        | (environment or {}),
         {k: [_short(v) for v in column] for k, column in epoch_table(history).items()},
-        [t for e in history for t in e.turned],
+        [t for e in history for t in e.changes],
         {name: CURVES[name](experiment, run) for name in curves} if run.status == "done" else {},
     )
 
@@ -399,7 +401,7 @@ def record(
     minutes: float | None = None,
     out: Path | None = None,
     data: Path | None = None,
-    spare: float | None = None,
+    checkpoint_every: float | None = None,
     say: Say = print,
 ) -> Report:
     """Runs what of a plan has no record yet, in order, and keeps the records. minutes: to end within; None: to the plan's end.
@@ -417,11 +419,11 @@ def record(
         for e in missing:
             say(f"  missing: {_spoken(e)}")
         return Report([], [e.key for e in missing], {})
-    paces = {_twin(r.asked): r.about["seconds an epoch"] for r in kept.values() if _here(r)}
+    paces = {_twin(r.config): r.environment["seconds an epoch"] for r in kept.values() if _here(r)}
     report = Report([], [], {})
     for e in missing:
         try:
-            ended = all(_train(step, began, until, paces, spare, say) for step in (*_teachers(e), e))
+            ended = all(_train(step, began, until, paces, checkpoint_every, say) for step in (*_teachers(e), e))
             if ended:
                 path = write(of_run(e, chosen.name, chosen.curves, _about(e, paces)), out)
                 size = path.stat().st_size / 1e3
@@ -439,7 +441,9 @@ def record(
     return report
 
 
-def _train(e: Experiment, began: float, until: float, paces: dict[str, float], spare: float | None, say: Say) -> bool:
+def _train(
+    e: Experiment, began: float, until: float, paces: dict[str, float], checkpoint_every: float | None, say: Say
+) -> bool:
     """Trains one run as far as the time allows. -> whether it ended."""
     run = e.record
     if run.status in ("done", "diverged"):
@@ -449,17 +453,17 @@ def _train(e: Experiment, began: float, until: float, paces: dict[str, float], s
     if until < math.inf:
         if now >= until:
             return False
-        pace = paces.get(_twin(e.asked)) or _probe(e)
+        pace = paces.get(_twin(e.config)) or _probe(e)
         left = e.recipe.epochs - (len(run.history()) if resumed else 0)
         need, has = pace * left, until - time.monotonic()
         too_long = pace * e.recipe.epochs > until - began
         if pace > has or (need > has and not resumed and not too_long):
             say(f"  waits: {_spoken(e)} needs {need:.0f} s, {max(has, 0):.0f} s are left")
             return False
-        paces.setdefault(_twin(e.asked), pace)
+        paces.setdefault(_twin(e.config), pace)
     say(f"  {'goes on' if resumed else 'begins'}: {_spoken(e)}")
     walls, last = [], None
-    with closing(run.follow(e.asked, partial(e.training, _threads()), spare)) as walk:
+    with closing(run.follow(e.config, partial(e.training, _threads()), checkpoint_every)) as walk:
         try:
             for event in walk:
                 if last is None:
@@ -469,8 +473,8 @@ def _train(e: Experiment, began: float, until: float, paces: dict[str, float], s
                 now = time.monotonic()
                 walls.append(now - last)
                 last = now
-                paces[_twin(e.asked)] = statistics.mean(walls[-5:])
-                if event.epoch + 1 < e.recipe.epochs and now + 1.1 * paces[_twin(e.asked)] > until:
+                paces[_twin(e.config)] = statistics.mean(walls[-5:])
+                if event.epoch + 1 < e.recipe.epochs and now + 1.1 * paces[_twin(e.config)] > until:
                     say(f"  left at its checkpoint: {_spoken(e)}, {event.epoch + 1} of {e.recipe.epochs} epochs")
                     return False
         except Diverged as error:
@@ -505,19 +509,19 @@ def _teachers(e: Experiment) -> list[Experiment]:
     return [] if e.teacher is None else [*_teachers(e.teacher), e.teacher]
 
 
-def _twin(asked: dict[str, Any]) -> str:
+def _twin(config: dict[str, Any]) -> str:
     """What runs of one pace have in common: all but the seed and the schedule."""
-    return key_of(asked | {"seed": 0, "recipe": asked["recipe"]["batch_size"]})
+    return key_of(config | {"seed": 0, "recipe": config["recipe"]["batch_size"]})
 
 
-def _here(record: Recorded) -> bool:
+def _here(record: Result) -> bool:
     """Whether it was recorded on such a device as this one."""
-    return "seconds an epoch" in record.about and record.device == device_name(device())
+    return "seconds an epoch" in record.environment and record.device == device_name(device())
 
 
 def _about(e: Experiment, paces: dict[str, float]) -> dict[str, Any]:
     """What the recorder adds to what a run says of where it was trained."""
-    pace, began = paces.get(_twin(e.asked)), e.record.about
+    pace, began = paces.get(_twin(e.config)), e.record.environment
     now = device_name(device(), began.get("threads"), began.get("precision"))  # a run keeps its own
     ended = {} if began.get("device") == now else {"ended on": now}
     return (
@@ -550,7 +554,7 @@ class Stock(NamedTuple):
 
     name: str
     about: str
-    records: list[Recorded]  # in the plan's order, then those that it no longer lists
+    records: list[Result]  # in the plan's order, then those that it no longer lists
     missing: list[Experiment]
     wrong: list[str]  # a plan or a record that cannot be read: why, and the mend
 
@@ -575,7 +579,7 @@ def stock(plan: str | None = None) -> list[Stock]:
     folders = {f.name for place in places() if place.is_dir() for f in place.iterdir() if f.is_dir()}
     gone = (folders if plan is None else {plan}) - {known.name for known in found}
     for known in [*found, *(Plan(name, "Its plan is not here.", [], ()) for name in sorted(gone))]:
-        kept: dict[str, Recorded] = {}
+        kept: dict[str, Result] = {}
         damaged = wrong.get(known.name, [])
         for path in (path for place in places() for path in sorted((place / known.name).glob("*.json"))):
             try:

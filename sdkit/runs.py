@@ -31,13 +31,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import Clock, home
+from .core import Progress, home
 from .train import Diverged, Epoch, Recipe, Training, device_name, recipe_name
 
 
-def key_of(asked: dict[str, Any]) -> str:
+def key_of(config: dict[str, Any]) -> str:
     """Twelve hex digits that name an experiment's content."""
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
 
 
 def root() -> Path:
@@ -147,14 +147,14 @@ class Run:
         return self._read("history.json", {"status": "new"})["status"]
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """The experiment in names and numbers, every default filled in."""
-        return self._read("experiment.json", {"asked": {}})["asked"]
+        return self._read("experiment.json", {"config": {}})["config"]
 
     @property
-    def about(self) -> dict[str, Any]:
+    def environment(self) -> dict[str, Any]:
         """The versions, the machine and the time of the run's start."""
-        return self._read("experiment.json", {"about": {}})["about"]
+        return self._read("experiment.json", {"environment": {}})["environment"]
 
     def history(self) -> list[Epoch]:
         """One record per finished epoch."""
@@ -209,15 +209,16 @@ class Run:
 
     def follow(
         self,
-        asked: dict[str, Any],
+        config: dict[str, Any],
         build: Callable[[], Training],
-        spare: float | None = None,
+        checkpoint_every: float | None = None,
         start: Path | None = None,
         keep: bool = False,
-    ) -> Iterator[Clock | Epoch]:
+    ) -> Iterator[Progress | Epoch]:
         """Trains what `build` returns and records it, from the last checkpoint where there is one. Yields what it yields.
 
-        spare: seconds of training that a crash may cost; 0 writes a checkpoint after every epoch. Default: SPARE.
+        checkpoint_every: seconds of training that a crash may cost; 0 writes a checkpoint after every epoch.
+        Default: CHECKPOINT_EVERY.
         start: a state of the same training that another run kept, to go on from where this run has none of its own.
         keep: whether every epoch's state is kept for forks, as long as there is room for it.
         Waits while another living process records the same run, then reads what that one left.
@@ -233,16 +234,16 @@ class Run:
                 history = saved["history"]
             else:
                 history = self._inherit(start, training) if start else []
-                write_json(self.folder / "experiment.json", {"asked": asked, "about": self._about(training)})
+                write_json(self.folder / "experiment.json", {"config": config, "environment": self._environment(training)})
             self._write_history("training", history)
-            spare, saved = SPARE if spare is None else spare, time.monotonic()
+            checkpoint_every, saved = CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every, time.monotonic()
             try:
-                for event in training.walk():
+                for event in training.iterate():
                     if isinstance(event, Epoch):
                         history.append(event.record())
                         self._write_outputs(event)
                         self._write_history("training", history)
-                        if keep or time.monotonic() - saved >= spare:
+                        if keep or time.monotonic() - saved >= checkpoint_every:
                             with replacing(checkpoint) as temporary:
                                 torch.save({"key": self.key, "training": training.state_dict(), "history": history}, temporary)
                             saved = time.monotonic()
@@ -333,7 +334,7 @@ class Run:
         with replacing(self.folder / "weights.safetensors") as temporary:
             save_tensors(flat, temporary)
 
-    def _about(self, training: Training) -> dict[str, Any]:
+    def _environment(self, training: Training) -> dict[str, Any]:
         from . import __version__
 
         return {
@@ -364,7 +365,7 @@ class Run:
                 HELD.discard(self.key)
 
 
-SPARE = 5.0
+CHECKPOINT_EVERY = 5.0
 """Seconds of training that a crash may cost: a run of a few seconds writes no checkpoint at all."""
 
 HELD: set[str] = set()
@@ -374,7 +375,7 @@ ROOM = 300_000_000
 """Bytes that the kept states of all runs may take together."""
 
 
-def turns(planned: dict[Any, dict[str, float]], steps_per_epoch: int) -> list[tuple[int, str, float]]:
+def scheduled(planned: dict[Any, dict[str, float]], steps_per_epoch: int) -> list[tuple[int, str, float]]:
     """A plan, knobs by the epochs before they are turned, as (step, knob, value), in order."""
     return sorted(
         (round(float(when) * steps_per_epoch), knob, float(value))
@@ -383,17 +384,17 @@ def turns(planned: dict[Any, dict[str, float]], steps_per_epoch: int) -> list[tu
     )
 
 
-def kept_state(asked: dict[str, Any], upto: float) -> Path | None:
+def find_checkpoint(config: dict[str, Any], upto: float) -> Path | None:
     """The latest state, after `upto` epochs at most, that any run kept of the training that is asked for."""
     best: tuple[int, Path | None] = 0, None
-    plain = {k: v for k, v in asked.items() if k != "turned"}
+    plain = {k: v for k, v in config.items() if k != "schedule"}
     for folder in {f.parents[1] for f in root().glob("*/epochs/*.pt")}:
         run = Run(folder)
-        steps = run.about.get("steps per epoch")
-        if steps is None or {k: v for k, v in run.asked.items() if k != "turned"} != plain:
+        steps = run.environment.get("steps per epoch")
+        if steps is None or {k: v for k, v in run.config.items() if k != "schedule"} != plain:
             continue
-        wanted = turns(asked.get("turned", {}), steps)
-        done = sorted((t["step"], t["knob"], t["after"]) for e in run.history() for t in e.turned)
+        wanted = scheduled(config.get("schedule", {}), steps)
+        done = sorted((t["step"], t["knob"], t["after"]) for e in run.history() for t in e.changes)
         for file in (folder / "epochs").glob("*.pt"):
             epochs = int(file.stem)
             same = [t for t in wanted if t[0] < epochs * steps] == [t for t in done if t[0] < epochs * steps]
@@ -422,7 +423,7 @@ def find(start: str) -> Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class RunRow:
     """One run as the row of a table. `settings` and `measured` share no column; what a run has not is missing."""
 
     run: Run
@@ -436,11 +437,11 @@ class Record:
         return self.settings.get(column, self.measured.get(column))
 
 
-READ: dict[Path, tuple[tuple[int, ...], Record]] = {}
+READ: dict[Path, tuple[tuple[int, ...], RunRow]] = {}
 """What `records` has read, under the times and sizes of the files it was read from."""
 
 
-def records(where: Path | None = None) -> list[Record]:
+def records(where: Path | None = None) -> list[RunRow]:
     """Every run in a folder as a row, the newest last; where None, of `root()`. Only files that changed are read again."""
     where = Path(where) if where else root()
     found = []
@@ -462,35 +463,35 @@ def _stamp(path: Path) -> tuple[int, int]:
     return about.st_mtime_ns, about.st_size
 
 
-def _row(run: Run) -> Record:
+def _row(run: Run) -> RunRow:
     """A run as a row. Whatever is wrong with it becomes the row's last word: one bad folder hides no other."""
     try:
-        asked, kept = run.asked, run._read("history.json", {"status": "new", "epochs": []})
-        settings = settings_of(asked) | {"steered": any(e["turned"] for e in kept["epochs"])}
-        return Record(run, kept["status"], settings, measured_in(kept["epochs"]) | _weighed(run.folder / "weights.safetensors"))
+        config, kept = run.config, run._read("history.json", {"status": "new", "epochs": []})
+        settings = settings_of(config) | {"steered": any(e["changes"] for e in kept["epochs"])}
+        return RunRow(run, kept["status"], settings, measured_in(kept["epochs"]) | _weighed(run.folder / "weights.safetensors"))
     except Damaged as error:
-        return Record(run, "damaged", {}, {}, str(error))
+        return RunRow(run, "damaged", {}, {}, str(error))
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
         wrong = f"{run.folder} does not hold what sdkit writes ({said}): delete the folder and run the experiment again"
-        return Record(run, "damaged", {}, {}, wrong)
+        return RunRow(run, "damaged", {}, {}, wrong)
 
 
-def settings_of(asked: dict[str, Any]) -> dict[str, Any]:
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """What was asked in one level. The recipe stands by its name beside its numbers, a teacher by its network and key."""
-    teacher, recipe = asked.get("teacher"), asked["recipe"]
-    out = {name: asked[name] for name in ("method", "model", "data")}
+    teacher, recipe = config.get("teacher"), config["recipe"]
+    out = {name: config[name] for name in ("method", "model", "data")}
     out["recipe"] = recipe_name(Recipe(**recipe))
-    out["seed"] = asked["seed"]
+    out["seed"] = config["seed"]
     out["teacher"] = f"{teacher['model']} {key_of(teacher)}" if teacher else None
     for part, values in (
-        ("knobs", asked["knobs"]),
+        ("knobs", config["knobs"]),
         ("recipe", recipe),
-        ("network", asked["network"]),
-        ("dataset", asked["dataset"]),
+        ("network", config["network"]),
+        ("dataset", config["dataset"]),
     ):
         out |= {f"{part}.{name}": tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    rest = {k: v for k, v in asked.items() if k not in {"format", "knobs", "network", "dataset", *out}}
+    rest = {k: v for k, v in config.items() if k not in {"format", "knobs", "network", "dataset", *out}}
     return out | {k: json.dumps(v, ensure_ascii=False) for k, v in rest.items()}
 
 
@@ -525,21 +526,21 @@ def _weighed(path: Path) -> dict[str, float]:
     return {"parameters": float(counts["model"]), "scaffolding": float(counts["method"])}
 
 
-def columns(table: Iterable[Record]) -> list[str]:
+def columns(table: Iterable[RunRow]) -> list[str]:
     """Every column in which some run has a value: settings first."""
     table = list(table)
     settings = dict.fromkeys(name for r in table for name, v in r.settings.items() if v is not None)
     return list(settings | dict.fromkeys(name for r in table for name in r.measured))
 
 
-def select(table: Iterable[Record], complete: bool = False, **settings: Any) -> list[Record]:
+def select(table: Iterable[RunRow], complete: bool = False, **settings: Any) -> list[RunRow]:
     """The runs with these settings, such as method="drg"; complete: of those that ended well alone."""
     return [
         r for r in table if (r.status == "done" or not complete) and all(r.settings.get(k) == v for k, v in settings.items())
     ]
 
 
-def varied(table: Iterable[Record], start: str = "") -> set[str]:
+def varied(table: Iterable[RunRow], start: str = "") -> set[str]:
     """The settings that begin with `start` and differ between runs of one method."""
     seen: dict[str, set[Any]] = {}
     for r in table:
@@ -566,7 +567,7 @@ class Points(NamedTuple):
         return [key for key, *_ in sorted(rows, key=lambda row: (_rank(row[1]), _rank(row[2]), row[0]))]
 
 
-def points(table: Iterable[Record], x: str, y: str, colour: str = "") -> Points:
+def points(table: Iterable[RunRow], x: str, y: str, colour: str = "") -> Points:
     """The runs that have both columns, and the diverged ones that have x."""
     kept = [r for r in table if r[x] is not None and (r[y] is not None or r.status == "diverged")]
     values = [[_plain(r[name]) if name else None for r in kept] for name in (x, y, colour)]
@@ -574,13 +575,13 @@ def points(table: Iterable[Record], x: str, y: str, colour: str = "") -> Points:
     return Points([r.run.key for r in kept], *values, [r.status for r in kept], (x, y, colour), _means(kept, x, y, colour))
 
 
-def _means(table: Sequence[Record], x: str, y: str, colour: str) -> list[tuple[list[Any], list[float], Any]]:
+def _means(table: Sequence[RunRow], x: str, y: str, colour: str) -> list[tuple[list[Any], list[float], Any]]:
     """Done runs that differ only in the seed and, where x is a number, in x: the mean of y over the seeds at every x."""
     if x == "seed" or any(x not in r.settings for r in table) or any(isinstance(_plain(r[y]), str) for r in table):
         return []
     number = all(not isinstance(_plain(r[x]), str) for r in table)
     free = {"seed", x, *(["recipe"] if x.startswith("recipe.") else [])} if number else {"seed"}
-    alike: dict[tuple, dict[Any, list[Record]]] = {}
+    alike: dict[tuple, dict[Any, list[RunRow]]] = {}
     for r in table:
         if r.status == "done":
             rest = tuple(sorted((k, repr(v)) for k, v in r.settings.items() if k not in free))
@@ -607,13 +608,13 @@ def _plain(value: Any) -> Any:
 SWEPT = ("knobs.", "seed")
 
 
-def swept(table: Iterable[Record], around: Record) -> tuple[list[Record], dict[str, list[Any]]]:
+def swept(table: Iterable[RunRow], around: RunRow) -> tuple[list[RunRow], dict[str, list[Any]]]:
     """The recorded sweep that a run belongs to -> its runs, and the values that were run of every knob that varies in it.
 
     A sweep is what differs from `around` in knobs and in the seed alone.
     """
 
-    def rest(r: Record) -> dict[str, Any]:
+    def rest(r: RunRow) -> dict[str, Any]:
         return {k: v for k, v in r.settings.items() if not k.startswith(SWEPT)}
 
     family = [r for r in table if r.settings and rest(r) == rest(around)]

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import fast
-from .core import Clock, one_thread, pick
+from .core import Progress, one_thread, pick
 
 OUTPUTS_KEPT = 10_000
 """Of how many images of the test set a record keeps the logits at most."""
@@ -62,17 +62,17 @@ class Recipe:
         if any(not 0 < m < 1 for m in self.milestones):
             raise ValueError(f"milestones are fractions of training in (0, 1), got {self.milestones}")
 
-    def rate(self, clock: Clock) -> float:
+    def rate(self, progress: Progress) -> float:
         """The learning rate of one step."""
         if self.schedule == "step":
-            passed = sum(clock.epoch >= round(m * self.epochs) for m in self.milestones)
+            passed = sum(progress.epoch >= round(m * self.epochs) for m in self.milestones)
             return self.lr * self.gamma**passed
         if self.schedule == "constant":
             return self.lr
         climb = 0.25 if self.schedule == "one cycle" else 0.0
-        if clock.progress < climb:
-            return self.lr * (0.05 + 0.95 * clock.progress / climb)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (clock.progress - climb) / (1 - climb)))
+        if progress.fraction < climb:
+            return self.lr * (0.05 + 0.95 * progress.fraction / climb)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (progress.fraction - climb) / (1 - climb)))
 
 
 RECIPES: dict[str, Recipe] = {
@@ -111,7 +111,7 @@ class Epoch:
     loss: float = math.nan  # cross entropy of the final exit on the watched test images
     test: dict[str, float] = field(default_factory=dict)  # accuracy on the whole test set, at the end alone: the headline
     test_loss: float = field(default=math.nan, compare=False)  # cross entropy on the whole test set; nan before the end
-    turned: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
+    changes: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
     outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [W, K] float16 logits of the watched test images
     test_outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] of the whole test set, at the end
 
@@ -169,7 +169,7 @@ def device_name(on: torch.device, threads: int | None = None, precision: str | N
 class Training:
     """A network being trained: all that the next step depends on, in one place.
 
-    Iterating `walk()` trains: it yields a `Clock` after every step and an `Epoch` after every epoch. Between two of
+    Iterating `iterate()` trains: it yields a `Progress` after every step and an `Epoch` after every epoch. Between two of
     them the caller may turn knobs, stop, or wait. `state_dict()` is taken between epochs; from it another process
     continues to the same bits: with the precision and the number of threads that the training began with.
 
@@ -199,18 +199,20 @@ class Training:
         self.data, self.recipe, self.epochs_done = data, recipe, 0
         self.clean: dict[tuple[str, bool], Any] = {}  # the batches of each split that was evaluated, watched or whole
         self.settings = method.settings()  # as the last step read them
-        self.turned: dict[float, dict[str, float]] = {}  # knobs to turn, by the epochs before: {2.5: {"alpha": 0.3}}
-        self.turns: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
+        self.schedule: dict[float, dict[str, float]] = {}  # knobs to turn, by the epochs before: {2.5: {"alpha": 0.3}}
+        self.pending: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
         self.sums: dict[str, Tensor] = {}  # of the terms over the `seen` images of the present epoch
         self.seen = 0
-        self.moved: list[dict[str, Any]] = []  # knobs turned in the present epoch, as its record will say
+        self.changes: list[dict[str, Any]] = []  # knobs turned in the present epoch, as its record will say
         self.loader = data.batches(
-            recipe.batch_size, pair=method.pair, per_class=method.per_class, device=self.device, seed=seed
+            recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
         self.weights = sum(p.numel() for p in self.params)
         how = fast.mode()
-        self.tap = fast.compiled(model.tap, type(model).__name__) if "compile" in how else model.tap
+        self.forward_features = (
+            fast.compiled(model.forward_features, type(model).__name__) if "compile" in how else model.forward_features
+        )
         self.replayed = (
             fast.Replayed(self._work, method, self.device) if "graphs" in how and self.device.type == "cuda" else None
         )
@@ -224,7 +226,7 @@ class Training:
         """Of a CPU: how many work on a step. Chosen when it is first asked for."""
         return fast.threads() if self.device.type == "cpu" else torch.get_num_threads()
 
-    def walk(self) -> Iterator[Clock | Epoch]:
+    def iterate(self) -> Iterator[Progress | Epoch]:
         """Trains to the recipe's end. Raises `Diverged` after the epoch in which the loss stopped being a number."""
         while self.epochs_done < self.recipe.epochs:
             with contextlib.closing(self._epoch(self.epochs_done)) as epoch:
@@ -236,31 +238,31 @@ class Training:
         with fast.working(self.threads, self.precision):
             return work(*given)
 
-    def _epoch(self, epoch: int) -> Iterator[Clock | Epoch]:
+    def _epoch(self, epoch: int) -> Iterator[Progress | Epoch]:
         self.model.train(), self.method.train()
         seconds, hits, began = 0.0, torch.zeros((), device=self.device), time.perf_counter()
-        self.sums, self.seen, self.moved = {}, 0, []
+        self.sums, self.seen, self.changes = {}, 0, []
         for i, batch in enumerate(self.loader):
-            clock = Clock(epoch, epoch * len(self.loader) + i, self.recipe.epochs, len(self.loader))
-            self._turn(clock)
+            progress = Progress(epoch, epoch * len(self.loader) + i, self.recipe.epochs, len(self.loader))
+            self._turn(progress)
             before, self.settings = self.settings, self.method.settings()
-            self.moved += [
-                {"step": clock.step, "knob": k, "before": before[k], "after": v}
+            self.changes += [
+                {"step": progress.step, "knob": k, "before": before[k], "after": v}
                 for k, v in self.settings.items()
                 if v != before[k]
             ]
-            terms, logits = self._step(batch, clock)
+            terms, logits = self._step(batch, progress)
             for name, term in terms.items():
                 self.sums[name] = self.sums.get(name, 0) + term * len(batch.y)
             hits += (logits[: len(batch.y)].argmax(1) == batch.y).sum()
             self.seen += len(batch.y)
             seconds += time.perf_counter() - began
-            yield clock
+            yield progress
             began = time.perf_counter()
         began = time.perf_counter()
         means = {k: float(v) / self.seen for k, v in self.sums.items()}  # the epoch's one wait for the device
         seconds += time.perf_counter() - began
-        record = Epoch(epoch, self.recipe.rate(clock), seconds, means, float(hits) / self.seen, turned=self.moved)
+        record = Epoch(epoch, self.recipe.rate(progress), seconds, means, float(hits) / self.seen, changes=self.changes)
         last = epoch + 1 == self.recipe.epochs
         record.accuracy, record.loss, record.outputs = self._evaluated("test")
         if last:
@@ -279,31 +281,33 @@ class Training:
             self.clean[split, whole] = self.data.evaluation(split, device=self.device, part=part)
         return evaluate(self.model, self.method, self.data, self.device, split, self.clean[split, whole])
 
-    def _turn(self, clock: Clock) -> None:
+    def _turn(self, progress: Progress) -> None:
         """Turns the knobs that are due before a step: by the plan, then by whoever asked meanwhile."""
-        for when, knobs in self.turned.items():
-            if round(when * clock.steps_per_epoch) == clock.step:
+        for when, knobs in self.schedule.items():
+            if round(when * progress.steps_per_epoch) == progress.step:
                 for knob, value in knobs.items():
                     setattr(self.method, knob, value)
-        while self.turns:
-            setattr(self.method, *self.turns.popitem())
+        while self.pending:
+            setattr(self.method, *self.pending.popitem())
 
-    def _step(self, batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+    def _step(self, batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
         """One step. -> its terms and the logits of its pass, detached."""
-        rate, self.first = self.recipe.rate(clock), clock.step == 0
+        rate, self.first = self.recipe.rate(progress), progress.step == 0
         for group in self.optimiser.param_groups:
             if self.replayed:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        return (self.replayed or self._work)(batch, clock)
+        return (self.replayed or self._work)(batch, progress)
 
-    def _work(self, batch, clock: Clock) -> tuple[dict[str, Tensor], Tensor]:
+    def _work(self, batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
         """What a step does on the device, the learning rate apart."""
-        tap = self.tap if len(batch.y) == self.recipe.batch_size else self.model.tap  # compiled for whole batches
+        forward_features = (
+            self.forward_features if len(batch.y) == self.recipe.batch_size else self.model.forward_features
+        )  # compiled for whole batches
         with autocast(self.device):
-            out = tap(self.method.view(batch))
-            terms = self.method.terms(self.model, out, batch, clock)
+            out = forward_features(self.method.view(batch))
+            terms = self.method.terms(self.model, out, batch, progress)
             if not isinstance(terms, dict):
                 kind = type(self.method).__name__
                 raise TypeError(f"{kind}.terms gives a dict, {{'task': loss}} for example, got a {type(terms).__name__}")
@@ -316,7 +320,7 @@ class Training:
         with one_thread(self.weights, self.device):
             self.optimiser.step()
         with torch.no_grad():
-            self.method.remember(out, batch, clock)
+            self.method.remember(out, batch, progress)
         return {name: summable(term.detach()) for name, term in terms.items()}, out.logits.detach()
 
     def stepper(self) -> Callable[[], None]:
@@ -332,8 +336,8 @@ class Training:
 
         def step() -> None:
             nonlocal done
-            clock = Clock(done // steps % self.recipe.epochs, done, self.recipe.epochs, steps)
-            self._own_way(lambda: self._step(next(stream), clock))
+            progress = Progress(done // steps % self.recipe.epochs, done, self.recipe.epochs, steps)
+            self._own_way(lambda: self._step(next(stream), progress))
             done += 1
 
         return step
@@ -392,7 +396,7 @@ def fit(
 
     Nothing is written to disk; `Experiment(...).run()` is the same with a record that survives a crash.
     """
-    return (event for event in Training(model, method, data, recipe, seed=seed, on=on).walk() if isinstance(event, Epoch))
+    return (event for event in Training(model, method, data, recipe, seed=seed, on=on).iterate() if isinstance(event, Epoch))
 
 
 @torch.no_grad()
@@ -407,7 +411,7 @@ def evaluate(
     hits, kept, loss, n, room = {}, [], 0.0, 0, OUTPUTS_KEPT
     for batch in data.evaluation(split, device=on) if batches is None else batches:
         with autocast(on):
-            exits = method.exits(model.tap(batch.x), batch.x)
+            exits = method.exits(model.forward_features(batch.x), batch.x)
         for name, z in exits.items():
             hits[name] = hits.get(name, 0) + (z.argmax(1) == batch.y).sum()
         final = exits["final"].float()

@@ -1,6 +1,6 @@
 """Runs a script or a module as on a machine that has only torch, torchvision, NumPy, scikit-learn, Pillow and what they need.
 
-`python tests/bare.py benchmarks/bench.py --quick` is a script, `python tests/bare.py -m sdkit.record gpu_first` a module;
+`python tests/bare.py benchmarks/speed.py --quick` is a script, `python tests/bare.py -m sdkit.record gpu_first` a module;
 `--with pytest` before either is one thing more that the machine has.
 """
 

@@ -47,12 +47,12 @@ from sdkit.analysis import (
     time_per_iteration,
     tolerance,
 )
-from sdkit.core import Batch, Clock
+from sdkit.core import Batch, Progress
 from sdkit.methods import BYOT, DRG, Exit
 from sdkit.models import four_stage
 
 K = 7
-CLOCK = Clock(0, 0, 1, 10)
+CLOCK = Progress(0, 0, 1, 10)
 
 
 def network(kind: str) -> nn.Module:
@@ -362,7 +362,7 @@ def test_gradient_statistics_are_what_backward_leaves_in_every_convolution(train
     batches = [batch_of(x[:12], y[:12]), batch_of(x[12:], y[12:])]
 
     def loss(model, batch):
-        return sum(method.terms(model, model.tap(batch.x), batch, CLOCK).values())
+        return sum(method.terms(model, model.forward_features(batch.x), batch, CLOCK).values())
 
     before = state(method)
     found = gradient_statistics(net, batches, loss, modules=[method], train=train)
@@ -396,11 +396,11 @@ def test_a_layer_knows_its_stage_and_one_that_the_loss_does_not_reach_gets_nothi
 def test_features_of_batches_are_the_features_of_the_whole():
     net, (x, _) = network("backbone"), images(13)
     method = BYOT(net)
-    found = collect_features(lambda x: method.features(net.tap(x)), x, batch_size=5, modules=[net, method])
+    found = collect_features(lambda x: method.features(net.forward_features(x)), x, batch_size=5, modules=[net, method])
     net.eval()
     method.eval()
     with torch.no_grad():
-        expected = method.features(net.tap(x))
+        expected = method.features(net.forward_features(x))
     assert found.keys() == expected.keys()
     assert all(torch.allclose(found[k], expected[k], atol=1e-5) for k in expected)
 

@@ -11,7 +11,7 @@ from test_figures import many, one, unreadable
 
 from sdkit.analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation, forward_flops
 from sdkit.figures import byot as draw
-from sdkit.methods import BYOT, Cut
+from sdkit.methods import BYOT, EarlyExit
 from sdkit.models import MODELS, parameters
 from sdkit.papers import byot as checks
 
@@ -214,7 +214,7 @@ def test_four_sections_are_the_same_network_tapped_once_more(name, options):
     assert parameters(three) == parameters(four)
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        a, b = three.tap(x), four.tap(x)
+        a, b = three.forward_features(x), four.forward_features(x)
     assert torch.equal(a.logits, b.logits) and torch.equal(a.embedding, b.embedding)
     assert len(b.stages) == 4 and all(torch.equal(s, t) for s, t in zip(a.stages, (*b.stages[:2], b.stages[3]), strict=True))
     assert [f.shape[1] for f in b.stages] == list(four.channels) and four.strides == (1, 2, 4, 4)
@@ -226,9 +226,9 @@ def test_byot_has_four_exits_on_a_cifar_resnet_of_four_sections_and_each_can_be_
     for head in ("bottleneck", "separable"):
         method = BYOT(model, head=head).eval()
         x = torch.randn(2, 3, 32, 32)
-        exits = method.exits(model.tap(x), x)
+        exits = method.exits(model.forward_features(x), x)
         assert [*exits] == ["final", "1/4", "2/4", "3/4", "4/4", "ensemble"]
-        for name, part in method.placed().items():
-            assert torch.allclose(Cut(model, part)(x), exits[name], atol=1e-5)
+        for name, part in method.auxiliary_heads().items():
+            assert torch.allclose(EarlyExit(model, part)(x), exits[name], atol=1e-5)
     assert "halve" in str(pytest.raises(ValueError, MODELS["resnet20"].func, 8, 7, sections=4).value)
     assert "3 stages" in str(pytest.raises(ValueError, MODELS["resnet20"], num_classes=7, sections=5).value)

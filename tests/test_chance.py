@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdkit.analysis import Held, gradient_statistics
-from sdkit.core import Clock, OwnChance
+from sdkit.analysis import FrozenStep, gradient_statistics
+from sdkit.core import LocalRNG, Progress
 from sdkit.experiment import Experiment
 from sdkit.models import MODELS
 from sdkit.train import Recipe
@@ -35,7 +35,7 @@ def test_own_numbers_are_those_of_the_seed_and_the_global_ones_stand_still(name)
     torch.manual_seed(5)
     expected = [DRAWS[name]() for _ in range(3)]
     before = torch.get_rng_state()
-    with OwnChance(5) as chance:
+    with LocalRNG(5) as chance:
         assert not chance.drawn
         found = [DRAWS[name]() for _ in range(3)]
         assert torch.equal(torch.get_rng_state(), before), "within, too"
@@ -44,13 +44,13 @@ def test_own_numbers_are_those_of_the_seed_and_the_global_ones_stand_still(name)
 
 def test_a_generator_that_is_handed_in_is_drawn_from():
     expected = torch.rand(3, generator=torch.Generator().manual_seed(1))
-    with OwnChance(5) as chance:
+    with LocalRNG(5) as chance:
         assert torch.equal(torch.rand(3, generator=torch.Generator().manual_seed(1)), expected) and not chance.drawn
 
 
 def test_the_dropout_of_a_gpu_keeps_the_mean_and_lets_gradients_through_where_it_keeps():
     x = torch.ones(10_000, requires_grad=True)
-    with OwnChance(0):
+    with LocalRNG(0):
         y, kept = torch.native_dropout(x, 0.2, True)
         whole, all_kept = torch.native_dropout(x, 0.2, False)
         nothing = torch.native_dropout(x, 1.0, True)[0]
@@ -67,7 +67,7 @@ def test_a_card_has_a_generator_of_its_own_too():
     before = torch.cuda.get_rng_state()
     found = []
     for _ in range(2):
-        with OwnChance(5) as chance:
+        with LocalRNG(5) as chance:
             found.append(F.dropout(x) + torch.rand(1000, device="cuda"))
         assert chance.drawn
     assert torch.equal(*found) and torch.equal(torch.cuda.get_rng_state(), before)
@@ -98,7 +98,7 @@ def in_gradients(step):
 def in_a_held_step(step):
     model, method, data = Experiment("dropout-guidance", network={"width": 4}, data="digits").build()
     batch, before, *_ = data.batches(16, pair="same image")
-    held = Held(model, method, batch, before)
+    held = FrozenStep(model, method, batch, before)
     terms = held.method.terms
 
     def amid(*args):
@@ -130,10 +130,10 @@ def in_first_weights(step, monkeypatch):
 def test_a_live_training_that_samples_is_not_disturbed(beside, monkeypatch):
     """Every step of it falls into the midst of something that draws, in another thread."""
     straight = LIVE.training()
-    for _ in straight.walk():
+    for _ in straight.iterate():
         pass
     live = LIVE.training()
-    walk = (event for event in live.walk() if isinstance(event, Clock))
+    walk = (event for event in live.iterate() if isinstance(event, Progress))
     with ThreadPoolExecutor(1) as thread:
         beside(lambda: thread.submit(next, walk).result(), *([monkeypatch] if beside is in_first_weights else []))
     assert next(walk, None) is None, "all steps were taken"

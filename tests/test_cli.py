@@ -37,7 +37,7 @@ def test_train_records_and_finds_again_and_show_prints_it(capsys):
 
 def test_train_with_a_teacher_trains_it_first(capsys):
     cli.main(["train", "--method", "kd", "--teacher", "four-stage", "--knob", "alpha=0.5", *SMALL])
-    assert {r.asked["method"] for r in runs.all_runs()} == {"kd", "vanilla"}
+    assert {r.config["method"] for r in runs.all_runs()} == {"kd", "vanilla"}
 
 
 def test_list_names_everything_with_a_line_each(capsys):

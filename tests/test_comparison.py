@@ -20,20 +20,20 @@ from sdkit.experiment import Experiment
 from sdkit.lengths import WORDS, ByLength, by_length, spread
 from sdkit.methods import METHODS as EVERY_METHOD
 from sdkit.papers.printed import METHODS, printed
-from sdkit.record import Recorded
+from sdkit.record import Result
 from sdkit.train import RECIPES, Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.1, schedule="one cycle")
 
 
-def made(method="vanilla", seed=0, accuracy=0.5, seconds=10.0, curves=None, status="done", about=None, **said):
+def made(method="vanilla", seed=0, accuracy=0.5, seconds=10.0, curves=None, status="done", environment=None, **said):
     """A record without a training."""
     said = {"model": "resnet20", "data": "cifar100", "recipe": RECIPE, "dataset": {"train_size": 5000}} | said
     e = Experiment(method=method, seed=seed, **said)
     epochs = {"epoch": [1, 2], "lr": [0.1, 0.1], "seconds": [seconds, seconds], "train_accuracy": [0.1, 0.2]}
     epochs |= {"loss": [3.0, 2.0], "terms.task": [3.0, 2.0], "accuracy.final": [accuracy + 0.1, accuracy]}
     where = {"device": "CPU, 2 threads", "steps per epoch": 10, "test images": 10_000, "steps": "eager"}
-    return Recorded("cpu", e.key, status, e.asked, where | (about or {}), epochs, [], curves or {})
+    return Result("cpu", e.key, status, e.config, where | (environment or {}), epochs, [], curves or {})
 
 
 def four():
@@ -80,7 +80,13 @@ NOTHING = ("vanilla", "drg", "dsr", "lsr")
 
 
 def test_what_differs_never_stands_in_one_table_and_what_is_one_is_not_counted_twice():
-    other = [made(data="cifar10"), made(recipe="lab"), made(model="resnet32"), made(dataset={}), made(about={"device": "H100"})]
+    other = [
+        made(data="cifar10"),
+        made(recipe="lab"),
+        made(model="resnet32"),
+        made(dataset={}),
+        made(environment={"device": "H100"}),
+    ]
     tables = compared([*four(), *four(), *other])
     assert [len(t.records) for t in tables] == [4, 1, 1, 1, 1, 1]
     assert tables[0].label == "recorded, on CPU, 2 threads, recipe own, 2 seeds"
@@ -112,10 +118,10 @@ def test_a_method_whose_every_seed_diverged_has_no_accuracy_and_no_gain():
 
 
 def test_time_is_the_median_step_beside_plain_training_that_ran_the_same_way():
-    (table,) = compared([made(seconds=10), made("drg", seconds=13), made("lsr", about={"steps": "graphed"})])
+    (table,) = compared([made(seconds=10), made("drg", seconds=13), made("lsr", environment={"steps": "graphed"})])
     vanilla, drg, lsr = table.rows
     assert (vanilla.step, drg.pace) == (1.0, pytest.approx(1.3)) and math.isnan(lsr.pace) and lsr.step == 1.0
-    (table,) = compared([made(), made("drg", about={"ended on": "another"})])
+    (table,) = compared([made(), made("drg", environment={"ended on": "another"})])
     assert math.isnan(table.rows[1].step) and math.isnan(table.rows[1].pace)
 
 
@@ -275,7 +281,7 @@ def answers(right):
 def test_where_it_is_known_which_images_were_right_a_gain_is_compared_image_by_image():
     draw = np.random.default_rng(0)
     hard = draw.random(1000) < 0.4  # both err on the hard ones
-    said = {"about": {"test images": 1000}}
+    said = {"environment": {"test images": 1000}}
     records, d = [], []
     for s in (0, 1):
         theirs, ours = (np.where(hard, draw.random(1000) < 0.1, draw.random(1000) < 0.95) for _ in range(2))
@@ -338,7 +344,7 @@ def test_one_seed_says_nothing_of_how_a_method_ends_even_where_its_gain_is_told(
 def test_a_network_of_a_method_is_beside_plain_training_without_its_need_and_other_devices_stand_apart():
     need = {"model": "four-stage"}
     records = [long(**need), long("self-guidance", accuracy=0.6, network={"survival": 0.5}, **need)]
-    elsewhere = long(about={"device": "H100"}, **need)
+    elsewhere = long(environment={"device": "H100"}, **need)
     found, other = by_length([elsewhere, *records, long("drg", status="diverged", **need)])
     assert (
         list(found.gains) == ["self-guidance, survival=0.5"] and other.gains == {} and other.label.endswith("1 length, 1 seed")

@@ -20,16 +20,16 @@ import torch.nn.functional as F
 
 from sdkit.analysis import flop_counter, host_syncs
 from sdkit.analysis.cost import operations
-from sdkit.core import Clock
+from sdkit.core import Progress
 from sdkit.data import DATASETS, Data, Images
-from sdkit.methods import METHODS, Together
+from sdkit.methods import METHODS, Combined
 from sdkit.models import MODELS, residuals
 from sdkit.train import RECIPES, Recipe, Training, fit
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import bench  # noqa: E402
 import breakdown  # noqa: E402
 import parity  # noqa: E402
+import speed  # noqa: E402
 from plain import Plain  # noqa: E402
 
 N, BATCH = 64, 8  # images, and images a step
@@ -50,7 +50,7 @@ def stepper(name: str, network: str = "four-stage", batch: int = BATCH, classes:
         offer = {"teacher": teacher, "train_size": N, "num_classes": classes}
         before = [model] if "model" in wanted else []
         methods.append(METHODS[part](*before, **{k: v for k, v in offer.items() if k in wanted}))
-    method = methods[0] if len(methods) == 1 else Together(*methods)
+    method = methods[0] if len(methods) == 1 else Combined(*methods)
     step = Training(model, method, data, replace(RECIPES["paper"], batch_size=batch), on="cpu").stepper()
     step()
     return step, model
@@ -139,7 +139,7 @@ def test_the_plain_loop_learns_what_sdkits_does():
         plain = Plain(MODELS["four-stage"](num_classes=10, width=8), data, recipe, workers=0, seed=seed)
         plain.model.load_state_dict(model.state_dict())
         steps = len(plain.loader())
-        *_, (_, last) = plain.epochs(lambda epoch, step, steps=steps: recipe.rate(Clock(epoch, step, recipe.epochs, steps)))
+        *_, (_, last) = plain.epochs(lambda epoch, step, steps=steps: recipe.rate(Progress(epoch, step, recipe.epochs, steps)))
         found["plain"].append(last)
         *_, end = fit(model, METHODS["vanilla"](), data, recipe, seed=seed, on="cpu")
         found["sdkit"].append(end.accuracy["final"])
@@ -149,7 +149,7 @@ def test_the_plain_loop_learns_what_sdkits_does():
 
 def test_the_plain_loop_shows_the_images_that_sdkits_does():
     """Crop, mirror and normalisation draw from the same views: each plain image is one of the loader's."""
-    data = bench.noise(8, classes=2, side=8)
+    data = speed.noise(8, classes=2, side=8)
     pictures = Plain(MODELS["four-stage"](num_classes=2, width=4), data, Recipe(batch_size=4), workers=0).pictures
     windows = torch.nn.functional.pad(data.train.x, (4,) * 4).unfold(2, 8, 1).unfold(3, 8, 1).permute(0, 2, 3, 1, 4, 5)
     views = data.normalised(windows[3].reshape(-1, 3, 8, 8))
@@ -165,21 +165,21 @@ SAID = argparse.Namespace(
 
 
 def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "memory", lambda **case: 100.0)
-    monkeypatch.setattr(bench, "say", lambda text: None)
-    found = {"machine": bench.machine("cpu")}
-    found["loops"], found["methods"] = bench.loops(SAID, found), bench.methods(SAID, found)
+    monkeypatch.setattr(speed, "memory", lambda **case: 100.0)
+    monkeypatch.setattr(speed, "say", lambda text: None)
+    found = {"machine": speed.machine("cpu")}
+    found["loops"], found["methods"] = speed.loops(SAID, found), speed.methods(SAID, found)
     (plain, ours, *_), (vanilla, drg) = found["loops"], found["methods"]
     assert (plain["loop"], ours["loop"], plain["times as fast"][:4]) == ("plain", "sdkit", "1.00")
     assert ours["GFLOP/s"] == pytest.approx(flops(stepper("vanilla")[0]) / BATCH * ours["images/s"] / 1e9, rel=1e-3)
     assert ours["MB"] > 0 and 0 < ours["of the machine's rate"] < 1.5
     assert (vanilla["FLOPs"], vanilla["operations"]) == (1, 1)
     assert drg["FLOPs"] == pytest.approx(flops(stepper("drg")[0]) / flops(stepper("vanilla")[0]), rel=1e-3)
-    bench.write(tmp_path / "cpu", found)
+    speed.write(tmp_path / "cpu", found)
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{bench.MARKS[0]}\nold\n{bench.MARKS[1]}\nafter\n")
+    readme.write_text(f"before\n{speed.MARKS[0]}\nold\n{speed.MARKS[1]}\nafter\n")
     for _ in range(2):  # writing again changes nothing
-        bench.into_readme(readme, [tmp_path / "cpu.json"])
+        speed.into_readme(readme, [tmp_path / "cpu.json"])
         text = readme.read_text()
         assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
         assert text.count("| plain |") == text.count("| sdkit |") == 1 and text.count("| drg |") == 1
@@ -187,42 +187,42 @@ def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
 
 def test_loops_are_raced_as_they_come_and_as_they_may_be_asked_for(monkeypatch):
     for can, told in ((True, ["sdkit, float32", "sdkit, bfloat16"]), (False, [])):
-        monkeypatch.setattr(bench.fast, "has_bfloat16", lambda on, can=can: can)
-        raced = bench.entrants("cpu")
+        monkeypatch.setattr(speed.fast, "has_bfloat16", lambda on, can=can: can)
+        raced = speed.entrants("cpu")
         assert list(raced) == ["plain", "sdkit", *told] and (raced["plain"], raced["sdkit"]) == ({"loop": "plain"}, {})
         assert [raced[name] for name in told] == [{"SDKIT_PRECISION": name.split()[1]} for name in told]
-    assert list(bench.entrants("cuda")) == ["plain", "sdkit"]
+    assert list(speed.entrants("cuda")) == ["plain", "sdkit"]
 
 
 def test_a_race_says_with_how_many_threads_and_every_batch_has_its_row(monkeypatch, tmp_path):
     """The loop as it comes counts idle cores in its own process; the README's table has a row for each batch."""
-    asked = []
+    config = []
 
     def fresh(**case):
-        asked.append(case)
+        config.append(case)
         return {"images/s": 50.0 if case.get("loop") else 100.0, "threads": 2 if case.get("loop") else 1, "MB": 9.0}
 
-    monkeypatch.setattr(bench, "fresh", fresh)
+    monkeypatch.setattr(speed, "fresh", fresh)
     said = argparse.Namespace(**vars(SAID) | {"batches": [8, 4]})
-    found = {"machine": bench.machine("cpu"), "busy": bench.beside_a_busy_process(said, {})}
+    found = {"machine": speed.machine("cpu"), "busy": speed.beside_a_busy_process(said, {})}
     assert [row["threads"] for row in found["busy"]] == [2, 1] * 2
-    assert all("threads" not in case for case in asked), "nobody tells them"
-    bench.write(tmp_path / "cpu", found)
-    text = bench.section(tmp_path / "cpu.json")
+    assert all("threads" not in case for case in config), "nobody tells them"
+    speed.write(tmp_path / "cpu", found)
+    text = speed.section(tmp_path / "cpu.json")
     assert (
         "| loop | batch | four-stage |" in text and "| sdkit | 8 | 100, 2.00 |" in text and "| plain | 4 | 50, 1.00 |" in text
     )
 
 
 def test_peak_memory_is_the_cases_own():
-    small, large = (bench.memory(network="four-stage", batch=b, steps=1, threads=1) for b in (4, 128))
+    small, large = (speed.memory(network="four-stage", batch=b, steps=1, threads=1) for b in (4, 128))
     assert large > small + 20
 
 
 def test_a_readme_without_the_marks_is_left_alone(tmp_path):
     (tmp_path / "README.md").write_text("nothing")
     with pytest.raises(SystemExit, match="needs the two lines"):
-        bench.into_readme(tmp_path / "README.md", [])
+        speed.into_readme(tmp_path / "README.md", [])
     assert (tmp_path / "README.md").read_text() == "nothing"
 
 
@@ -239,8 +239,8 @@ def test_curves_lie_apart_by_what_seeds_alone_would_part_them():
 def test_the_benchmark_trains_every_loop_from_the_same_weights(monkeypatch):
     monkeypatch.setattr(parity, "SEEDS", 2)
     said = argparse.Namespace(quick=True, device="cpu", workers=0)
-    plain, ours, *half = bench.accuracy(said, {})
-    assert (plain["loop"], ours["loop"], *(row["loop"] for row in half)) == ("plain", *bench.precisions("cpu"))
+    plain, ours, *half = speed.accuracy(said, {})
+    assert (plain["loop"], ours["loop"], *(row["loop"] for row in half)) == ("plain", *speed.precisions("cpu"))
     assert all(row["of what seeds part"] < 5 for row in (ours, *half))
 
 

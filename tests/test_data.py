@@ -298,9 +298,9 @@ def only(kind: str, **said) -> Grades:
     return Grades(**{"shares": tuple(float(k == kind) for k in KINDS), "contrast": (1, 1), "noise": 0} | said)
 
 
-def scenes(per_class: int = 6, seed: int = 0, grades: Grades = only("clear")):  # noqa: B008
+def scenes(samples_per_class: int = 6, seed: int = 0, grades: Grades = only("clear")):  # noqa: B008
     """All 36 classes."""
-    y = np.tile(np.arange(36), per_class)
+    y = np.tile(np.arange(36), samples_per_class)
     return y, draw_scenes(y // 6, y % 6, np.random.Generator(np.random.PCG64(seed)), 36, grades)
 
 

@@ -336,7 +336,7 @@ def test_two_views_of_an_image_differ_and_a_partner_is_of_its_class(load):
 
 
 def test_a_batch_of_classes_streams_too(load):
-    for batch in load("dukemtmc").batches(6, per_class=3):
+    for batch in load("dukemtmc").batches(6, samples_per_class=3):
         assert torch.equal(batch.y.view(2, 3), batch.y.view(2, 3)[:, :1].expand(2, 3)) and len(batch.y.unique()) == 2
 
 
@@ -375,15 +375,15 @@ def test_training_and_resuming_a_streamed_set_are_the_run(load, monkeypatch, tmp
         return Training(MODELS["four-stage"](num_classes=3, width=4), METHODS["vanilla"](), data, Recipe(2, 5, 0.05), seed=1)
 
     straight = start()
-    walked = [e for e in straight.walk() if hasattr(e, "accuracy")]
+    walked = [e for e in straight.iterate() if hasattr(e, "accuracy")]
     assert len(walked) == 2 and walked[-1].validation
     first, second = start(), start()
-    for event in first.walk():
+    for event in first.iterate():
         if hasattr(event, "accuracy"):
             break
     state = first.state_dict()
     second.load_state_dict(state)
-    list(second.walk())
+    list(second.iterate())
     assert all(
         torch.equal(a, b) for a, b in zip(straight.model.state_dict().values(), second.model.state_dict().values(), strict=True)
     )
@@ -752,11 +752,11 @@ def test_only_the_parts_of_a_face_know_its_expression():
 class _Half(http.server.BaseHTTPRequestHandler):
     """Serves one file, half of it the first time, and the rest where a range is asked for."""
 
-    content, asked = b"", []
+    content, config = b"", []
 
     def do_GET(self) -> None:
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        type(self).asked.append(start)
+        type(self).config.append(start)
         rest = self.content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(rest)))
@@ -777,14 +777,14 @@ def served() -> Iterator[str]:
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(served, tmp_path):
-    _Half.content, _Half.asked = np.random.default_rng(0).bytes(300_000), []
+    _Half.content, _Half.config = np.random.default_rng(0).bytes(300_000), []
     archive = Archive("a.zip", served, hashlib.md5(_Half.content).hexdigest())
     with pytest.raises(ConnectionError, match="goes on where it stopped"):
         fetch.fetch(archive, tmp_path)
     assert not (tmp_path / "a.zip").exists(), "half a file is never taken for a whole one"
-    assert fetch.fetch(archive, tmp_path).read_bytes() == _Half.content and _Half.asked == [0, 150_000]
+    assert fetch.fetch(archive, tmp_path).read_bytes() == _Half.content and _Half.config == [0, 150_000]
     fetch.fetch(archive, tmp_path)
-    assert len(_Half.asked) == 2, "a whole file is not fetched again"
+    assert len(_Half.config) == 2, "a whole file is not fetched again"
 
 
 @pytest.mark.parametrize("there", [b"", b"an old half", "all"])
@@ -828,19 +828,19 @@ def test_an_interrupted_download_of_cifar_goes_on_too(served, tmp_path, monkeypa
         monkeypatch.setattr(kind, name, [(file, md5[file]) for file, _ in getattr(kind, name)])
     monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5[kind.meta["filename"]]})
     tar = packed(tmp_path / "made.tar", {f"{kind.base_folder}/{file}": content for file, content in files_there.items()})
-    _Half.content, _Half.asked = tar.read_bytes(), []
+    _Half.content, _Half.config = tar.read_bytes(), []
     monkeypatch.setattr(kind, "url", served)
     monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(_Half.content).hexdigest())
 
     root, half = tmp_path / "root", len(_Half.content) // 2
     with pytest.raises(ConnectionError, match="goes on where it stopped"):
         DATASETS["cifar10"](root=root, download=True)
-    assert len(DATASETS["cifar10"](root=root, download=True).train.y) == 100 and _Half.asked == [0, half]
+    assert len(DATASETS["cifar10"](root=root, download=True).train.y) == 100 and _Half.config == [0, half]
     (root / kind.base_folder / "test_batch").unlink()
-    assert len(DATASETS["cifar10"](root=root, download=True).test.y) == 20 and len(_Half.asked) == 2, "the archive is there"
+    assert len(DATASETS["cifar10"](root=root, download=True).test.y) == 20 and len(_Half.config) == 2, "the archive is there"
     assert sorted(p.name for p in root.iterdir()) == [kind.base_folder, kind.filename]
     DATASETS["cifar10"](root=root, download=True)
-    assert len(_Half.asked) == 2
+    assert len(_Half.config) == 2
 
 
 def test_a_file_with_another_md5_is_refused(served, tmp_path):

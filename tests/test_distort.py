@@ -12,7 +12,7 @@ import paper
 import pytest
 import torch
 
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS, DISTORTIONS, Data, Images
 from sdkit.data import distort as room
 from sdkit.data.distort import checked, control_points, cut_out, distorted, quadrilateral, spline, thin_plate, warped
@@ -383,7 +383,7 @@ def said(n: int = 6, classes: int = 10, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, classes, generator=generator(seed), dtype=torch.float64)
 
 
-START = Clock(0, 0, 4, 2)
+START = Progress(0, 0, 4, 2)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
@@ -399,7 +399,7 @@ def test_the_loss_of_a_mixture_is_the_cross_entropy_against_the_mixed_labels(smo
 def test_vanilla_label_smoothing_and_distillation_learn_from_mixed_labels():
     batch, target = mixture()
     z, model = said(), four_stage(10, width=8)
-    out = Taps(z, None, ())
+    out = Features(z, None, ())
     assert float(Vanilla().terms(None, out, batch, START)["task"]) == pytest.approx(against(z.numpy(), target))
     smooth = LSR(model, epsilon=0.2).terms(None, out, batch, START)["task"]
     assert float(smooth) == pytest.approx(against(z.numpy(), 0.8 * target + 0.02))
@@ -411,13 +411,13 @@ def test_both_views_of_ddgsd_and_every_exit_of_byot_learn_from_mixed_labels():
     batch, target = mixture()
     model = four_stage(10, width=8)
     a, b = said(seed=1), said(seed=2)
-    both = Taps(torch.cat([a, b]), torch.randn(12, 4, generator=generator(), dtype=torch.float64), ())
+    both = Features(torch.cat([a, b]), torch.randn(12, 4, generator=generator(), dtype=torch.float64), ())
     task = DDGSD(model).terms(None, both, batch, START)["task"]
     assert float(task) == pytest.approx(against(a.numpy(), target) + against(b.numpy(), target))
     method = BYOT(model, alpha=0.4).eval()
-    out = model.eval().tap(batch.x)
+    out = model.eval().forward_features(batch.x)
     terms, exits = method.terms(model, out, batch, START), method.exits(out, batch.x)
-    shallow = sum(against(exits[name].detach().double().numpy(), target) for name in method.placed())
+    shallow = sum(against(exits[name].detach().double().numpy(), target) for name in method.auxiliary_heads())
     assert terms["task"].item() == pytest.approx(against(out.logits.detach().double().numpy(), target), rel=1e-5)
     assert terms["head ce"].item() == pytest.approx(0.6 * shallow, rel=1e-5)
 
@@ -425,10 +425,10 @@ def test_both_views_of_ddgsd_and_every_exit_of_byot_learn_from_mixed_labels():
 def test_ps_kd_softens_mixed_labels():
     batch, target = mixture()
     method, before, now = PSKD(None, train_size=6, alpha=0.8), said(seed=1), said(seed=2)
-    method.remember(Taps(before, None, ()), batch, START)
+    method.remember(Features(before, None, ()), batch, START)
     share = 0.8 * 3 / 4
     expected = against(now.numpy(), (1 - share) * target + share * paper.softmax(before.numpy()))
-    task = method.terms(None, Taps(now, None, ()), batch, Clock(2, 4, 4, 2))["task"]
+    task = method.terms(None, Features(now, None, ()), batch, Progress(2, 4, 4, 2))["task"]
     assert float(task) == pytest.approx(expected, rel=1e-6)
 
 
@@ -438,20 +438,20 @@ def test_dlb_keeps_the_last_batch_s_mixture_with_its_share(sizes):
     z, again = said(sizes[0], seed=1), said(sizes[1], seed=2)
 
     class Network(torch.nn.Module):
-        def tap(self, x):
+        def forward_features(self, x):
             assert x is last.pair
-            return Taps(again, None, ())
+            return Features(again, None, ())
 
     method = DLB(None)
-    method.remember(Taps(said(sizes[1], seed=3), None, ()), last, START)
-    task = method.terms(Network(), Taps(z, None, ()), batch, START)["task"]
+    method.remember(Features(said(sizes[1], seed=3), None, ()), last, START)
+    task = method.terms(Network(), Features(z, None, ()), batch, START)["task"]
     assert float(task) == pytest.approx(against(np.concatenate([z, again]), np.concatenate([target, before])))
 
 
 @pytest.mark.parametrize("labels", ["dynamic", "ps-kd", "ols", "uniform", "hard"])
 def test_sfr_s_labels_of_mixtures_are_distributions_whose_wrong_classes_are_of_neither_label(labels):
     batch, target = mixture()
-    method, clock = SFR(four_stage(10, width=8), train_size=6, labels=labels, epsilon=0.2), Clock(1, 1, 4, 1)
+    method, progress = SFR(four_stage(10, width=8), train_size=6, labels=labels, epsilon=0.2), Progress(1, 1, 4, 1)
     past = paper.softmax(said(10, seed=1).numpy())  # of images, for "ols" of classes
     method.memory["past"] = torch.tensor(past)
     y, partner = batch.y.numpy(), batch.mix[0].numpy()
@@ -463,7 +463,7 @@ def test_sfr_s_labels_of_mixtures_are_distributions_whose_wrong_classes_are_of_n
         "uniform": 0.8 * target + 0.02,
         "hard": target,
     }[labels]
-    assert np.allclose(method.targets(batch, clock).numpy(), expected, atol=1e-6) and np.allclose(expected.sum(1), 1)
+    assert np.allclose(method.targets(batch, progress).numpy(), expected, atol=1e-6) and np.allclose(expected.sum(1), 1)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -480,7 +480,9 @@ def test_whatever_a_method_makes_of_labels_it_makes_of_both_labels_of_a_mixture(
     def terms(batch: Batch) -> dict[str, float]:
         torch.manual_seed(1)
         method_, model_ = copy.deepcopy((method, model))
-        return {k: t.item() for k, t in method_.terms(model_, model_.tap(method_.view(batch)), batch, START).items()}
+        return {
+            k: t.item() for k, t in method_.terms(model_, model_.forward_features(method_.view(batch)), batch, START).items()
+        }
 
     both, first, second = terms(batch), terms(batch._replace(mix=None)), terms(batch._replace(y=batch.mix[0], mix=None))
     against_labels = [k for k in both if k == "task" or k.split()[-1] == "ce"]
@@ -497,11 +499,11 @@ def test_a_training_with_mixup_goes_on_where_its_checkpoint_was_taken(name):
         return Training(model, METHODS[name](*([model] if name == "dlb" else [])), data, Recipe(3, 8, 0.05), on="cpu")
 
     straight, resumed = training(), training()
-    for event in straight.walk():
+    for event in straight.iterate():
         if getattr(event, "accuracy", None) and event.epoch == 0:
             state = copy.deepcopy(straight.state_dict())
     resumed.load_state_dict(state)
-    [*resumed.walk()]
+    [*resumed.iterate()]
     a, b = (t.model.state_dict() for t in (straight, resumed))
     assert all(torch.equal(a[k], b[k]) for k in a) and not torch.equal(
         a["classifier.weight"], state["model"]["classifier.weight"]
@@ -513,7 +515,7 @@ def test_a_training_with_mixup_goes_on_where_its_checkpoint_was_taken(name):
 
 def test_runs_recorded_before_there_were_distortions_are_found_under_their_old_key():
     plain = Experiment(data="digits")
-    assert plain.asked["dataset"] == {"validation": 0.0, "train_size": None, "seed": 0.0}
+    assert plain.config["dataset"] == {"validation": 0.0, "train_size": None, "seed": 0.0}
     assert replace(plain, dataset={"distort": [], "cutout": 0, "mixup": 0}).key == plain.key
 
 
@@ -524,5 +526,5 @@ def test_a_distortion_makes_another_run():
         for d in ({"distort": ["scale"]}, {"cutout": 2}, {"distort": ("scale",), "cutout": 2}, {"mixup": 1})
     ]
     assert len({e.key for e in (plain, *others)}) == 5 and replace(plain, dataset={"mixup": 1.0}).key == others[3].key
-    assert others[2].asked["dataset"]["distort"] == ["scale"]
+    assert others[2].config["dataset"]["distort"] == ["scale"]
     assert others[2].load_data().distort == ("scale",)

@@ -39,13 +39,13 @@ def accuracy_of(experiment: Experiment) -> float:
 def write(experiment: Experiment, status: str = "done", epochs: int = 3, turned: bool = False) -> Run:
     """A run's folder as `Run.follow` leaves it, through its own writers."""
     run = experiment.record
-    runs.write_json(run.folder / "experiment.json", {"asked": experiment.asked, "about": {"torch": torch.__version__}})
+    runs.write_json(run.folder / "experiment.json", {"config": experiment.config, "environment": {"torch": torch.__version__}})
     last = accuracy_of(experiment)
     history = [
         Epoch(
             epoch=e, lr=0.05, seconds=2.0, terms={"task": 2.0 / (e + 1), "kd": 0.5}, train_accuracy=0.4 + 0.1 * e,
             accuracy={"final": last + (0.03 if e == 1 else 0.0), "shallow 2": 0.3}, loss=1.5 - 0.1 * e,
-            turned=[{"step": 4, "knob": "alpha", "before": 0.1, "after": 0.9}] if turned and e == 1 else [],
+            changes=[{"step": 4, "knob": "alpha", "before": 0.1, "after": 0.9}] if turned and e == 1 else [],
         ).record()
         for e in range(epochs)
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def many(home) -> dict[str, Run]:
     return found
 
 
-def row(run: Run) -> runs.Record:
+def row(run: Run) -> runs.RunRow:
     return next(r for r in runs.records() if r.run.key == run.key)
 
 
@@ -102,7 +102,7 @@ def test_one_bad_folder_hides_no_other_and_says_its_mend(many):
     assert len(table) == len(many)
     bad = row(many["damaged"])
     assert bad.status == "damaged" and "delete the folder" in bad.wrong and str(bad.run.folder) in bad.wrong
-    (many["half"].folder / "experiment.json").write_text('{"asked": {"method": 3}}')
+    (many["half"].folder / "experiment.json").write_text('{"config": {"method": 3}}')
     assert row(many["half"]).status == "damaged"
     assert {row(many[n]).status for n in ("empty", "diverged", "byot")} == {"training", "diverged", "done"}
 

@@ -12,9 +12,9 @@ from joblib import parallel_config
 from test_methods import COMBINATIONS, build
 
 from sdkit import cli, fast, runs
-from sdkit.core import FEW, Clock, one_thread
+from sdkit.core import FEW, Progress, one_thread
 from sdkit.experiment import Experiment, run_all
-from sdkit.methods import METHODS, Together, Vanilla
+from sdkit.methods import METHODS, Combined, Vanilla
 from sdkit.train import Epoch, Recipe, Training, summable
 
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, schedule="one cycle")
@@ -27,22 +27,22 @@ def trained(name, how=None, train_size=100):
         own = fast.Replayed(training._work, training.method, training.device, record=lambda work, side: work)
         work = training._step
 
-        def step(batch, clock):
+        def step(batch, progress):
             training.replayed, kept = None, training._work
             training._work = own
             try:
-                return work(batch, clock)
+                return work(batch, progress)
             finally:
                 training._work = kept
 
         own.step, training._step = training._work, step
-    terms = [e.terms for e in training.walk() if isinstance(e, Epoch)]
+    terms = [e.terms for e in training.iterate() if isinstance(e, Epoch)]
     return terms, [p.detach().clone() for p in (*training.model.parameters(), *training.method.parameters())], own
 
 
 @pytest.mark.parametrize("name", [*METHODS, *COMBINATIONS])
 def test_replayed_training_is_the_training_to_the_bit(name):
-    """Whatever a recording freezes - the clock, knobs, what is remembered - must not matter, or the step is not replayed."""
+    """Whatever a recording freezes - the progress, knobs, what is remembered - must not matter, or the step is not replayed."""
     (terms, weights, _), (again, same, _) = trained(name), trained(name, "graphs")
     assert terms == again and all(torch.equal(a, b) for a, b in zip(weights, same, strict=True))
 
@@ -71,13 +71,13 @@ def test_a_method_that_reads_the_steps_number_or_draws_on_the_host_is_not(name):
 class Swapping(Vanilla):
     """Remembers the last two batches' logits; what is new takes the older one's place, by exchanging names."""
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         z = out.logits.sum().view(1)
         self.memory |= {"last": z, "before": self.memory.get("last", z)}
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         known = [self.memory[k] for k in ("last", "before") if k in self.memory]
-        return super().terms(model, out, batch, clock) | {"known": sum(known, out.logits.new_zeros(1)).sum() * 0.001}
+        return super().terms(model, out, batch, progress) | {"known": sum(known, out.logits.new_zeros(1)).sum() * 0.001}
 
 
 def test_memories_that_take_each_others_places_keep_their_values(monkeypatch):
@@ -102,12 +102,12 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is_written(capsys):
     replayed = fast.Replayed(training._work, training.method, training.device, record=fails)
     training.first = False
     batch = next(iter(training.loader))
-    out = [replayed(batch, Clock(0, i, 3, 100)) for i in range(6)]
+    out = [replayed(batch, Progress(0, i, 3, 100)) for i in range(6)]
     assert len(out) == 6 and capsys.readouterr().err.count("run one by one, they cannot be recorded") == 1
 
 
 def test_a_pass_that_cannot_be_compiled_runs_as_it_is_written(monkeypatch, capsys):
-    def broken(tap):
+    def broken(forward_features):
         def run(x):
             raise RuntimeError("no compiler here\nmore")
 
@@ -177,14 +177,14 @@ def test_a_run_keeps_the_threads_and_the_precision_it_began_with(way, begun, lat
         for name in ("SDKIT_THREADS", "SDKIT_PRECISION"):
             monkeypatch.setenv(name, said.get(name, ""))
 
-    monkeypatch.setattr(runs, "SPARE", 0.0)
+    monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 0.0)
     world("straight", **begun)
     straight = TINY.run(progress=False)
     world("stopped", **begun)
     place = TINY.record if way == "resumed" else runs.Run(runs.root() / "parent")
-    walk = place.follow(TINY.asked, TINY.training, keep=way == "forked")
+    walk = place.follow(TINY.config, TINY.training, keep=way == "forked")
     for event in walk:
-        if isinstance(event, Clock) and event.step == 6:  # amid the second epoch
+        if isinstance(event, Progress) and event.step == 6:  # amid the second epoch
             break
     walk.close()
     world("stopped", **later)
@@ -193,7 +193,7 @@ def test_a_run_keeps_the_threads_and_the_precision_it_began_with(way, begun, lat
     assert [e.record() | {"seconds": 0} for e in straight.history] == [e.record() | {"seconds": 0} for e in again.history]
     assert all(torch.equal(v, again.run.weights()["model"][k]) for k, v in straight.run.weights()["model"].items())
     assert torch.equal(straight.run.outputs()[1], again.run.outputs()[1])
-    assert again.run.about["device"] == straight.run.about["device"] == kept
+    assert again.run.environment["device"] == straight.run.environment["device"] == kept
     cli.show(again.run.key)
     assert f"device     {kept}\n" in capsys.readouterr().out
 
@@ -220,7 +220,7 @@ def test_a_run_takes_as_many_threads_as_cores_are_idle_and_no_more_than_pytorch(
 
 def test_idle_cores_are_those_that_had_nothing_to_do_for_others(monkeypatch):
     """Four cores for ten seconds: 20 s of others' work, 2 s of low priority, 3 s of our own. The fifth is not ours to use."""
-    psutil, clock = pytest.importorskip("psutil"), iter((0.0, 10.0))
+    psutil, progress = pytest.importorskip("psutil"), iter((0.0, 10.0))
 
     def cores(*times):
         return [SimpleNamespace(idle=idle, iowait=disk, nice=nice) for idle, disk, nice in times]
@@ -228,7 +228,7 @@ def test_idle_cores_are_those_that_had_nothing_to_do_for_others(monkeypatch):
     then = [cores(*[(0, 0, 0)] * 5), cores((10, 0, 0), (4, 1, 2), (0, 0, 0), (0, 0, 0), (10, 0, 0))]
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: then.pop(0))
     own = iter((1.0, 4.0))
-    times = {"monotonic": lambda: next(clock), "process_time": lambda: next(own), "sleep": float}
+    times = {"monotonic": lambda: next(progress), "process_time": lambda: next(own), "sleep": float}
     monkeypatch.setattr(fast, "time", SimpleNamespace(**times))
     monkeypatch.setattr(fast.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(fast.os, "nice", lambda more: 0, raising=False)
@@ -239,13 +239,13 @@ def test_between_steps_the_caller_has_the_threads_and_the_precision_that_it_had(
     training = Training(*build("vanilla"), RECIPE, on="cpu", threads=1)
     training.precision, within, work = "bfloat16", [], training._step
 
-    def step(batch, clock):
+    def step(batch, progress):
         within.append((torch.get_num_threads(), fast.half(torch.device("cpu"))))
         return training.fake
 
-    batch, clock = next(iter(training.loader)), Clock(0, 0, 3, 7)
-    training.fake, training._step = work(batch, clock), step
-    walk, others = training.walk(), []
+    batch, progress = next(iter(training.loader)), Progress(0, 0, 3, 7)
+    training.fake, training._step = work(batch, progress), step
+    walk, others = training.iterate(), []
     for event in walk:
         assert torch.get_num_threads() == 2 and fast.half(torch.device("cpu")) is None
         if isinstance(event, Epoch):
@@ -284,7 +284,7 @@ def test_runs_side_by_side_are_told_their_threads(tmp_path, monkeypatch, two):
         monkeypatch.setenv("SDKIT_THREADS", said)
         with parallel_config(backend="threading"):
             trained = run_all([replace(short, seed=seed) for seed in seeds], jobs=jobs, progress=False)
-        assert [t.run.about["threads"] for t in trained] == [kept, kept]
+        assert [t.run.environment["threads"] for t in trained] == [kept, kept]
 
 
 def test_a_method_may_ask_for_float32(monkeypatch):
@@ -293,5 +293,5 @@ def test_a_method_may_ask_for_float32(monkeypatch):
 
     monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")
     model, _, data = build("vanilla")
-    for method, kept in ((Vanilla(), "bfloat16"), (Careful(), "float32"), (Together(Vanilla(), Careful()), "float32")):
+    for method, kept in ((Vanilla(), "bfloat16"), (Careful(), "float32"), (Combined(Vanilla(), Careful()), "float32")):
         assert Training(model, method, data, RECIPE, on="cpu").precision == kept

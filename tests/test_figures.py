@@ -131,11 +131,11 @@ ROWS = {
 
 def turned() -> list[Epoch]:
     out = history()
-    out[2].turned = [
+    out[2].changes = [
         {"step": 70, "knob": "alpha", "before": 0.2, "after": 0.5},
         {"step": 75, "knob": "alpha", "before": 0.5, "after": 1},
     ]
-    out[3].turned = [{"step": 100, "knob": "temperature", "before": 1, "after": 4}]
+    out[3].changes = [{"step": 100, "knob": "temperature", "before": 1, "after": 4}]
     return out
 
 

@@ -17,7 +17,7 @@ BASE = Experiment(model="four-stage", data="digits", recipe="smoke", network={"w
 class Bare(Method):
     """A student's method whose terms are a loss without a name."""
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         return F.cross_entropy(out.logits, batch.y)
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from sdkit import fast, record, runs, train
-from sdkit.core import Clock
+from sdkit.core import Progress
 from sdkit.data import distort
 from sdkit.methods import METHODS
 
@@ -125,13 +125,13 @@ def test_terms_in_16_bits_are_those_of_float32(name):
     made = gpu_checks.assembled(name, CPU, images=100)
     walk, found = iter(made.loader), {}
     made.model.train(), made.method.train()
-    made._step(next(walk), Clock(0, 0, 2, 4))
+    made._step(next(walk), Progress(0, 0, 2, 4))
     batch = next(walk)
     for half in (False, True):
         torch.manual_seed(1)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16) if half else contextlib.nullcontext():
-            out = made.model.tap(made.method.view(batch))
-            found[half] = made.method.terms(made.model, out, batch, Clock(1, 5, 2, 4))
+            out = made.model.forward_features(made.method.view(batch))
+            found[half] = made.method.terms(made.model, out, batch, Progress(1, 5, 2, 4))
     assert out.stages[0].dtype == torch.bfloat16 and out.embedding.dtype == out.logits.dtype == torch.float32
     for term, value in found[False].items():
         assert float(found[True][term]) == pytest.approx(float(value), rel=0.03, abs=1e-3)
@@ -217,7 +217,7 @@ def test_where_there_is_pytest_it_finds_the_cards_tests(tmp_path):
 
 def test_a_bare_machine_runs_the_benchmark(tmp_path):
     said = bare(
-        tmp_path, "benchmarks/bench.py", "--quick", "--networks", "four-stage", "--methods", "drg", "--parts", "methods",
+        tmp_path, "benchmarks/speed.py", "--quick", "--networks", "four-stage", "--methods", "drg", "--parts", "methods",
         "--rounds", "1", "--block", "0.01", "--batch", "4", "--workers", "0",
     )  # fmt: skip
     assert "| four-stage | 4 | drg |" in said

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "papers": {"core"},
     "doctor": {"core", "fast"},
     "experiment": {"core", "data", "models", "methods", "train", "fast", "runs", "papers"},  # where all meet
-    "figures": {"core", "analysis", "papers"},
+    "figures": {"core", "methods", "analysis", "papers"},
     "widgets": {"core", "methods", "runs", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone
     "record": EVERYTHING - {"widgets", "comparison", "lengths", "cli"},  # runs plans without a browser
     "comparison": {"train", "analysis", "papers", "record"},  # tables of what records hold

@@ -10,7 +10,7 @@ import torch
 from test_methods import RECIPE, build
 
 from sdkit.analysis import flop_counter
-from sdkit.core import Clock
+from sdkit.core import Progress
 from sdkit.methods import METHODS
 from sdkit.methods.base import Method
 from sdkit.models import parameters
@@ -31,11 +31,11 @@ def card(name: str) -> Card:
     training = Training(model, method, data, RECIPE, on="cpu")
     model.train(), method.train()
     steps = iter(training.loader)
-    training._step(next(steps), Clock(0, 0, 2, 3))
+    training._step(next(steps), Progress(0, 0, 2, 3))
     torch.manual_seed(0)
     batch = next(steps)
     with flop_counter() as counter:
-        terms, _ = training._step(batch, Clock(1, 4, 2, 3))
+        terms, _ = training._step(batch, Progress(1, 4, 2, 3))
     kept = [t for m in method.modules() if isinstance(m, Method) for t in m.memory.values()] + list(method.buffers())
     return Card(
         tuple(terms),

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
 from sdkit.methods import (
     BYOT,
@@ -26,11 +26,11 @@ from sdkit.methods import (
     METHODS,
     PSKD,
     SFR,
-    Cut,
+    Combined,
+    EarlyExit,
     Exit,
     Method,
     SelfGuidance,
-    Together,
     Vanilla,
 )
 from sdkit.models import four_stage
@@ -53,7 +53,7 @@ def build(name: str, width: int = 8, train_size: int = 100):
         methods.append(
             METHODS[part](*([model] if "model" in wanted else []), **{k: v for k, v in offer.items() if k in wanted})
         )
-    return model, methods[0] if len(methods) == 1 else Together(*methods), data
+    return model, methods[0] if len(methods) == 1 else Combined(*methods), data
 
 
 @pytest.fixture(params=[*METHODS, *COMBINATIONS])
@@ -64,19 +64,19 @@ def name(request):
 def second_step(model, method, data):
     """Runs one step so that memories fill, then returns the second step's pieces."""
     first, second, *_ = data.batches(32, pair=method.pair)
-    out = model.tap(method.view(first))
-    method.terms(model, out, first, Clock(0, 0, 2, 1))
+    out = model.forward_features(method.view(first))
+    method.terms(model, out, first, Progress(0, 0, 2, 1))
     with torch.no_grad():
-        method.remember(out, first, Clock(0, 0, 2, 1))
+        method.remember(out, first, Progress(0, 0, 2, 1))
     second = second._replace(index=first.index)  # images that the last epoch has seen
-    return model.tap(method.view(second)), second, Clock(1, 1, 2, 1)
+    return model.forward_features(method.view(second)), second, Progress(1, 1, 2, 1)
 
 
 def test_terms_are_finite_scalars_and_every_parameter_learns(name):
     model, method, data = build(name)
     model.train(), method.train()
-    out, batch, clock = second_step(model, method, data)
-    terms = method.terms(model, out, batch, clock)
+    out, batch, progress = second_step(model, method, data)
+    terms = method.terms(model, out, batch, progress)
     assert "task" in terms
     assert all(t.shape == () and torch.isfinite(t) for t in terms.values()), terms
     sum(terms.values()).backward()
@@ -87,12 +87,12 @@ def test_terms_are_finite_scalars_and_every_parameter_learns(name):
 
 def test_terms_only_read_memory(name):
     model, method, data = build(name)
-    out, batch, clock = second_step(model, method, data)
+    out, batch, progress = second_step(model, method, data)
     before = copy.deepcopy([m.memory for m in method.modules() if isinstance(m, Method)])
     torch.manual_seed(1)
-    a = method.terms(model, out, batch, clock)
+    a = method.terms(model, out, batch, progress)
     torch.manual_seed(1)
-    b = method.terms(model, out, batch, clock)
+    b = method.terms(model, out, batch, progress)
     assert all(torch.equal(a[k], b[k]) for k in a)
     after = [m.memory for m in method.modules() if isinstance(m, Method)]
     for x, y in zip(before, after, strict=True):
@@ -101,17 +101,17 @@ def test_terms_only_read_memory(name):
 
 def test_training_from_a_checkpoint_is_the_straight_training(name):
     straight = Training(*build(name), RECIPE, on="cpu")
-    for _ in straight.walk():
+    for _ in straight.iterate():
         pass
     stopped = Training(*build(name), RECIPE, on="cpu")
-    for event in stopped.walk():
+    for event in stopped.iterate():
         if hasattr(event, "accuracy"):
             break
     state = copy.deepcopy(stopped.state_dict())
     torch.manual_seed(99)
     resumed = Training(*build(name), RECIPE, on="cpu")
     resumed.load_state_dict(state)
-    for _ in resumed.walk():
+    for _ in resumed.iterate():
         pass
     for part in ("model", "method"):
         a, b = getattr(straight, part).state_dict(), getattr(resumed, part).state_dict()
@@ -129,14 +129,14 @@ def test_one_image_is_enough_or_the_method_says_why_not(name):
     model.train(), method.train()
     if any(isinstance(m, torch.nn.BatchNorm1d) for m in method.modules()):
         with pytest.raises(ValueError, match="at least 2 images a batch, got 1"):
-            method.terms(model, model.tap(method.view(batch)), batch, Clock(0, 0, 2, 1))
+            method.terms(model, model.forward_features(method.view(batch)), batch, Progress(0, 0, 2, 1))
         return
     for step in range(2):
-        clock = Clock(step, step, 2, 1)
-        out = model.tap(method.view(batch))
-        terms = method.terms(model, out, batch, clock)
+        progress = Progress(step, step, 2, 1)
+        out = model.forward_features(method.view(batch))
+        terms = method.terms(model, out, batch, progress)
         with torch.no_grad():
-            method.remember(out, batch, clock)
+            method.remember(out, batch, progress)
     sum(terms.values()).backward()
     assert all(torch.isfinite(t) for t in terms.values())
     assert all(p.grad is None or torch.isfinite(p.grad).all() for m in (model, method) for p in m.parameters())
@@ -171,7 +171,7 @@ def test_no_teacher_is_in_an_optimiser_or_a_checkpoint(name):
     model.train(), method.train()
     batch = next(iter(training.loader))
     for step in range(2):
-        training._step(batch, Clock(0, step, 2, 3))
+        training._step(batch, Progress(0, step, 2, 3))
     moved = {id(p) for group in training.optimiser.param_groups for p in group["params"]}
     assert moved == {id(p) for m in (model, method) for p in m.parameters()}
     assert not moved & {id(p) for p in teacher.parameters()} and not teacher.training
@@ -234,14 +234,14 @@ def test_knobs_are_constructor_arguments_whose_default_is_worth_exploring(name):
 
 def test_a_knob_moves_the_loss_while_training(name):
     model, method, data = build(name)
-    out, batch, clock = second_step(model, method, data)
+    out, batch, progress = second_step(model, method, data)
     model.train(), method.train()
     for knob, value in method.settings().items():
         torch.manual_seed(4)
-        before = sum(method.terms(model, out, batch, clock).values())
+        before = sum(method.terms(model, out, batch, progress).values())
         setattr(method, knob, value * 1.5 if value * 1.5 <= 1 or "alpha" not in knob else value / 2)
         torch.manual_seed(4)
-        assert sum(method.terms(model, out, batch, clock).values()) != before, knob
+        assert sum(method.terms(model, out, batch, progress).values()) != before, knob
         setattr(method, knob, value)
 
 
@@ -263,7 +263,7 @@ def test_features_are_what_the_exits_classify(name):
     model, method, data = build(name)
     model.eval(), method.eval()
     x = data.normalised(data.test.x[:4])
-    out = model.tap(x)
+    out = model.forward_features(x)
     exits, features = method.exits(out, x), method.features(out)
     assert torch.equal(exits["final"], out.logits)
     assert features.keys() <= exits.keys()
@@ -278,9 +278,9 @@ def test_a_network_cut_at_an_exit_says_what_the_exit_says(name):
     model, method, data = build(name)
     model.eval(), method.eval()
     x = data.normalised(data.test.x[:4])
-    exits = method.exits(model.tap(x), x)
-    for exit_name, head in method.placed().items():
-        cut = Cut(model, head)
+    exits = method.exits(model.forward_features(x), x)
+    for exit_name, head in method.auxiliary_heads().items():
+        cut = EarlyExit(model, head)
         assert torch.equal(cut(x), exits[exit_name])
         assert len(cut.front) < 1 + len(model.stages), "what is behind the exit is gone"
 
@@ -301,8 +301,8 @@ def case(b=6, k=5, d=7, seed=0):
 
 def terms_of(method, logits, embedding, y):
     """The method's terms for given outputs of a network whose stages nobody looks at."""
-    out = Taps(logits, embedding, (None,) * 4)
-    return method.terms(None, out, Batch(None, torch.as_tensor(y), None), Clock(0, 0, 1, 1))
+    out = Features(logits, embedding, (None,) * 4)
+    return method.terms(None, out, Batch(None, torch.as_tensor(y), None), Progress(0, 0, 1, 1))
 
 
 class Given(torch.nn.Module):
@@ -390,11 +390,13 @@ def test_drg_is_eq_8_to_10(knobs, heads, b):
 def test_dsr_is_eq_11_and_12(knobs, sizes):
     (before, *_), (z, y, _) = case(sizes[0], seed=0), case(sizes[1], seed=1)
     method, batch = DSR(four_stage(5, width=8), **knobs), Batch(None, torch.as_tensor(y), None)
-    first = Taps(torch.tensor(before), None, ())
-    assert method.terms(None, first, Batch(None, torch.zeros(sizes[0], dtype=torch.long), None), Clock(0, 0, 1, 2))["sr"] == 0
+    first = Features(torch.tensor(before), None, ())
+    assert (
+        method.terms(None, first, Batch(None, torch.zeros(sizes[0], dtype=torch.long), None), Progress(0, 0, 1, 2))["sr"] == 0
+    )
     method.remember(first, None, None)
     (a,) = leaves(z)
-    terms = method.terms(None, Taps(a, None, ()), batch, Clock(0, 1, 1, 2))
+    terms = method.terms(None, Features(a, None, ()), batch, Progress(0, 1, 1, 2))
     beta, tau = knobs.get("beta", 1.0), knobs.get("temperature", 4.0)
     agree(terms, paper.dsr(z, before, y, beta, tau))
     sum(terms.values()).backward()
@@ -407,9 +409,11 @@ def test_dsr_is_blind_to_the_names_of_classes():
     values = []
     for order in (np.arange(5), np.array([3, 1, 4, 0, 2])):
         method = DSR(four_stage(5, width=8))
-        method.remember(Taps(torch.tensor(before[:, order]), None, ()), None, None)
+        method.remember(Features(torch.tensor(before[:, order]), None, ()), None, None)
         values.append(
-            method.terms(None, Taps(torch.tensor(z), None, ()), Batch(None, torch.as_tensor(y), None), Clock(0, 1, 1, 2))["sr"]
+            method.terms(
+                None, Features(torch.tensor(z), None, ()), Batch(None, torch.as_tensor(y), None), Progress(0, 1, 1, 2)
+            )["sr"]
         )
     assert values[0] == values[1] != 0
 
@@ -417,14 +421,14 @@ def test_dsr_is_blind_to_the_names_of_classes():
 def test_dsr_offers_algorithm_2_to_the_letter_and_the_released_code():
     z, y, _ = case(seed=1)
     batch = Batch(None, torch.as_tensor(y), None)
-    out = Taps(torch.tensor(z), None, ())
+    out = Features(torch.tensor(z), None, ())
     model = four_stage(5, width=8)
-    uniform = DSR(model, first="uniform").terms(None, out, batch, Clock(0, 0, 1, 2))["sr"]
+    uniform = DSR(model, first="uniform").terms(None, out, batch, Progress(0, 0, 1, 2))["sr"]
     assert uniform.item() == pytest.approx(paper.dsr(z, np.zeros_like(z), y, 1.0, 4.0)["sr"])
     released = DSR(model, reset_each_epoch=True)
-    released.remember(Taps(torch.tensor(case(seed=3)[0]), None, ()), None, None)
-    assert released.terms(None, out, batch, Clock(1, 2, 2, 2))["sr"] == 0
-    assert released.terms(None, out, batch, Clock(1, 3, 2, 2))["sr"] > 0
+    released.remember(Features(torch.tensor(case(seed=3)[0]), None, ()), None, None)
+    assert released.terms(None, out, batch, Progress(1, 2, 2, 2))["sr"] == 0
+    assert released.terms(None, out, batch, Progress(1, 3, 2, 2))["sr"] > 0
     with pytest.raises(ValueError, match="'skip' or 'uniform', got 'zero'"):
         DSR(model, first="zero")
 
@@ -452,12 +456,12 @@ def test_kd_is_hinton_2015(alpha):
     class Teacher(torch.nn.Module):
         num_classes = 5
 
-        def tap(self, x):
-            return Taps(torch.tensor(t), None, ())
+        def forward_features(self, x):
+            return Features(torch.tensor(t), None, ())
 
     (a,) = leaves(z)
     method = KD(four_stage(5, width=8), teacher=Teacher(), alpha=alpha)
-    terms = method.terms(None, Taps(a, None, ()), Batch(None, torch.as_tensor(y), None), Clock(0, 0, 1, 1))
+    terms = method.terms(None, Features(a, None, ()), Batch(None, torch.as_tensor(y), None), Progress(0, 0, 1, 1))
     agree(terms, paper.kd(z, t, y, alpha, 4.0))
     sum(terms.values()).backward()
     printed = lambda v: sum(paper.kd(v, t, y, alpha, 4.0).values())  # noqa: E731
@@ -470,13 +474,13 @@ def test_kd_is_hinton_2015(alpha):
 def test_lsr_and_vanilla_are_their_cross_entropies(epsilon):
     z, y, _ = case()
     (a,) = leaves(z)
-    out, batch, clock = Taps(a, None, ()), Batch(None, torch.as_tensor(y), None), Clock(0, 0, 1, 1)
-    terms = LSR(None, epsilon=epsilon).terms(None, out, batch, clock)
+    out, batch, progress = Features(a, None, ()), Batch(None, torch.as_tensor(y), None), Progress(0, 0, 1, 1)
+    terms = LSR(None, epsilon=epsilon).terms(None, out, batch, progress)
     agree(terms, {"task": paper.smoothed_cross_entropy(z, y, epsilon)})
     terms["task"].backward()
     printed = paper.numeric_gradient(lambda v: paper.smoothed_cross_entropy(v, y, epsilon), z)
     assert a.grad.numpy() == pytest.approx(printed, abs=1e-7)
-    agree(Vanilla().terms(None, out, batch, clock), {"task": paper.cross_entropy(z, y)})
+    agree(Vanilla().terms(None, out, batch, progress), {"task": paper.cross_entropy(z, y)})
 
 
 @pytest.mark.parametrize("sizes", [(6, 6), (4, 6), (1, 1)])
@@ -486,15 +490,15 @@ def test_dlb_is_eq_4(sizes, knobs):
     a, b = leaves(z, again)
 
     class Network(torch.nn.Module):
-        def tap(self, x):
+        def forward_features(self, x):
             assert x == "the second view"
-            return Taps(b, None, ())
+            return Features(b, None, ())
 
     method = DLB(None, **knobs)
-    first = method.terms(None, Taps(torch.tensor(said), None, ()), Batch(None, torch.as_tensor(before), None), None)
+    first = method.terms(None, Features(torch.tensor(said), None, ()), Batch(None, torch.as_tensor(before), None), None)
     agree(first, {"task": paper.cross_entropy(said, before), "lb": 0.0})
-    method.remember(Taps(torch.tensor(said), None, ()), Batch(None, torch.as_tensor(before), None, "the second view"), None)
-    terms = method.terms(Network(), Taps(a, None, ()), Batch(None, torch.as_tensor(y), None), None)
+    method.remember(Features(torch.tensor(said), None, ()), Batch(None, torch.as_tensor(before), None, "the second view"), None)
+    terms = method.terms(Network(), Features(a, None, ()), Batch(None, torch.as_tensor(y), None), None)
     alpha, tau = knobs.get("alpha", 1.0), knobs.get("temperature", 3.0)
     agree(terms, paper.dlb(z, y, again, said, before, alpha, tau))
     sum(terms.values()).backward()
@@ -508,11 +512,11 @@ def test_ps_kd_is_eq_5(alpha):
     (z, y, _), (said, _, _) = case(), case(seed=1)
     method, index = PSKD(four_stage(5, width=8), train_size=20, alpha=alpha), torch.arange(6) + 3
     batch = Batch(None, torch.as_tensor(y), index)
-    first = method.terms(None, Taps(torch.tensor(z), None, ()), batch, Clock(0, 0, 4, 1))
+    first = method.terms(None, Features(torch.tensor(z), None, ()), batch, Progress(0, 0, 4, 1))
     agree(first, {"task": paper.cross_entropy(z, y)})
-    method.remember(Taps(torch.tensor(said), None, ()), batch, Clock(0, 0, 4, 1))
+    method.remember(Features(torch.tensor(said), None, ()), batch, Progress(0, 0, 4, 1))
     (a,) = leaves(z)
-    terms = method.terms(None, Taps(a, None, ()), batch, Clock(2, 2, 4, 1))
+    terms = method.terms(None, Features(a, None, ()), batch, Progress(2, 2, 4, 1))
     agree(terms, paper.ps_kd(z, y, paper.softmax(said), alpha, 2, 4))
     terms["task"].backward()
     printed = paper.numeric_gradient(lambda v: paper.ps_kd(v, y, paper.softmax(said), alpha, 2, 4)["task"], z)
@@ -525,7 +529,7 @@ def test_ddgsd_is_eq_1_to_5(knobs, b):
     (za, y, ha), (zb, _, hb) = case(b), case(b, seed=1)
     tensors = leaves(np.concatenate([za, zb]), np.concatenate([ha, hb]))
     method = DDGSD(four_stage(5, width=8), **knobs)
-    terms = method.terms(None, Taps(*tensors, ()), Batch(None, torch.as_tensor(y), None), None)
+    terms = method.terms(None, Features(*tensors, ()), Batch(None, torch.as_tensor(y), None), None)
     lam, mu, tau = knobs.get("lam", 1.0), knobs.get("mu", 5e-4), knobs.get("temperature", 2.0)
     agree(terms, paper.ddgsd(za, zb, ha, hb, y, lam, mu, tau))
     sum(terms.values()).backward()
@@ -541,21 +545,22 @@ def test_ddgsd_is_eq_1_to_5(knobs, b):
 
 def test_ddgsd_offers_the_other_readings():
     (za, y, ha), (zb, _, hb) = case(), case(seed=1)
-    out = Taps(torch.tensor(np.concatenate([za, zb])), torch.tensor(np.concatenate([ha, hb])), ())
+    out = Features(torch.tensor(np.concatenate([za, zb])), torch.tensor(np.concatenate([ha, hb])), ())
     batch, model = Batch(None, torch.as_tensor(y), None, "second view"), four_stage(5, width=8)
     plain = DDGSD(model).terms(None, out, batch, None)
     other = DDGSD(model, t_squared=True, branch_mean=True).terms(None, out, batch, None)
     assert other["kl"] == pytest.approx(4 * plain["kl"].item()) and other["task"] == pytest.approx(plain["task"].item() / 2)
 
     class Network(torch.nn.Module):
-        def tap(self, x):
+        def forward_features(self, x):
             assert x == "second view"
-            return Taps(torch.tensor(zb), torch.tensor(hb), ())
+            return Features(torch.tensor(zb), torch.tensor(hb), ())
 
     two = DDGSD(model, one_pass=False)
     assert not two.both_views
     agree(
-        two.terms(Network(), Taps(torch.tensor(za), torch.tensor(ha), ()), batch, None), {k: v.item() for k, v in plain.items()}
+        two.terms(Network(), Features(torch.tensor(za), torch.tensor(ha), ()), batch, None),
+        {k: v.item() for k, v in plain.items()},
     )
     assert DDGSD(four_stage(10, width=8)).temperature == 2 and DDGSD(four_stage(100, width=8)).temperature == 3
 
@@ -567,8 +572,8 @@ def test_self_guidance_is_eq_5(knobs, b):
     s, t = leaves(zs, zt)
     model = four_stage(5, width=8, survival=0.5)
     method, batch = SelfGuidance(model, **knobs), Batch(None, torch.as_tensor(y), None)
-    model.tap = lambda x: Taps(s, None, ())
-    terms = method.terms(model, Taps(t, None, ()), batch, None)
+    model.forward_features = lambda x: Features(s, None, ())
+    terms = method.terms(model, Features(t, None, ()), batch, None)
     lam, tau = knobs.get("lam", 0.25), knobs.get("temperature", 3.0)
     agree(terms, paper.self_guidance(zs, zt, y, lam, tau))
     sum(terms.values()).backward()
@@ -577,9 +582,9 @@ def test_self_guidance_is_eq_5(knobs, b):
     labels_alone = paper.numeric_gradient(lambda v: paper.cross_entropy(v, y), zt)
     assert t.grad.numpy() == pytest.approx(labels_alone, abs=1e-7), "soft labels are targets, not a path for gradients"
 
-    ablated = SelfGuidance(model, teacher_learns=False, **knobs).terms(model, Taps(t, None, ()), batch, None)
+    ablated = SelfGuidance(model, teacher_learns=False, **knobs).terms(model, Features(t, None, ()), batch, None)
     agree(ablated, {"task": paper.cross_entropy(zs, y), "kd": lam * tau**2 * paper.kl(zt, zs, tau)})
-    other_way = SelfGuidance(model, reverse=True, **knobs).terms(model, Taps(t, None, ()), batch, None)
+    other_way = SelfGuidance(model, reverse=True, **knobs).terms(model, Features(t, None, ()), batch, None)
     assert other_way["kd"].item() == pytest.approx(lam * tau**2 * paper.kl(zs, zt, tau))
 
 
@@ -591,7 +596,7 @@ def test_the_sampled_student_skips_blocks_and_leaves_running_statistics_to_the_t
     method, x = SelfGuidance(model), torch.randn(8, 3, 16, 16)
     assert [b.survival for b in residuals(model)] == paper.survival(8, 0.5)
     model.train()
-    out = model.tap(x)
+    out = model.forward_features(x)
     before = copy.deepcopy({k: v for k, v in model.state_dict().items() if "running" in k})
     computed = []
     hooks = [b.branch.register_forward_hook(lambda *a, i=i: computed.append(i)) for i, b in enumerate(residuals(model))]
@@ -680,7 +685,7 @@ def sfr(**options):
 def test_sfr_weighs_every_stages_distance_and_lets_no_gradient_into_the_last_map():
     model, method = sfr()
     model.train(), method.train()
-    out = model.tap(torch.randn(6, 3, 16, 16))
+    out = model.forward_features(torch.randn(6, 3, 16, 16))
     stages = [s.detach().requires_grad_() for s in out.stages]
     weights, distances = method.weights(stages), method.distances(stages)
     assert weights.shape == distances.shape == (6, 3)
@@ -705,8 +710,8 @@ def test_sfr_weighs_every_stages_distance_and_lets_no_gradient_into_the_last_map
 def test_ps_kd_keeps_the_hard_label_of_an_image_that_the_last_epoch_left_out():
     method, index = PSKD(four_stage(5, width=8), train_size=4), torch.arange(4)
     z, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 3])
-    method.remember(Taps(z[:2], None, ()), Batch(None, y[:2], index[:2]), Clock(0, 0, 4, 1))
-    task = method.terms(None, Taps(z, None, ()), Batch(None, y, index), Clock(1, 1, 4, 1))["task"]
+    method.remember(Features(z[:2], None, ()), Batch(None, y[:2], index[:2]), Progress(0, 0, 4, 1))
+    task = method.terms(None, Features(z, None, ()), Batch(None, y, index), Progress(1, 1, 4, 1))["task"]
     target = F.one_hot(y, 5).float()
     target[:2] = 0.6 * target[:2] + 0.4 * z[:2].softmax(1)
     assert task.item() == pytest.approx(-(target * z.log_softmax(1)).sum(1).mean().item(), rel=1e-6)
@@ -716,10 +721,10 @@ def labelled(past, y, **options):
     """The targets in the second of four epochs, when the last one said `past` [N, K]."""
     _, method = sfr(**options)
     if past is not None:
-        out = Taps(torch.tensor(past).log(), None, ())
+        out = Features(torch.tensor(past).log(), None, ())
         index = torch.arange(len(y))
-        method.remember(out, Batch(None, torch.as_tensor(y), index), Clock(0, 0, 4, 1))
-    return method.targets(Batch(None, torch.as_tensor(y), torch.arange(len(y))), Clock(1, 1, 4, 1)).numpy()
+        method.remember(out, Batch(None, torch.as_tensor(y), index), Progress(0, 0, 4, 1))
+    return method.targets(Batch(None, torch.as_tensor(y), torch.arange(len(y))), Progress(1, 1, 4, 1)).numpy()
 
 
 def test_dynamic_labels_share_epsilon_as_the_last_epoch_did():
@@ -748,12 +753,12 @@ def test_sfr_of_blocks_compares_every_residual_block_but_the_last():
     model = four_stage(5, width=8, blocks=2)
     method = SFR(model, train_size=20, students="blocks")
     x = torch.randn(6, 3, 16, 16)
-    out = model.train().tap(x)
+    out = model.train().forward_features(x)
     maps = method.maps(out)
     assert [m.shape[1] for m in maps] == [8, 8, 16, 16, 32, 32, 64, 64]
     assert torch.equal(maps[1], out.stages[0]) and torch.equal(maps[-1], out.stages[-1]), "a stage ends with its last block"
     assert method.distances(maps).shape == method.weights(maps).shape == (6, 7)
-    terms = method.terms(model, out, Batch(x, torch.arange(6) % 5, torch.arange(6)), Clock(0, 0, 2, 1))
+    terms = method.terms(model, out, Batch(x, torch.arange(6) % 5, torch.arange(6)), Progress(0, 0, 2, 1))
     sum(terms.values()).backward()
     assert all(p.grad is not None for m in (model, method) for p in m.parameters())
     plain = four_stage(5, width=8, blocks=2)
@@ -773,8 +778,8 @@ def test_sfr_offers_the_raw_cost_and_attention_that_the_loss_cannot_bend():
     batch = Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, torch.arange(6))
     for detached in (False, True):
         model, method = sfr(detach_attention=detached)
-        out = model.train().tap(batch.x)
-        sum(method.terms(model, out, batch, Clock(0, 0, 2, 1)).values()).backward()
+        out = model.train().forward_features(batch.x)
+        sum(method.terms(model, out, batch, Progress(0, 0, 2, 1)).values()).backward()
         assert (method.query[0].weight.grad is None) == detached
 
 
@@ -790,10 +795,10 @@ def test_sfr_refuses_what_it_does_not_know():
 def test_together_is_eq_13():
     model, both, data = build("drg+dsr")
     drg, dsr = both.methods
-    out, batch, clock = second_step(model, both, data)
-    terms = both.terms(model, out, batch, clock)
+    out, batch, progress = second_step(model, both, data)
+    terms = both.terms(model, out, batch, progress)
     assert set(terms) == {"task", "shallow ce", "rg", "sr"}
-    separate = drg.terms(model, out, batch, clock) | dsr.terms(model, out, batch, clock)
+    separate = drg.terms(model, out, batch, progress) | dsr.terms(model, out, batch, progress)
     assert all(torch.equal(terms[k], separate[k]) for k in separate)
     assert both.settings() == {"drg.alpha": 0.2, "drg.temperature": 1.0, "dsr.beta": 1.0, "dsr.temperature": 4.0}
 
@@ -806,24 +811,24 @@ def test_methods_that_want_different_partners_do_not_mix():
         pair = "same class"
 
     with pytest.raises(ValueError, match="same class, same image"):
-        Together(Views(), Classmates())
+        Combined(Views(), Classmates())
 
 
 def test_the_method_that_softens_the_label_keeps_its_task_in_either_order():
     model = four_stage(10, width=8)
     data = DATASETS["digits"](train_size=100)
     batch = next(iter(data.batches(32)))
-    out = model.tap(batch.x)
+    out = model.forward_features(batch.x)
     softened = LSR(model).terms(model, out, batch, None)["task"]
     for pair in ((LSR(model), DRG(model)), (DRG(model), LSR(model))):
-        assert Together(*pair).terms(model, out, batch, None)["task"] == softened
+        assert Combined(*pair).terms(model, out, batch, None)["task"] == softened
     with pytest.raises(ValueError, match="LSR and SFR each have their own idea of the labels"):
-        Together(LSR(model), SFR(model, train_size=100))
+        Combined(LSR(model), SFR(model, train_size=100))
 
 
 def test_your_own_method_needs_no_registration():
     class Confidence(Method):
-        def terms(self, model, out, batch, clock):
+        def terms(self, model, out, batch, progress):
             p = out.logits.softmax(1)
             return {"task": F.cross_entropy(out.logits, batch.y), "entropy": 0.1 * (p * p.log()).sum(1).mean()}
 
@@ -842,7 +847,7 @@ def test_every_method_learns(name):
         list(fit(method.teacher.net.requires_grad_(True), Vanilla(), data, recipe, on="cpu"))
         method.teacher.net.eval().requires_grad_(False)
         recipe = replace(recipe, epochs=8)  # five hardly move AT, which weighs the teacher's maps a thousandfold
-    if method.per_class:
+    if method.samples_per_class:
         recipe = replace(recipe, epochs=8)  # the classifier comes after an embedding that it does not shape
     *_, last = fit(model, method, data, recipe, on="cpu")
     assert last.accuracy["final"] > 0.5, "a few epochs on 300 digits are enough for five times chance"

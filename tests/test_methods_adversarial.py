@@ -7,11 +7,11 @@ import paper
 import pytest
 import torch
 
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.methods import AIKD, PSKD
 from sdkit.models import four_stage
 
-SECOND = Clock(1, 1, 4, 1)
+SECOND = Progress(1, 1, 4, 1)
 
 
 class Says(torch.nn.Module):
@@ -23,8 +23,8 @@ class Says(torch.nn.Module):
         super().__init__()
         self.logits = torch.tensor(logits)
 
-    def tap(self, x):
-        return Taps(self.logits, None, ())
+    def forward_features(self, x):
+        return Features(self.logits, None, ())
 
 
 def answers(b, seed):
@@ -38,7 +38,7 @@ def made(b, **options):
     y = np.random.default_rng(9).integers(0, 5, b)
     method = AIKD(four_stage(5, width=8), teacher=Says(taught), train_size=b, **options).double()
     batch = Batch("x", torch.as_tensor(y), torch.arange(b))
-    method.remember(Taps(torch.tensor(past), None, ()), batch, Clock(0, 0, 4, 1))
+    method.remember(Features(torch.tensor(past), None, ()), batch, Progress(0, 0, 4, 1))
     return method, batch, z, past, taught, y
 
 
@@ -78,7 +78,7 @@ def test_ai_kd_is_ps_kd_a_teacher_and_a_judge(options, b):
         return -right - np.mean([np.log(1 - logistic(score(of, p))) for p in paper.softmax(z)])
 
     a = torch.tensor(z, requires_grad=True)
-    terms = method.terms(None, Taps(a, None, ()), batch, SECOND)
+    terms = method.terms(None, Features(a, None, ()), batch, SECOND)
     printed = {"task": task(z), "kd": kd(z), "fool": fool(z), "judge": judge(weights)}
     assert terms.keys() == printed.keys()
     for name, value in printed.items():
@@ -106,8 +106,8 @@ def test_a_judge_that_cannot_tell_costs_ln_4_and_one_that_can_is_fooled_at_a_pri
 def test_without_teacher_and_judge_ai_kd_is_ps_kd():
     method, batch, z, past, _, _ = made(4, lam=0.0, mu=0.0)
     plain = PSKD(four_stage(5, width=8), train_size=4)
-    plain.remember(Taps(torch.tensor(past), None, ()), batch, Clock(0, 0, 4, 1))
-    out = Taps(torch.tensor(z), None, ())
+    plain.remember(Features(torch.tensor(past), None, ()), batch, Progress(0, 0, 4, 1))
+    out = Features(torch.tensor(z), None, ())
     terms = method.terms(None, out, batch, SECOND)
     assert terms["task"] == plain.terms(None, out, batch, SECOND)["task"] and terms["kd"] == terms["fool"] == 0
 
@@ -118,7 +118,7 @@ def test_the_judge_learns_to_tell_the_teacher_from_the_student():
     losses = []
     for _ in range(200):
         adam.zero_grad()
-        terms = method.terms(None, Taps(torch.tensor(z), None, ()), batch, SECOND)
+        terms = method.terms(None, Features(torch.tensor(z), None, ()), batch, SECOND)
         sum(terms.values()).backward()
         adam.step()
         losses.append(terms["judge"].item())

@@ -10,7 +10,7 @@ import paper
 import pytest
 import torch
 
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.experiment import Experiment
 from sdkit.methods import (
     ATS,
@@ -25,19 +25,19 @@ from sdkit.methods import (
     ONE,
     ZFLS,
     Codistillation,
+    Combined,
     Defensive,
     DropoutGuidance,
+    EMACopy,
     Ensemble,
-    Hot,
+    HighTemperature,
     LabelRefinery,
     MeanTeacher,
     MultiExit,
     OKDDip,
-    Shadow,
     SnapshotKD,
     TFKDReg,
     TFKDSelf,
-    Together,
     born_again,
 )
 from sdkit.methods.labels import ranks, votes, zipf
@@ -45,7 +45,7 @@ from sdkit.methods.online import ramp, redrawn
 from sdkit.models import MODELS, four_stage
 from sdkit.train import Recipe
 
-MID = Clock(100, 100, 200, 1)  # every ramp is over
+MID = Progress(100, 100, 200, 1)  # every ramp is over
 SIZES = [1, 6]
 
 
@@ -75,8 +75,8 @@ class Says(torch.nn.Module):
         super().__init__()
         self.answers = answers
 
-    def tap(self, x):
-        return Taps(self.answers[x], None, ())
+    def forward_features(self, x):
+        return Features(self.answers[x], None, ())
 
 
 class Branches(torch.nn.Module):
@@ -119,7 +119,7 @@ def test_dml_is_labels_and_the_mean_of_the_peers(lam, tau, peers, b):
         others = [z for j, z in enumerate(zs) if j != i]
         return paper.cross_entropy(v, y) + lam * sum(tau**2 * paper.kl(z, v, tau) for z in others) / peers
 
-    terms = method.terms(None, Taps(leaves[0], None, ()), batch_of(y), MID)
+    terms = method.terms(None, Features(leaves[0], None, ()), batch_of(y), MID)
     agree(
         terms,
         {
@@ -153,7 +153,7 @@ def test_peers_begin_with_other_weights_and_are_not_deployed():
 
 
 def test_the_ramp_is_a_gaussian_up_to_its_epoch():
-    at = lambda e, epochs, length: ramp(Clock(e, e, epochs, 1), length)  # noqa: E731
+    at = lambda e, epochs, length: ramp(Progress(e, e, epochs, 1), length)  # noqa: E731
     assert at(0, 200, 80) == pytest.approx(math.exp(-5))
     assert at(40, 200, 80) == pytest.approx(math.exp(-5 * 0.25))
     assert at(80, 300, 80) == at(299, 300, 80) == at(0, 300, 0) == 1
@@ -163,7 +163,7 @@ def test_the_ramp_is_a_gaussian_up_to_its_epoch():
 def one(zs, trunk, **options):
     method = ONE(net(), branches=len(zs), shared=3, **options).double()
     method.branches = torch.nn.ModuleList(Branches(z) for z in zs[1:])
-    return method, Taps(zs[0], None, (None, None, trunk, None))
+    return method, Features(zs[0], None, (None, None, trunk, None))
 
 
 def gates(method, trunk):
@@ -178,18 +178,18 @@ def gates(method, trunk):
     return paper.softmax(raw)
 
 
-@pytest.mark.parametrize(("alpha", "tau", "clock"), [(1.0, 3.0, MID), (0.5, 1.0, Clock(0, 0, 200, 1))])
+@pytest.mark.parametrize(("alpha", "tau", "clock"), [(1.0, 3.0, MID), (0.5, 1.0, Progress(0, 0, 200, 1))])
 @pytest.mark.parametrize(("b", "branches"), [(6, 3), (2, 2)])
-def test_one_is_labels_for_all_and_the_gates_ensemble_for_each(alpha, tau, clock, b, branches):
+def test_one_is_labels_for_all_and_the_gates_ensemble_for_each(alpha, tau, progress, b, branches):
     y, zs = labels(b), [logits(b, seed=s) for s in range(branches)]
     trunk = np.random.default_rng(5).normal(size=(b, 32, 3, 3))
     leaves = [leaf(z) for z in zs]
     method, out = one(leaves, torch.tensor(trunk), alpha=alpha, temperature=tau)
     g = gates(method, trunk)
-    weight = alpha * (1.0 if clock is MID else math.exp(-5))
+    weight = alpha * (1.0 if progress is MID else math.exp(-5))
     mean = lambda these: sum(g[:, [i]] * z for i, z in enumerate(these))  # noqa: E731
     teacher = mean(zs)
-    terms = method.terms(None, out, batch_of(y), clock)
+    terms = method.terms(None, out, batch_of(y), progress)
     agree(
         terms,
         {
@@ -212,9 +212,9 @@ def test_a_gate_needs_two_images_to_learn_and_one_to_answer():
     model = net()
     method, x = ONE(model), torch.randn(1, 3, 16, 16)
     with pytest.raises(ValueError, match="at least 2 images a batch, got 1"):
-        method.terms(model, model.tap(x), batch_of([0], x), MID)
+        method.terms(model, model.forward_features(x), batch_of([0], x), MID)
     model.eval(), method.eval()
-    exits = method.exits(model.tap(x), x)
+    exits = method.exits(model.forward_features(x), x)
     assert list(exits) == ["final", "branch 2", "branch 3", "ensemble"]
     some = torch.stack([exits[n] for n in ("final", "branch 2", "branch 3")])
     assert (exits["ensemble"] <= some.amax(0) + 1e-6).all() and (exits["ensemble"] >= some.amin(0) - 1e-6).all()
@@ -245,7 +245,7 @@ def test_okddip_peers_follow_their_own_mean_and_the_leader_follows_them(b, detac
         weighed = [sum(rows[:, p, q, None] * targets[q] for q in range(3)) for p in range(3)]
         return 9 * sum(paper.kl(weighed[p], values[p], 3.0) for p in range(3))
 
-    terms = method.terms(None, Taps(a, None, (None,) * 4), batch_of(y), MID)
+    terms = method.terms(None, Features(a, None, (None,) * 4), batch_of(y), MID)
     printed = {
         "task": paper.cross_entropy(leader, y),
         "peers ce": sum(paper.cross_entropy(z, y) for z in zs),
@@ -274,7 +274,7 @@ def test_branches_share_the_first_stages_and_say_where_they_cannot():
     for shared in (1, 2, 3):
         method = OKDDip(model, shared=shared)
         assert len(method.branches[0].stages) == 4 - shared
-        out = model.tap(torch.randn(2, 3, 16, 16))
+        out = model.forward_features(torch.randn(2, 3, 16, 16))
         assert [*method.exits(out, None)] == ["final", "peer 1", "peer 2", "peer 3", "ensemble"]
         assert method.features(out)["peer 2"].shape == (2, 64)
     with pytest.raises(ValueError, match="share 1 to 3 of this network's 4 stages, got shared=4"):
@@ -291,13 +291,13 @@ def test_branches_and_copies_grow_on_any_network(name):
     model, x, y = MODELS[name](num_classes=5), torch.randn(4, 3, 16, 16), labels(4)
     batch = batch_of(y, x, x)
     for method in (OKDDip(model, shared=1), MeanTeacher(model)):
-        sum(method.terms(model, model.tap(x), batch, MID).values()).backward()
+        sum(method.terms(model, model.forward_features(x), batch, MID).values()).backward()
         assert all(p.grad is not None for p in [*model.parameters(), *method.parameters()])
         model.eval(), method.eval()
-        assert all(z.shape == (4, 5) and torch.isfinite(z).all() for z in method.exits(model.tap(x), x).values())
+        assert all(z.shape == (4, 5) and torch.isfinite(z).all() for z in method.exits(model.forward_features(x), x).values())
         model.train()
     method.mean.follow(model)
-    assert torch.equal(method.mean.tap(x).logits, model.eval()(x))
+    assert torch.equal(method.mean.forward_features(x).logits, model.eval()(x))
 
 
 # labels
@@ -308,7 +308,7 @@ def test_branches_and_copies_grow_on_any_network(name):
 def test_cs_kd_follows_the_classmate_that_learns_nothing(lam, tau, b):
     y, z, partner = labels(b), logits(b), logits(b, seed=1)
     a, p = leaf(z), leaf(partner)
-    terms = CSKD(None, lam=lam, temperature=tau).terms(Says(pair=p), Taps(a, None, ()), batch_of(y), MID)
+    terms = CSKD(None, lam=lam, temperature=tau).terms(Says(pair=p), Features(a, None, ()), batch_of(y), MID)
     printed = lambda v: {"task": paper.cross_entropy(v, y), "cs": lam * tau**2 * paper.kl(partner, v, tau)}  # noqa: E731
     agree(terms, printed(z))
     sum(terms.values()).backward()
@@ -339,7 +339,7 @@ def plain_zipf(z, scores, y, power):
 def test_zf_ls_is_zipfs_law_over_the_wrong_classes(b, k, lam, power):
     y, z = labels(b, k), logits(b, k)
     a = leaf(z)
-    terms = ZFLS(net(), lam=lam, power=power).terms(None, Taps(a, None, ()), batch_of(y), MID)
+    terms = ZFLS(net(), lam=lam, power=power).terms(None, Features(a, None, ()), batch_of(y), MID)
     law = plain_zipf(z, z, y, power)
     assert terms["task"].item() == pytest.approx(paper.cross_entropy(z, y))
     assert terms["zipf"].item() == pytest.approx(lam * law, abs=1e-12)
@@ -356,7 +356,7 @@ def test_dense_votes_are_counted_place_by_place():
     assert votes(classifier, feature).tolist() == [[2, 1, 1]]
     model = net()
     x, y = torch.randn(4, 3, 16, 16), labels(4)
-    out = model.tap(x)
+    out = model.forward_features(x)
     terms = ZFLS(model, dense=True).terms(model, out, batch_of(y, x), MID)
     counted = votes(model.classifier, out.stages[-1]).double().numpy()
     assert terms["zipf"].item() == pytest.approx(
@@ -388,7 +388,7 @@ def test_tf_kd_reg_is_a_teacher_that_is_nearly_always_right(options, b, k):
     method = TFKDReg(four_stage(k, width=8), **options)
     s = {"alpha": 0.1, "tau": 20.0, "correct": 0.99, "released": False}
     s |= {"tau" if n == "temperature" else n: v for n, v in options.items()}
-    terms = method.terms(None, Taps(a, None, ()), batch_of(y), MID)
+    terms = method.terms(None, Features(a, None, ()), batch_of(y), MID)
     agree(terms, plain_reg(z, y, **s), rel=1e-5)
     sum(terms.values()).backward()
     assert a.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: sum(plain_reg(v, y, **s).values()), z), abs=1e-6)
@@ -398,10 +398,10 @@ def test_tf_kd_regs_released_code_is_nearly_label_smoothing():
     """Its gradient at T = 20 is that of alpha spread over the classes."""
     y, z = labels(), logits()
     a = leaf(z)
-    sum(TFKDReg(net(), released=True).terms(None, Taps(a, None, ()), batch_of(y), MID).values()).backward()
+    sum(TFKDReg(net(), released=True).terms(None, Features(a, None, ()), batch_of(y), MID).values()).backward()
     smooth = paper.numeric_gradient(lambda v: paper.smoothed_cross_entropy(v, y, 0.1), z)
     assert np.abs(a.grad.numpy() - smooth).max() < 0.02 * np.abs(smooth).max()
-    squared = TFKDReg(net(), t_squared=True).terms(None, Taps(a, None, ()), batch_of(y), MID)["reg"]
+    squared = TFKDReg(net(), t_squared=True).terms(None, Features(a, None, ()), batch_of(y), MID)["reg"]
     assert squared.item() == pytest.approx(400 * plain_reg(z, y, 0.1, 20.0, 0.99, False)["reg"], rel=1e-4)
     for bad in (0.2, 1.0):
         with pytest.raises(ValueError, match="correct lies between 1/5"):
@@ -412,13 +412,13 @@ def test_tf_kd_regs_released_code_is_nearly_label_smoothing():
 def test_ols_labels_are_what_was_rightly_said_in_the_last_epoch(alpha):
     y, z = labels(), logits()
     method = OLS(net(), alpha=alpha).double()
-    first = method.terms(None, Taps(torch.tensor(z), None, ()), batch_of(y), Clock(0, 0, 3, 2))
+    first = method.terms(None, Features(torch.tensor(z), None, ()), batch_of(y), Progress(0, 0, 3, 2))
     assert sum(first.values()).item() == pytest.approx(paper.cross_entropy(z, y)), "the first epoch has hard labels"
     table, rows = np.eye(5), {k: [] for k in range(5)}
     for step in range(2):  # an epoch of two batches
         said, truth = logits(20, seed=step), labels(20, seed=20 + step)
         before = copy.deepcopy(method.memory)
-        method.remember(Taps(torch.tensor(said), None, ()), batch_of(truth), Clock(0, step, 3, 2))
+        method.remember(Features(torch.tensor(said), None, ()), batch_of(truth), Progress(0, step, 3, 2))
         assert torch.equal(before["table"], method.memory["table"]) == (step == 0), "the table turns with the epoch"
         for p, label in zip(paper.softmax(said), truth, strict=True):
             if p.argmax() == label:
@@ -429,7 +429,7 @@ def test_ols_labels_are_what_was_rightly_said_in_the_last_epoch(alpha):
     assert method.memory["table"].numpy() == pytest.approx(table, abs=1e-12)
     assert not method.memory["sum"].any() and not method.memory["count"].any()
     a = leaf(z)
-    terms = method.terms(None, Taps(a, None, ()), batch_of(y), Clock(1, 2, 3, 2))
+    terms = method.terms(None, Features(a, None, ()), batch_of(y), Progress(1, 2, 3, 2))
 
     def printed(v):
         p = paper.softmax(v)
@@ -443,7 +443,7 @@ def test_ols_labels_are_what_was_rightly_said_in_the_last_epoch(alpha):
 
 def test_labels_of_mixtures_are_softened_by_their_shares():
     y, partner, z = labels(), labels(seed=4), torch.tensor(logits())
-    share, out = torch.tensor(0.7), Taps(z, None, ())
+    share, out = torch.tensor(0.7), Features(z, None, ())
     mixed = batch_of(y)._replace(mix=(torch.as_tensor(partner), share))
     ols, reg = OLS(net()).double(), TFKDReg(net())
     ols.memory["table"] = torch.tensor(paper.softmax(logits(seed=2)))
@@ -460,7 +460,7 @@ def test_labels_of_mixtures_are_softened_by_their_shares():
 def test_a_class_that_was_never_right_keeps_its_label():
     method, y = OLS(net()), labels()
     wrong = np.eye(5)[(y + 1) % 5] * 9
-    method.remember(Taps(torch.tensor(wrong), None, ()), batch_of(y), Clock(0, 0, 2, 1))
+    method.remember(Features(torch.tensor(wrong), None, ()), batch_of(y), Progress(0, 0, 2, 1))
     assert torch.equal(method.memory["table"], torch.eye(5))
 
 
@@ -475,7 +475,7 @@ def test_own_teachers_are_hintons_loss_at_their_own_settings(kind, alpha, tau, b
     y, z, t = labels(b), logits(b), logits(b, seed=1)
     a = leaf(z)
     method = kind(net(), teacher=Says(x=torch.tensor(t)))
-    terms = method.terms(None, Taps(a, None, ()), batch_of(y), MID)
+    terms = method.terms(None, Features(a, None, ()), batch_of(y), MID)
     agree(terms, paper.kd(z, t, y, alpha, tau))
     sum(terms.values()).backward()
     assert a.grad.numpy() == gradient(lambda v: sum(paper.kd(v, t, y, alpha, tau).values()), z)
@@ -490,7 +490,7 @@ def test_ats_softens_the_right_class_more(b, tau, wrong):
     a = leaf(z)
     scaled = np.array([[t[i, k] / (tau if k == y[i] else wrong) for k in range(5)] for i in range(b)])
     teacher = Says(x=torch.tensor(t))
-    terms = ATS(net(), teacher=teacher, temperature=tau, wrong=wrong).terms(None, Taps(a, None, ()), batch_of(y), MID)
+    terms = ATS(net(), teacher=teacher, temperature=tau, wrong=wrong).terms(None, Features(a, None, ()), batch_of(y), MID)
     # paper.kl takes one temperature: tau times the scaled logits, softened by tau, are the scaled ones
     printed = lambda v: {  # noqa: E731
         "task": 0.1 * paper.cross_entropy(v, y),
@@ -509,7 +509,7 @@ def test_ctkds_temperature_climbs_what_the_student_descends(epoch, weight):
     a = leaf(z)
     method = CTKD(net(), teacher=Says(x=torch.tensor(t))).double()
     tau = lambda r: 1 + 20 / (1 + math.exp(-r))  # noqa: E731
-    terms = method.terms(None, Taps(a, None, ()), batch_of(y), Clock(epoch, epoch, 40, 1))
+    terms = method.terms(None, Features(a, None, ()), batch_of(y), Progress(epoch, epoch, 40, 1))
     agree(terms, paper.kd(z, t, y, 0.9, tau(1.0)))
     sum(terms.values()).backward()
     loss = lambda r: sum(paper.kd(z, t, y, 0.9, tau(r)).values())  # noqa: E731
@@ -522,7 +522,7 @@ def test_ctkds_temperature_climbs_what_the_student_descends(epoch, weight):
 def test_hot_labels_ask_for_large_logits(tau):
     y, z = labels(), logits()
     a = leaf(z)
-    terms = Hot(net(), temperature=tau).terms(None, Taps(a, None, ()), batch_of(y), MID)
+    terms = HighTemperature(net(), temperature=tau).terms(None, Features(a, None, ()), batch_of(y), MID)
     printed = lambda v: tau * paper.cross_entropy(v / tau, y)  # noqa: E731
     agree(terms, {"task": printed(z)})
     terms["task"].backward()
@@ -531,9 +531,9 @@ def test_hot_labels_ask_for_large_logits(tau):
 
 def test_a_shadow_follows_and_never_learns():
     model = net().train()
-    shadow = Shadow(model).train()
+    shadow = EMACopy(model).train()
     x = torch.randn(4, 3, 16, 16)
-    assert not [*shadow.parameters()] and not shadow.net.training and not shadow.tap(x).logits.requires_grad
+    assert not [*shadow.parameters()] and not shadow.net.training and not shadow.forward_features(x).logits.requires_grad
     weights = {k: v.clone() for k, v in shadow.net.state_dict().items()}
     assert weights.keys() == model.state_dict().keys()
     with torch.no_grad():
@@ -549,7 +549,7 @@ def test_a_shadow_follows_and_never_learns():
     shadow.follow(model)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in shadow.net.state_dict().items())
     assert shadow.net.stem[0].weight.data_ptr() == place, "written in place"
-    assert torch.equal(shadow.tap(x).logits, model.eval()(x))
+    assert torch.equal(shadow.forward_features(x).logits, model.eval()(x))
 
 
 def shadowed(kind, **options):
@@ -570,7 +570,7 @@ def test_mean_teacher_is_the_mean_of_the_past_weights(decay):
     mean = model.stem[0].weight.detach().clone()
     for step in range(4):
         moved(model)
-        method.remember(None, None, Clock(0, step, 2, 10))
+        method.remember(None, None, Progress(0, step, 2, 10))
         rate = min(1 - 1 / (step + 1), decay)
         mean = rate * mean + (1 - rate) * model.stem[0].weight.detach()
     assert torch.allclose(method.mean.net.stem[0].weight, mean, atol=1e-5)
@@ -578,9 +578,9 @@ def test_mean_teacher_is_the_mean_of_the_past_weights(decay):
         MeanTeacher(model, decay=1)
 
 
-@pytest.mark.parametrize(("clock", "weight"), [(MID, 1.0), (Clock(0, 0, 200, 1), math.exp(-5))])
+@pytest.mark.parametrize(("clock", "weight"), [(MID, 1.0), (Progress(0, 0, 200, 1), math.exp(-5))])
 @pytest.mark.parametrize("b", SIZES)
-def test_mean_teacher_is_the_squared_distance_of_probabilities(clock, weight, b):
+def test_mean_teacher_is_the_squared_distance_of_probabilities(progress, weight, b):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
     a, (_, method) = leaf(z), shadowed(MeanTeacher)
     method.mean.net = Says(pair=torch.tensor(t))
@@ -590,7 +590,7 @@ def test_mean_teacher_is_the_squared_distance_of_probabilities(clock, weight, b)
         apart = sum((p[i, k] - q[i, k]) ** 2 for i in range(b) for k in range(5)) / b
         return {"task": paper.cross_entropy(v, y), "consistency": 10 * weight * apart}
 
-    terms = method.terms(None, Taps(a, None, ()), batch_of(y), clock)
+    terms = method.terms(None, Features(a, None, ()), batch_of(y), progress)
     agree(terms, printed(z))
     sum(terms.values()).backward()
     assert a.grad.numpy() == gradient(lambda v: sum(printed(v).values()), z)
@@ -615,7 +615,7 @@ def test_snapshots_are_taken_where_a_part_ends(parts):
     taken, before = [], method.snapshot.net.stem[0].weight.clone()
     for step in range(12):
         moved(model)
-        method.remember(None, None, Clock(step // 2, step, 6, 2))
+        method.remember(None, None, Progress(step // 2, step, 6, 2))
         if not torch.equal(before, method.snapshot.net.stem[0].weight):
             taken.append(step)
             before = method.snapshot.net.stem[0].weight.clone()
@@ -628,10 +628,10 @@ def test_a_snapshot_teaches_from_the_second_part_on_and_it_alone_is_soft(b):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
     a, (_, method) = leaf(z), shadowed(SnapshotKD)
     method.snapshot.net = Says(x=torch.tensor(t))
-    out, batch = Taps(a, None, ()), batch_of(y)
-    agree(method.terms(None, out, batch, Clock(0, 0, 2, 1)), {"task": paper.cross_entropy(z, y), "snapshot": 0.0})
+    out, batch = Features(a, None, ()), batch_of(y)
+    agree(method.terms(None, out, batch, Progress(0, 0, 2, 1)), {"task": paper.cross_entropy(z, y), "snapshot": 0.0})
     printed = lambda v: {"task": paper.cross_entropy(v, y), "snapshot": paper.kl(t / 2, v, 1.0)}  # noqa: E731
-    terms = method.terms(None, out, batch, Clock(1, 1, 2, 1))
+    terms = method.terms(None, out, batch, Progress(1, 1, 2, 1))
     agree(terms, printed(z))
     sum(terms.values()).backward()
     assert a.grad.numpy() == gradient(lambda v: sum(printed(v).values()), z)
@@ -646,8 +646,8 @@ def test_codistillation_learns_from_the_others_old_answers(b):
     for shadow, said in zip(method.copies, (mine, its), strict=True):
         shadow.net = Says(x=torch.tensor(said))
     ce = {"task": paper.cross_entropy(z, y), "peer ce": paper.cross_entropy(p, y)}
-    agree(method.terms(None, Taps(a, None, ()), batch_of(y), Clock(0, 0, 4, 3)), ce | {"agree": 0.0})
-    terms = method.terms(None, Taps(a, None, ()), batch_of(y), Clock(1, 3, 4, 3))
+    agree(method.terms(None, Features(a, None, ()), batch_of(y), Progress(0, 0, 4, 3)), ce | {"agree": 0.0})
+    terms = method.terms(None, Features(a, None, ()), batch_of(y), Progress(1, 3, 4, 3))
     agree(terms, ce | {"agree": 0.5 * 4 * (paper.kl(its, z, 2.0) + paper.kl(mine, p, 2.0))})
     sum(terms.values()).backward()
     assert a.grad.numpy() == gradient(lambda v: paper.cross_entropy(v, y) + 2 * paper.kl(its, v, 2.0), z)
@@ -660,7 +660,7 @@ def test_codistillations_copies_are_as_old_as_asked():
     for step in range(12):
         moved(model)
         before = [s.net.stem[0].weight.clone() for s in method.copies]
-        method.remember(None, None, Clock(step // 3, step, 4, 3))
+        method.remember(None, None, Progress(step // 3, step, 4, 3))
         after = [s.net.stem[0].weight for s in method.copies]
         if not torch.equal(before[0], after[0]):
             taken.append(step)
@@ -698,7 +698,7 @@ def test_dropout_guidance_is_eq_5_with_another_student(b, sampler):
     s, t = leaf(zs), leaf(zt)
     method = DropoutGuidance(net(), sampler=sampler)
     method.student = lambda model, x: s
-    terms = method.terms(None, Taps(t, None, ()), batch_of(y), MID)
+    terms = method.terms(None, Features(t, None, ()), batch_of(y), MID)
     agree(terms, paper.self_guidance(zs, zt, y, 0.25, 3.0))
     sum(terms.values()).backward()
     assert s.grad.numpy() == gradient(lambda v: sum(paper.self_guidance(v, zt, y, 0.25, 3.0).values()), zs)
@@ -733,7 +733,7 @@ def test_early_exits_learn_from_the_last_beside_their_labels(b):
     for place, head in enumerate(heads):
         head.stage = place
     method.heads = torch.nn.ModuleList(heads)
-    terms = method.terms(None, Taps(a, None, (None,) * 4), batch_of(y), MID)
+    terms = method.terms(None, Features(a, None, (None,) * 4), batch_of(y), MID)
     agree(
         terms,
         {
@@ -755,7 +755,7 @@ def test_multi_exit_without_the_last_exits_answers_is_a_deeply_supervised_net():
     torch.manual_seed(3)
     plain = DSN(model)
     x, y = torch.randn(4, 3, 16, 16), labels(4)
-    out = model.tap(x)
+    out = model.forward_features(x)
     ours, theirs = (m.terms(model, out, batch_of(y, x), MID) for m in (exits, plain))
     assert ours["head ce"] == theirs["head ce"] and ours["kd"] == 0
     assert [*exits.exits(out, x)] == [*plain.exits(out, x)]
@@ -767,7 +767,7 @@ def test_multi_exit_without_the_last_exits_answers_is_a_deeply_supervised_net():
 def test_methods_of_different_partners_or_two_ideas_of_the_labels_refuse_each_other():
     model = net()
     with pytest.raises(ValueError, match="same class, same image"):
-        Together(CSKD(model), MeanTeacher(model))
+        Combined(CSKD(model), MeanTeacher(model))
     with pytest.raises(ValueError, match="OLS and TFKDReg each have their own idea of the labels"):
-        Together(OLS(model), TFKDReg(model))
+        Combined(OLS(model), TFKDReg(model))
     assert issubclass(METHODS["ban"], KD)

@@ -13,14 +13,14 @@ from test_data import fake
 from test_methods import agree, bare, build, case, leaves
 from test_sfr import attention, built, draw, pool, taps
 
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
-from sdkit.methods import AT, BYOT, DSN, LSR, METHODS, SFRAT, FitNet, Together, Vanilla
+from sdkit.methods import AT, BYOT, DSN, LSR, METHODS, SFRAT, Combined, FitNet, Vanilla
 from sdkit.methods.sfr_teacher import AttentionDistance
 from sdkit.models import four_stage
 from sdkit.train import Recipe, Training
 
-NOW = Clock(0, 0, 1, 1)
+NOW = Progress(0, 0, 1, 1)
 
 
 # BYOT: the ensemble
@@ -39,7 +39,7 @@ def test_an_ensemble_is_the_mean_of_probabilities_or_of_logits(shape):
     b, k, d = shape
     cases = [case(b, k, d, seed) for seed in range(3)]
     heads = [(torch.tensor(z), torch.tensor(f)) for z, _, f in cases[:2]]
-    out = Taps(torch.tensor(cases[2][0]), torch.tensor(cases[2][2]), (None,) * 4)
+    out = Features(torch.tensor(cases[2][0]), torch.tensor(cases[2][2]), (None,) * 4)
     mean = sum(z for z, _, _ in cases) / 3
     printed = sum(paper.softmax(z) for z, _, _ in cases) / 3
     says = {kind: ensemble(heads, out, ensemble=kind) for kind in ("logits", "probabilities")}
@@ -51,7 +51,7 @@ def test_an_ensemble_is_the_mean_of_probabilities_or_of_logits(shape):
 def test_one_sure_exit_outvotes_two_in_logits_and_not_in_probabilities():
     """Two exits say class 1 with 0.9, the third says class 0 and is sure of it."""
     doubt, sure = torch.tensor([[0.0, math.log(9)]]), torch.tensor([[200.0, 0.0]])
-    out, heads = Taps(sure, None, (None,) * 4), [(doubt, None), (doubt, None)]
+    out, heads = Features(sure, None, (None,) * 4), [(doubt, None), (doubt, None)]
     assert ensemble(heads, out).argmax() == 0
     said = ensemble(heads, out, ensemble="probabilities")
     assert said.argmax() == 1 and said.softmax(1)[0, 1].item() == pytest.approx(0.6) and torch.isfinite(said).all()
@@ -62,7 +62,7 @@ def test_the_ensemble_changes_no_term_and_dsn_keeps_the_mean_of_logits():
     with pytest.raises(ValueError, match="'logits' or 'probabilities', got 'votes'"):
         BYOT(model, ensemble="votes")
     (z, y, f), (z2, _, f2) = case(seed=0), case(seed=1)
-    out, batch = Taps(torch.tensor(z), torch.tensor(f), (None,) * 4), Batch(None, torch.as_tensor(y), None)
+    out, batch = Features(torch.tensor(z), torch.tensor(f), (None,) * 4), Batch(None, torch.as_tensor(y), None)
     heads = [(torch.tensor(z2), torch.tensor(f2))]
     terms = [bare(BYOT, heads, ensemble=kind).terms(None, out, batch, NOW) for kind in ("logits", "probabilities")]
     assert terms[0] == terms[1] and DSN(model).ensemble == "logits"
@@ -85,7 +85,9 @@ def smoothed_over_wrong(z, y, epsilon):
 def test_epsilon_is_shared_by_the_wrong_classes_alone(epsilon, shape):
     z, y, _ = case(*shape)
     (a,) = leaves(z)
-    terms = LSR(None, epsilon=epsilon, over="wrong").terms(None, Taps(a, None, ()), Batch(None, torch.as_tensor(y), None), NOW)
+    terms = LSR(None, epsilon=epsilon, over="wrong").terms(
+        None, Features(a, None, ()), Batch(None, torch.as_tensor(y), None), NOW
+    )
     agree(terms, {"task": smoothed_over_wrong(z, y, epsilon)})
     terms["task"].backward()
     printed = paper.numeric_gradient(lambda v: smoothed_over_wrong(v, y, epsilon), z)
@@ -97,14 +99,14 @@ def test_epsilon_is_shared_by_the_wrong_classes_alone(epsilon, shape):
 def test_the_two_forms_are_one_at_another_epsilon():
     """eps / K on all is (1 - 1/K) eps shared by the wrong ones: 0.1 over 5 classes is 0.08 over the 4 wrong ones."""
     z, y, _ = case()
-    out, batch = Taps(torch.tensor(z), None, ()), Batch(None, torch.as_tensor(y), None)
+    out, batch = Features(torch.tensor(z), None, ()), Batch(None, torch.as_tensor(y), None)
     one, other = LSR(None, epsilon=0.1), LSR(None, epsilon=0.08, over="wrong")
     assert one.terms(None, out, batch, NOW)["task"].item() == pytest.approx(other.terms(None, out, batch, NOW)["task"].item())
 
 
 def test_wrong_classes_share_epsilon_of_a_mixture_label_by_label():
     z, y, _ = case()
-    out, partner, share = Taps(torch.tensor(z), None, ()), torch.as_tensor((y + 2) % 5), torch.tensor(0.7).double()
+    out, partner, share = Features(torch.tensor(z), None, ()), torch.as_tensor((y + 2) % 5), torch.tensor(0.7).double()
     batch = Batch(None, torch.as_tensor(y), None, mix=(partner, share))
     said = LSR(None, epsilon=0.2, over="wrong").terms(None, out, batch, NOW)["task"].item()
     assert said == pytest.approx(0.7 * smoothed_over_wrong(z, y, 0.2) + 0.3 * smoothed_over_wrong(z, (y + 2) % 5, 0.2))
@@ -149,8 +151,8 @@ def test_a_student_that_looks_where_the_teacher_looks_gets_a_finite_gradient():
 
 def test_at_weighs_the_norm_by_beta_and_refuses_a_variance_for_it():
     model, method, batch = built(AT, distance="norm", beta=2.0)
-    out = model.tap(batch.x)
-    told = method.teacher.tap(batch.x)
+    out = model.forward_features(batch.x)
+    told = method.teacher.forward_features(batch.x)
     maps = [(a.detach().double().numpy(), b.double().numpy()) for a, b in zip(out.stages, told.stages, strict=True)]
     assert method.terms(model, out, batch, NOW)["at"].item() == pytest.approx(2 * sum(half_norm(*m) for m in maps), rel=1e-5)
     with pytest.raises(ValueError, match="the norm has none: use distance='squared'"):
@@ -166,11 +168,11 @@ def test_at_weighs_the_norm_by_beta_and_refuses_a_variance_for_it():
 @pytest.mark.parametrize(("alpha", "tau"), [(0.9, 4.0), (0.0, 4.0), (1.0, 2.0)])
 def test_fitnet_in_two_stages_is_hints_alone_then_kd_alone(alpha, tau):
     model, method, batch = built(FitNet, hint_share=0.4, alpha=alpha, temperature=tau, beta=3.0)
-    y, out, told = batch.y.numpy(), model.tap(batch.x), method.teacher.tap(batch.x)
+    y, out, told = batch.y.numpy(), model.forward_features(batch.x), method.teacher.forward_features(batch.x)
     hints = 3.0 * method.distance(out, told).item()
     printed = paper.kd(out.logits.detach().double().numpy(), told.logits.double().numpy(), y, alpha, tau)
     for epoch in range(10):  # 0.4 of them are four
-        terms = {k: t.item() for k, t in method.terms(model, out, batch, Clock(epoch, epoch * 7, 10, 7)).items()}
+        terms = {k: t.item() for k, t in method.terms(model, out, batch, Progress(epoch, epoch * 7, 10, 7)).items()}
         stage = {"task": 0.0, "fitnet": hints, "kd": 0.0} if epoch < 4 else printed | {"fitnet": 0.0}
         assert terms == pytest.approx(stage, rel=1e-5, abs=1e-6), epoch
 
@@ -178,7 +180,7 @@ def test_fitnet_in_two_stages_is_hints_alone_then_kd_alone(alpha, tau):
 def test_hints_reach_no_layer_behind_the_map_and_kd_no_regressor():
     for epoch, reached in ((0, {"stem", "stages", "distance"}), (1, {"stem", "stages", "neck", "classifier"})):
         model, method, batch = built(FitNet, hint_share=0.5)
-        sum(method.terms(model, model.tap(batch.x), batch, Clock(epoch, epoch, 2, 1)).values()).backward()
+        sum(method.terms(model, model.forward_features(batch.x), batch, Progress(epoch, epoch, 2, 1)).values()).backward()
         named = [*model.named_parameters(), *method.named_parameters()]
         parts = {name.partition(".")[0] for name, _ in named}
         assert {name.partition(".")[0] for name, p in named if p.grad is not None} == reached & parts
@@ -192,7 +194,7 @@ def test_the_second_stage_trains_what_the_first_left_and_the_classifier_waits():
     training = Training(model, method, data, Recipe(epochs=2, batch_size=50, lr=0.05, weight_decay=0.0), on="cpu")
     first, regressor = model.classifier.weight.detach().clone(), method.distance.regressor[0][0].weight
     seen = {}
-    for event in training.walk():
+    for event in training.iterate():
         if hasattr(event, "accuracy"):
             seen[event.epoch] = (model.classifier.weight.detach().clone(), regressor.detach().clone(), event.terms)
     assert torch.equal(seen[0][0], first) and not torch.equal(seen[1][0], first)
@@ -202,8 +204,8 @@ def test_the_second_stage_trains_what_the_first_left_and_the_classifier_waits():
 
 def test_two_stages_own_the_task_and_are_refused_where_they_cannot_be_meant():
     model, method, _ = built(FitNet, hint_share=0.5)
-    assert method.own_task and not built(FitNet)[1].own_task
-    assert Together(Vanilla(), method).terms is not None
+    assert method.replaces_task_loss and not built(FitNet)[1].replaces_task_loss
+    assert Combined(Vanilla(), method).terms is not None
     for share in (-0.1, 1.0, 2.0):
         with pytest.raises(ValueError, match=r"in \[0, 1\), got"):
             built(FitNet, hint_share=share)

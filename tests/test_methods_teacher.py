@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from sdkit import losses
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.methods import CC, CRD, DKD, METHODS, RKD, VID, DarkRank, LogitRegression
 from sdkit.models import MODELS, four_stage
 
 NAMES = ["rkd", "cc", "darkrank", "vid", "crd", "dkd", "logits"]
-CLOCK = Clock(1, 5, 2, 5)
+CLOCK = Progress(1, 5, 2, 5)
 
 
 class Teacher(nn.Module):
@@ -25,10 +25,10 @@ class Teacher(nn.Module):
 
     def __init__(self, logits=None, embedding=None, stages=()):
         super().__init__()
-        self.given, self.asked = Taps(logits, embedding, stages), 0
+        self.given, self.config = Features(logits, embedding, stages), 0
 
-    def tap(self, x):
-        self.asked += 1
+    def forward_features(self, x):
+        self.config += 1
         return self.given
 
 
@@ -128,7 +128,7 @@ def test_rkd_without_the_task_teaches_the_classifier_alone_by_labels():
     model = four_stage(5, width=8)
     method = RKD(model, teacher=four_stage(5, width=8), task=False)
     batch = Batch(torch.randn(6, 3, 8, 8), torch.arange(6) % 5, torch.arange(6))
-    terms = method.terms(model, model.tap(batch.x), batch, CLOCK)
+    terms = method.terms(model, model.forward_features(batch.x), batch, CLOCK)
     terms["task"].backward(retain_graph=True)
     assert model.classifier.weight.grad.abs().sum() > 0
     assert all(p.grad is None or not p.grad.any() for p in [*model.stem.parameters(), *model.stages.parameters()])
@@ -136,7 +136,7 @@ def test_rkd_without_the_task_teaches_the_classifier_alone_by_labels():
     (terms["distance"] + terms["angle"]).backward()
     assert all(p.grad.abs().sum() > 0 for p in model.stages.parameters()) and model.classifier.weight.grad is None
     learns = RKD(model, teacher=four_stage(5, width=8))
-    learns.terms(model, model.tap(batch.x), batch, CLOCK)["task"].backward()
+    learns.terms(model, model.forward_features(batch.x), batch, CLOCK)["task"].backward()
     assert any(p.grad.abs().sum() > 0 for p in model.stem.parameters())
 
 
@@ -302,7 +302,7 @@ def test_vid_is_the_printed_likelihood(last, b):
         for m in method.foretold:
             m.raw.add_(torch.tensor(draw(len(m.raw))))
     leaves, z, y = [tensor(a) for a in student], draw(b, 5), np.arange(b) % 5
-    out = Taps(tensor(z), None, leaves)
+    out = Features(tensor(z), None, leaves)
     terms = method.terms(None, out, Batch(None, torch.as_tensor(y), None), CLOCK)
 
     def printed(raws):
@@ -391,11 +391,11 @@ def test_the_critics_constant_is_the_mean_over_a_random_bank():
 
 
 def seen(b=4, **options):
-    """A CRD in the middle of its training, with a batch and its taps."""
+    """A CRD in the middle of its training, with a batch and its features."""
     given = Teacher(torch.tensor(draw(b, 5, seed=2)), torch.tensor(draw(b, 96, seed=3)))
     method = made(CRD, given, **options)
     batch = Batch(torch.zeros(b), torch.arange(b) % 5, torch.tensor([3, 17, 0, 8])[:b])
-    return method, Taps(tensor(draw(b, 5)), tensor(draw(b, 64, seed=1)), ()), batch
+    return method, Features(tensor(draw(b, 5)), tensor(draw(b, 64, seed=1)), ()), batch
 
 
 def test_the_bank_moves_half_way_to_what_was_said_and_only_where_an_image_came_by():
@@ -405,7 +405,7 @@ def test_the_bank_moves_half_way_to_what_was_said_and_only_where_an_image_came_b
     assert all(torch.equal(before[k], v) for k, v in method.memory.items())
     with torch.no_grad():
         method.remember(out, batch, CLOCK)
-    assert method.teacher.asked == 1, "a step asks the teacher once"
+    assert method.teacher.config == 1, "a step asks the teacher once"
     heads = {"student": (method.student, out.embedding), "teacher": (method.taught, method.teacher.given.embedding)}
     for side, (head, e) in heads.items():
         w, bias, e = head.weight.detach().numpy(), head.bias.detach().numpy(), e.detach().numpy()
@@ -419,7 +419,7 @@ def test_the_bank_moves_half_way_to_what_was_said_and_only_where_an_image_came_b
     label[batch.index.numpy()] = batch.y.numpy()
     assert method.memory["label"].tolist() == label.tolist()
     method.remember(out, batch, CLOCK)
-    assert method.teacher.asked == 2, "and again where no terms came before"
+    assert method.teacher.config == 2, "and again where no terms came before"
 
 
 def test_images_of_the_same_class_are_no_negatives():
@@ -433,7 +433,7 @@ def test_images_of_the_same_class_are_no_negatives():
     place, y = anchors[0]
     one = Batch(batch.x[:1], batch.y[:1], batch.index[:1])
     only.teacher = Teacher(None, method.teacher.given.embedding[:1])
-    given = Taps(out.logits[:1], out.embedding[:1], ())
+    given = Features(out.logits[:1], out.embedding[:1], ())
     only.memory["label"] = torch.full((20,), y)
     alone = only.terms(None, given, one, CLOCK)["crd"].item()
     others = torch.arange(20) != place  # its own entry is the pair's other half
@@ -478,7 +478,7 @@ def test_dkd_is_its_two_parts(shape, options):
     b, k = shape
     z, t, y = draw(b, k) * 2, draw(b, k, seed=1) * 2, np.arange(b) % k
     leaf, method = tensor(z), made(DKD, Teacher(torch.tensor(t)), **options)
-    terms = method.terms(None, Taps(leaf, None, ()), Batch(None, torch.as_tensor(y), None), CLOCK)
+    terms = method.terms(None, Features(leaf, None, ()), Batch(None, torch.as_tensor(y), None), CLOCK)
     settings = [options.get(n, d) for n, d in (("alpha", 1.0), ("beta", 8.0), ("temperature", 4.0))]
     printed = lambda v: {"task": paper.cross_entropy(v, y)} | dkd(v, t, y, *settings)  # noqa: E731
     assert {n: v.item() for n, v in terms.items()} == pytest.approx(printed(z), abs=1e-12)
@@ -505,9 +505,9 @@ def test_dkd_stays_finite_where_a_softmax_is_full():
 
 def test_dkds_weights_climb_over_a_twelfth_of_the_training():
     method = made(DKD)
-    climbs = [method.climb(Clock(s // 10, s, 12, 10)) for s in (0, 4, 9, 10, 119)]
+    climbs = [method.climb(Progress(s // 10, s, 12, 10)) for s in (0, 4, 9, 10, 119)]
     assert climbs == pytest.approx([0.1, 0.5, 1, 1, 1])
-    assert made(DKD, warmup=0.0).climb(Clock(0, 0, 12, 10)) == 1
+    assert made(DKD, warmup=0.0).climb(Progress(0, 0, 12, 10)) == 1
 
 
 @pytest.mark.parametrize("mean", [True, False])
@@ -515,7 +515,7 @@ def test_dkds_weights_climb_over_a_twelfth_of_the_training():
 def test_logit_regression_is_half_the_squared_distance(mean, alpha):
     z, t, y = draw(4, 5), draw(4, 5, seed=1), np.arange(4)
     leaf, method = tensor(z), made(LogitRegression, Teacher(torch.tensor(t)), alpha=alpha, per_class_mean=mean)
-    terms = method.terms(None, Taps(leaf, None, ()), Batch(None, torch.as_tensor(y), None), CLOCK)
+    terms = method.terms(None, Features(leaf, None, ()), Batch(None, torch.as_tensor(y), None), CLOCK)
     squares = sum((z[i, k] - t[i, k]) ** 2 for i in range(4) for k in range(5)) / (2 * 4) / (5 if mean else 1)
     expected = {"task": (1 - alpha) * paper.cross_entropy(z, y), "logits": alpha * squares}
     assert {n: v.item() for n, v in terms.items()} == pytest.approx(expected)
@@ -552,7 +552,7 @@ def test_the_teacher_may_be_another_network_and_learns_nothing(name, other):
     method = METHODS[name](model, teacher=teacher, **({"train_size": 12} if name == "crd" else {}))
     weights = {k: v.clone() for k, v in teacher.state_dict().items()}
     batch = Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, torch.arange(6) * 2)
-    terms = method.terms(model, model.tap(batch.x), batch, CLOCK)
+    terms = method.terms(model, model.forward_features(batch.x), batch, CLOCK)
     sum(terms.values()).backward()
     assert all(torch.isfinite(v) for v in terms.values())
     assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
@@ -565,7 +565,7 @@ def test_the_teacher_may_be_another_network_and_learns_nothing(name, other):
 def test_relations_are_computed_in_whole_precision_under_autocast(name):
     s, t = torch.tensor(draw(6, 64) + 4).float(), torch.tensor(draw(6, 96, seed=1) + 4).float()
     method = made(METHODS[name], Teacher(None, t)).float()
-    out, batch = Taps(torch.zeros(6, 5), s, ()), Batch(torch.zeros(6), torch.arange(6) % 5, torch.arange(6))
+    out, batch = Features(torch.zeros(6, 5), s, ()), Batch(torch.zeros(6), torch.arange(6) % 5, torch.arange(6))
     plain = method.terms(None, out, batch, CLOCK)
     with torch.autocast("cpu", torch.bfloat16):
         fast = method.terms(None, out, batch, CLOCK)

@@ -11,15 +11,15 @@ from paper import cross_entropy, numeric_gradient
 
 from sdkit import figures
 from sdkit.analysis import retrieve
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS, Data, Images, reid
 from sdkit.data.reid import CAMERAS, SEEN_BY, SOUGHT
-from sdkit.methods import METHODS, RKD, Center, Contrastive, MultiSimilarity, SoftmaxTriplet, Together, Triplet
+from sdkit.methods import METHODS, RKD, Center, Combined, Contrastive, MultiSimilarity, SoftmaxTriplet, Triplet
 from sdkit.models import four_stage
 from sdkit.train import Recipe, Training
 
-START = Clock(0, 0, 1, 1)
-Y = np.array([0, 1, 0, 2, 1, 0, 1, 3])  # 2 and 3 have no relative
+START = Progress(0, 0, 1, 1)
+Y = np.array([0, 1, 0, 2, 1, 0, 1, 3])  # 2 and 3 have no positive
 
 
 def embeddings(seed: int = 0, b: int = len(Y), d: int = 4) -> np.ndarray:
@@ -59,7 +59,7 @@ def printed_batch_hard(e, y, margin, soft=False, unit=False):
 
 
 def triplet_weights(e, y, unit):
-    """Ristani and Tomasi 2018: a softmax over the relatives' distances, and one over the strangers' negative ones."""
+    """Ristani and Tomasi 2018: a softmax over the positives' distances, and one over the negatives' negative ones."""
     d, weights = apart(e, unit), []
     for a in range(len(y)):
         near = {p: math.exp(d[a][p]) for p in range(len(y)) if p != a and y[p] == y[a]}
@@ -97,13 +97,13 @@ def printed_multi_similarity(e, y, alpha, beta, lam, epsilon, kept=None):
 def mined(s, y, epsilon):
     out = []
     for i in range(len(y)):
-        relatives = [s[i][k] for k in range(len(y)) if k != i and y[k] == y[i]]
-        strangers = [s[i][k] for k in range(len(y)) if y[k] != y[i]]
+        positives = [s[i][k] for k in range(len(y)) if k != i and y[k] == y[i]]
+        negatives = [s[i][k] for k in range(len(y)) if y[k] != y[i]]
         kept = set()
         for k in range(len(y)):
-            if k != i and y[k] == y[i] and strangers and s[i][k] < max(strangers) + epsilon:
+            if k != i and y[k] == y[i] and negatives and s[i][k] < max(negatives) + epsilon:
                 kept.add(k)
-            if y[k] != y[i] and relatives and s[i][k] > min(relatives) - epsilon:
+            if y[k] != y[i] and positives and s[i][k] > min(positives) - epsilon:
                 kept.add(k)
         out.append(kept)
     return out
@@ -198,7 +198,7 @@ def test_center_loss_is_eq_2_to_5():
     for seed in (2, 3):
         e = embeddings(seed, b=6, d=3)
         tensor = leaf(e)
-        out = Taps(torch.tensor(z), tensor, ())
+        out = Features(torch.tensor(z), tensor, ())
         terms = method.terms(None, out, batch, START)
         slow = 0.2 / 2 * sum(sum((e[i] - centres[y[i]]) ** 2) for i in range(6)) / 6
         assert terms["center"].item() == pytest.approx(slow) and terms["task"].item() == pytest.approx(cross_entropy(z, y))
@@ -218,8 +218,8 @@ def passed(name: str, **options):
     torch.manual_seed(0)
     model, data = four_stage(10, width=8), DATASETS["digits"](train_size=100)
     method = METHODS[name](model, **options)
-    batch = next(iter(data.batches(40, per_class=4)))
-    return model, method.terms(model, model.tap(batch.x), batch, START)
+    batch = next(iter(data.batches(40, samples_per_class=4)))
+    return model, method.terms(model, model.forward_features(batch.x), batch, START)
 
 
 @pytest.mark.parametrize("name", ["triplet", "multi-similarity", "contrastive"])
@@ -241,14 +241,14 @@ def test_softmax_triplet_is_cross_entropy_and_triplets():
 
 def test_metric_losses_train_together_with_a_teacher_s_relations():
     model, teacher = four_stage(10, width=8), four_stage(10, width=16)
-    both = Together(Triplet(model, per_class=3), RKD(model, teacher=teacher, distance=1.0, angle=2.0))
-    assert both.per_class == 3
-    batch = next(iter(DATASETS["digits"](train_size=100).batches(30, per_class=3)))
-    terms, alone = (m.terms(model, model.tap(batch.x), batch, START) for m in (both, both.methods[0]))
+    both = Combined(Triplet(model, samples_per_class=3), RKD(model, teacher=teacher, distance=1.0, angle=2.0))
+    assert both.samples_per_class == 3
+    batch = next(iter(DATASETS["digits"](train_size=100).batches(30, samples_per_class=3)))
+    terms, alone = (m.terms(model, model.forward_features(batch.x), batch, START) for m in (both, both.methods[0]))
     assert terms.keys() == {"task", "readout ce", "distance", "angle"}
     assert terms["task"].item() == pytest.approx(alone["task"].item(), rel=1e-4), "the task is the triplets'"
     with pytest.raises(ValueError, match=r"say the same per_class to all, got \[2, 3\]"):
-        Together(Triplet(model, per_class=3), SoftmaxTriplet(model))
+        Combined(Triplet(model, samples_per_class=3), SoftmaxTriplet(model))
 
 
 @pytest.mark.parametrize("task", ["softmax-triplet", "triplet", "multi-similarity"])
@@ -260,26 +260,26 @@ def test_every_row_of_table_3_trains_beside_every_task_loss(task, taught):
     model, teacher = four_stage(5, width=8), four_stage(5, width=16)
     offer = {"teacher": teacher} | ({"train_size": 8, "labels": "hard"} if taught == "sfr-l2" else {})
     first, second = METHODS[task](model), METHODS[taught](model, **offer)
-    both = Together(first, second)
-    assert both.per_class == first.per_class
+    both = Combined(first, second)
+    assert both.samples_per_class == first.samples_per_class
     batch = Batch(torch.randn(8, 3, 16, 16), torch.arange(4).repeat_interleave(2), torch.arange(8))
-    out = model.train().tap(batch.x)
-    clock = Clock(0, 0, 2, 1)
-    terms, of_task = both.terms(model, out, batch, clock), first.terms(model, out, batch, clock)
+    out = model.train().forward_features(batch.x)
+    progress = Progress(0, 0, 2, 1)
+    terms, of_task = both.terms(model, out, batch, progress), first.terms(model, out, batch, progress)
     assert all(torch.equal(terms[k], v) for k, v in of_task.items())
     assert terms.keys() - of_task.keys() == {
         "rkd": {"distance", "angle"}, "darkrank": {"rank"}, "l2": {"l2"}, "sfr-l2": {"emd", "l2"},
     }[taught]  # fmt: skip
     if taught == "sfr-l2" and task != "softmax-triplet":
         with pytest.raises(ValueError, match="each have their own idea of the labels"):
-            Together(first, METHODS[taught](model, teacher=teacher, train_size=8))
+            Combined(first, METHODS[taught](model, teacher=teacher, train_size=8))
 
 
 def test_the_neck_standardises_and_stays_behind():
     """With it the size of the network's embedding does not matter to the loss, and the network is the plain one."""
     torch.manual_seed(0)
     model, batch = four_stage(10, width=8), Batch(None, torch.as_tensor(Y), None)
-    small, large = (Taps(None, scale * torch.tensor(embeddings(d=64)).float() + 5, ()) for scale in (1, 100))
+    small, large = (Features(None, scale * torch.tensor(embeddings(d=64)).float() + 5, ()) for scale in (1, 100))
     with_neck, without = Triplet(model), Triplet(model, neck=False)
     assert with_neck.metric(small, batch).item() == pytest.approx(with_neck.metric(large, batch).item(), rel=1e-3)
     assert without.metric(small, batch).item() != pytest.approx(without.metric(large, batch).item(), rel=1e-3)
@@ -303,7 +303,7 @@ def test_what_is_no_knob_is_checked_at_the_door(kind, options, said):
 @pytest.mark.parametrize("bad", [1, 0, 2.0, True])
 def test_a_class_of_one_image_has_no_relatives(bad):
     with pytest.raises(ValueError, match="per_class is at least 2 images"):
-        Triplet(NETWORK, per_class=bad)
+        Triplet(NETWORK, samples_per_class=bad)
 
 
 # retrieval
@@ -317,7 +317,7 @@ def test_one_ranking_by_hand():
     """Right at ranks 2, 3 and 6: AP = (1/2 + 2/3 + 3/6) / 3 = 5/9."""
     r = retrieve(torch.zeros(1, 1), POINTS, torch.tensor([7]), torch.tensor([1, 7, 7, 2, 3, 7]), distance="euclid", ranks=6)
     assert r.first[0].tolist() == [0, 1, 2, 3, 4, 5] and r.right[0].tolist() == [False, True, True, False, False, True]
-    assert r.map == pytest.approx(5 / 9) and r.recall == {1: 0.0, 5: 1.0, 10: 1.0} and r.asked == 1
+    assert r.map == pytest.approx(5 / 9) and r.recall == {1: 0.0, 5: 1.0, 10: 1.0} and r.config == 1
     assert r.cmc.tolist() == [0, 1, 1, 1, 1, 1]
 
 
@@ -336,7 +336,7 @@ def test_the_same_identity_by_the_same_camera_is_no_find():
 def test_a_query_with_nothing_to_find_counts_nowhere():
     queries, labels = torch.zeros(2, 1), torch.tensor([7, 9])
     r = retrieve(queries, POINTS, labels, torch.tensor([7, 1, 1, 1, 1, 1]), distance="euclid")
-    assert r.asked == 1 and r.map == 1 and r.recall[1] == 1 and r.precision.isnan().tolist() == [False, True]
+    assert r.config == 1 and r.map == 1 and r.recall[1] == 1 and r.precision.isnan().tolist() == [False, True]
     with pytest.raises(ValueError, match="no query has a right image"):
         retrieve(queries, POINTS, torch.tensor([8, 9]), torch.tensor([7, 1, 1, 1, 1, 1]))
 
@@ -387,7 +387,7 @@ def test_retrieval_is_its_definition(distance, cameras, alone, chunk):
     if alone:
         t[1] = t[3] = t[5] = None
     r = retrieve(*t, distance=distance, chunk=chunk, ks=(1, 4))
-    assert r.asked == len(slow) and r.map == pytest.approx(np.mean([ap for ap, _ in slow]))
+    assert r.config == len(slow) and r.map == pytest.approx(np.mean([ap for ap, _ in slow]))
     for k in (1, 4):
         assert r.recall[k] == r.cmc[k - 1] == pytest.approx(np.mean([rank <= k for _, rank in slow]))
 
@@ -423,7 +423,7 @@ def toy(counts: list[int]) -> Data:
 def test_a_batch_holds_k_different_images_of_p_classes():
     """Duke's 36 = 12 x 3."""
     data = toy([7, 3, 9, 4] * 5)
-    loader = data.batches(36, per_class=3)
+    loader = data.batches(36, samples_per_class=3)
     batches = list(loader)
     assert len(batches) == len(loader) == 115 // 36
     for b in batches:
@@ -434,7 +434,7 @@ def test_a_batch_holds_k_different_images_of_p_classes():
 
 def test_classes_come_equally_often_and_their_images_in_turn():
     data = toy([8, 40, 12, 20, 16])
-    loader, seen, drawn = data.batches(8, per_class=4), torch.zeros(96), torch.zeros(5)
+    loader, seen, drawn = data.batches(8, samples_per_class=4), torch.zeros(96), torch.zeros(5)
     epochs = 300
     for _ in range(epochs):
         for b in loader:
@@ -449,23 +449,23 @@ def test_classes_come_equally_often_and_their_images_in_turn():
 
 def test_an_epoch_goes_through_a_class_before_it_begins_again():
     data = toy([12, 12, 12])  # 3 steps of 3 x 4
-    index = torch.cat([b.index for b in data.batches(12, per_class=4)])
+    index = torch.cat([b.index for b in data.batches(12, samples_per_class=4)])
     assert sorted(index.tolist()) == list(range(36))
 
 
 def test_a_small_class_gives_every_image_before_it_gives_one_again():
-    for b in toy([2, 2, 2, 2]).batches(6, per_class=3):
+    for b in toy([2, 2, 2, 2]).batches(6, samples_per_class=3):
         assert [sorted(b.index[b.y == c].bincount().tolist())[-2:] for c in b.y.unique()] == [[1, 2]] * 2
 
 
 def test_fewer_classes_than_fit_give_more_images_each():
-    (batch, *_) = toy([30, 30, 30]).batches(32, per_class=4)
+    (batch, *_) = toy([30, 30, 30]).batches(32, samples_per_class=4)
     assert torch.bincount(batch.y).tolist() == [10, 10, 10]
 
 
 @pytest.mark.parametrize("pair", [None, "same image", "same class"])
 def test_a_loader_by_classes_goes_on_where_its_state_was_taken(pair):
-    straight, resumed = (toy([5, 6, 7, 8]).batches(8, per_class=4, pair=pair, seed=s) for s in (0, 9))
+    straight, resumed = (toy([5, 6, 7, 8]).batches(8, samples_per_class=4, pair=pair, seed=s) for s in (0, 9))
     first = [b.index for b in straight]
     state = straight.state_dict()
     resumed.load_state_dict(state)
@@ -477,17 +477,17 @@ def test_a_loader_by_classes_goes_on_where_its_state_was_taken(pair):
 @pytest.mark.parametrize(("size", "each"), [(6, 4), (8, 0), (8, -1)])
 def test_a_batch_of_one_class_is_refused(size, each):
     with pytest.raises(ValueError, match="cannot hold two of the 4 classes: take batch_size >="):
-        toy([5, 6, 7, 8]).batches(size, per_class=each)
+        toy([5, 6, 7, 8]).batches(size, samples_per_class=each)
 
 
 def test_the_loop_gives_a_method_the_batches_it_asks_for():
     data = DATASETS["digits"](train_size=100)
     torch.manual_seed(0)
     model = four_stage(10, width=8)
-    training = Training(model, METHODS["triplet"](model, per_class=5), data, Recipe(1, 30, 0.01), on="cpu")
+    training = Training(model, METHODS["triplet"](model, samples_per_class=5), data, Recipe(1, 30, 0.01), on="cpu")
     for batch in training.loader:
         assert sorted(torch.bincount(batch.y).unique().tolist()) in ([5], [0, 5])
-    assert Training(model, METHODS["vanilla"](), data, Recipe(1, 30, 0.01), on="cpu").loader.per_class is None
+    assert Training(model, METHODS["vanilla"](), data, Recipe(1, 30, 0.01), on="cpu").loader.samples_per_class is None
 
 
 # the figures to find again
@@ -501,8 +501,8 @@ def test_reid_keeps_identities_apart_and_knows_its_cameras():
         assert images.x.shape[1:] == (3, 32, 32) and images.x.dtype == torch.uint8
     assert set(query.y.tolist()) == set(gallery.y.tolist()) == set(range(SOUGHT))
     for who in range(SOUGHT):
-        asked, held = query.camera[query.y == who], gallery.camera[gallery.y == who]
-        assert len(asked) == len(asked.unique()) == SEEN_BY and set(held.tolist()) == set(asked.tolist())
+        config, held = query.camera[query.y == who], gallery.camera[gallery.y == who]
+        assert len(config) == len(config.unique()) == SEEN_BY and set(held.tolist()) == set(config.tolist())
         assert len(held) == 2 * SEEN_BY
     everything = torch.cat([i.x.flatten(1) for i in (data.train, data.test, query, gallery)])
     assert len(everything.unique(dim=0)) == len(everything), "an image is there twice"
@@ -528,7 +528,7 @@ def test_pixels_alone_do_not_find_figures_across_cameras():
     query, gallery = reid().retrieval()
     flat = [i.x.flatten(1).float() for i in (query, gallery)]
     r = retrieve(*flat, query.y, gallery.y, query.camera, gallery.camera)
-    assert r.asked == SOUGHT * SEEN_BY and r.recall[1] < 0.1
+    assert r.config == SOUGHT * SEEN_BY and r.recall[1] < 0.1
     same = (gallery.camera[r.first[:, 0]] == query.camera).double().mean()
     assert same > 0.5
 

@@ -86,7 +86,7 @@ def test_every_network_has_a_line_and_can_be_told_its_options():
 def test_taps_are_what_the_network_declares(variant):
     name, given = variant
     model, size = on_meta(name, **given), size_of(name, given)
-    out = model.tap(torch.empty(2, 3, size, size, device="meta"))
+    out = model.forward_features(torch.empty(2, 3, size, size, device="meta"))
     assert out.logits.shape == (2, 7) and model.num_classes == 7
     assert out.embedding.shape == (2, model.classifier.in_features)
     assert [s.shape[1] for s in out.stages] == [*model.channels]
@@ -100,7 +100,7 @@ KINDS = ("bottleneck", "separable", "linear")
 def test_every_stage_but_the_last_can_carry_a_head_on_images_of_any_size(variant):
     name, given = variant
     model, size = on_meta(name, **given), size_of(name, given) * 9 // 8 - 1  # 35, 251: maps of odd sizes
-    stages = model.tap(torch.empty(2, 3, size, size, device="meta")).stages
+    stages = model.forward_features(torch.empty(2, 3, size, size, device="meta")).stages
     for s, feature in enumerate(stages[:-1]):
         for kind in KINDS:
             with torch.device("meta"):
@@ -115,7 +115,7 @@ def test_byot_has_four_exits_and_none_of_them_is_part_of_the_network(name):
     before = parameters(model)
     with torch.device("meta"):
         method = BYOT(model)
-    assert [*method.placed()] == ["1/4", "2/4", "3/4"]
+    assert [*method.auxiliary_heads()] == ["1/4", "2/4", "3/4"]
     assert parameters(model) == before and not [m for m in model.modules() if isinstance(m, Head)]
 
 
@@ -126,8 +126,8 @@ def test_drg_puts_one_head_after_the_second_stage(name):
     with torch.device("meta"):
         method = DRG(model).eval()
     size = size_of(name, {})
-    out = model.tap(torch.empty(2, 3, size, size, device="meta"))
-    assert [*method.placed()] == ["shallow 2"] and method.exits(out, None)["shallow 2"].shape == (2, 7)
+    out = model.forward_features(torch.empty(2, 3, size, size, device="meta"))
+    assert [*method.auxiliary_heads()] == ["shallow 2"] and method.exits(out, None)["shallow 2"].shape == (2, 7)
     assert parameters(model) == before and parameters(method) > 0
 
 
@@ -137,7 +137,7 @@ def test_grad_cam_has_a_convolution_to_look_at_in_the_last_stage(name):
     model, size = on_meta(name), size_of(name, {})
     seen, target = [], last_convolution(model.stages[-1])
     hook = target.register_forward_hook(lambda m, i, out: seen.append(out.shape))
-    stages = model.tap(torch.empty(2, 3, size, size, device="meta")).stages
+    stages = model.forward_features(torch.empty(2, 3, size, size, device="meta")).stages
     hook.remove()
     assert isinstance(target, nn.Conv2d) and len(seen) == 1
     pooled = {"vgg-tiny": (2, 0), "vgg19-bn": (2, 0), "alexnet": (2, 1)}  # 3x3 with stride 2 takes 13 to 6
@@ -174,7 +174,7 @@ def close(a, b):
 def test_a_pass_is_its_taps_and_the_last_stage_is_all_that_the_neck_sees(built):
     _, model, x = built
     model.eval()
-    out = model.tap(x)
+    out = model.forward_features(x)
     assert out.logits.isfinite().all() and out.logits.std() > 0
     assert close(model(x), out.logits)
     assert close(model.neck(out.stages[-1]), out.embedding)  # which makes it Grad-CAM's target
@@ -330,7 +330,7 @@ def test_a_pyramid_widens_a_little_with_every_block_and_pads_its_shortcuts_with_
 def test_a_dense_stage_keeps_everything_it_was_given():
     model = densenet(10, 5, growth=2).eval()  # two layers per block
     x = torch.randn(1, 3, 8, 8)
-    out, first = model.tap(x), model.stem(x)
+    out, first = model.forward_features(x), model.stem(x)
     assert model.channels == (20, 24, 28)
     assert close(out.stages[0][:, :16], first)
 
@@ -343,7 +343,7 @@ def test_a_dense_stage_keeps_everything_it_was_given():
 def test_a_head_sits_on_every_stage_but_the_last_however_small_the_map(kind, size):
     for model in (four_stage(5, width=8), vgg_tiny(5), mobilenet_tiny(5), densenet(10, 5, growth=2, sections=4)):
         model.eval()
-        stages = model.tap(torch.randn(2, 3, size, size)).stages
+        stages = model.forward_features(torch.randn(2, 3, size, size)).stages
         for s in range(3):
             logits, features = Head(model, s, kind).eval()(stages[s])
             assert logits.shape == (2, 5) and logits.isfinite().all()
@@ -472,7 +472,7 @@ class WithHeads(nn.Module):
         self.model, self.heads = model, nn.ModuleList(Head(model, s) for s in range(len(model.channels) - 1))
 
     def forward(self, x):
-        return [head(f) for head, f in zip(self.heads, self.model.tap(x).stages, strict=False)]
+        return [head(f) for head, f in zip(self.heads, self.model.forward_features(x).stages, strict=False)]
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in DEEPER])
@@ -534,7 +534,7 @@ def test_pretrained_weights_are_torchvisions_and_say_what_they_say_there(name, a
     assert parameters(model) == parameters(on_meta(name, 1000, **as_borrowed(name)))
     fewer = MODELS[name](num_classes=7, pretrained=True, **as_borrowed(name)).eval()
     assert fewer.num_classes == 7 and fewer(x).shape == (2, 7)
-    assert close(fewer.tap(x).embedding, model.tap(x).embedding)
+    assert close(fewer.forward_features(x).embedding, model.forward_features(x).embedding)
 
 
 @pytest.mark.parametrize("name", BORROWED)
@@ -598,7 +598,7 @@ def test_an_embedding_head_is_a_linear_layer_before_the_classifier(backbone, giv
     plain = MODELS[backbone](num_classes=7, **given).eval()
     torch.manual_seed(0)
     model, x = MODELS["embedded"](7, backbone, 24, given).eval(), torch.randn(3, 3, 32, 32)
-    out, before = model.tap(x), plain.tap(x)
+    out, before = model.forward_features(x), plain.forward_features(x)
     width = plain.classifier.in_features
     assert all(torch.equal(a, b) for a, b in zip(out.stages, before.stages, strict=True))
     head = model.neck[-1]
@@ -626,10 +626,10 @@ def test_an_unknown_backbone_or_option_is_told_what_there_is():
 def test_an_experiment_with_an_embedding_head_is_made_again_from_its_record():
     from sdkit.experiment import Experiment
 
-    asked = Experiment(
+    config = Experiment(
         model="embedded", data="digits", network={"dim": 24, "backbone_options": {"width": 8, "survival": 0.5}}
-    ).asked
-    model = Experiment.of(asked).build()[0]
+    ).config
+    model = Experiment.of(config).build()[0]
     assert model.channels == (8, 16, 32, 64) and model.classifier.in_features == 24 and residuals(model)[-1].survival == 0.5
 
 

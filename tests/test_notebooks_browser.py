@@ -106,11 +106,11 @@ def training(panel: Panel) -> None:
 
 
 def bench(panel: Panel) -> None:
-    panel.sliders("img.sdkit-bench", but=".sdkit-bench-draw")
-    if panel.area.locator(".sdkit-bench-again:visible").count():  # the next draw may be the one before: some are another
-        again = panel.area.locator(".sdkit-bench-again")
-        panel.changes(lambda: [again.press("Enter", delay=200) for _ in range(5)], "img.sdkit-bench")
-        panel.nudge(panel.area.locator(f".sdkit-bench-draw {HANDLES}"))
+    panel.sliders("img.sdkit-inspector", but=".sdkit-inspector-draw")
+    if panel.area.locator(".sdkit-inspector-again:visible").count():  # the next draw may be the one before: some are another
+        again = panel.area.locator(".sdkit-inspector-again")
+        panel.changes(lambda: [again.press("Enter", delay=200) for _ in range(5)], "img.sdkit-inspector")
+        panel.nudge(panel.area.locator(f".sdkit-inspector-draw {HANDLES}"))
     panel.twins()
 
 
@@ -130,7 +130,7 @@ def viewer(panel: Panel) -> None:
     panel.twins()
 
 
-KINDS = {".sdkit-start": training, "img.sdkit-bench": bench, ".sdkit-plane-twin": explorer, "[class*='-viewer']": viewer}
+KINDS = {".sdkit-start": training, "img.sdkit-inspector": bench, ".sdkit-plane-twin": explorer, "[class*='-viewer']": viewer}
 
 
 @pytest.mark.slow

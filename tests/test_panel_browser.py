@@ -28,8 +28,8 @@ panel
 ASK = """
 import json
 if panel.live:
-    turned = [t for e in panel.live._so_far() for t in e.turned]
-    print("SAID", json.dumps({"epochs": len(panel.history), "state": panel.live.state, "turned": turned}))
+    changes = [t for e in panel.live._so_far() for t in e.changes]
+    print("SAID", json.dumps({"epochs": len(panel.history), "state": panel.live.state, "changes": changes}))
 """
 
 
@@ -92,7 +92,7 @@ def test_a_student_trains_steers_pauses_forks_and_stops(lab, open_and_run, tmp_p
     assert step(page) == held
     page.locator(".sdkit-copy").click()
     page.locator(".sdkit-code code").wait_for()
-    assert "turned={" in page.locator(".sdkit-code code").inner_text(), "the code twin repeats what the hand turned"
+    assert "schedule={" in page.locator(".sdkit-code code").inner_text(), "the code twin repeats what the hand turned"
     page.locator(".sdkit-pause").click()
     says(page, "running")
 
@@ -108,7 +108,7 @@ def test_a_student_trains_steers_pauses_forks_and_stops(lab, open_and_run, tmp_p
     page.locator(".sdkit-stop").click()
     says(page, "stopped")
     fork = ask(page)
-    assert fork["state"] == "stopped" and any(t["knob"] == "dsr.beta" for t in fork["turned"])
+    assert fork["state"] == "stopped" and any(t["knob"] == "dsr.beta" for t in fork["changes"])
     assert page.locator(".sdkit-start").inner_text() == "Go on"
     page.locator(".sdkit-target select").select_option("live")
     says(page, "running")
@@ -182,7 +182,7 @@ def test_five_hundred_slider_events_in_five_seconds_leave_the_last_and_the_train
     page.locator(".sdkit-stop").click()
     says(page, "stopped", 3)
     said = ask(page)
-    assert said["turned"][-1]["knob"] == "drg.alpha" and said["turned"][-1]["after"] == pytest.approx(shown, abs=1e-6)
+    assert said["changes"][-1]["knob"] == "drg.alpha" and said["changes"][-1]["after"] == pytest.approx(shown, abs=1e-6)
 
 
 def test_how_soon_the_panel_answers(long_training):

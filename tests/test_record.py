@@ -64,11 +64,11 @@ def test_epochs_are_lengths_of_the_recipe_short_ones_first_at_every_seed():
 
 
 def test_the_plan_of_lengths_asks_of_every_method_what_it_asks_of_plain_training():
-    asked = {}
+    config = {}
     for e in record.read_plan("length").experiments:
-        asked.setdefault((e.method, e.network.get("blocks")), []).append((e.seed, e.recipe))
-    assert len({method for method, _ in asked}) == 9
-    assert all(runs == asked["vanilla", blocks] for (_, blocks), runs in asked.items())
+        config.setdefault((e.method, e.network.get("blocks")), []).append((e.seed, e.recipe))
+    assert len({method for method, _ in config}) == 9
+    assert all(runs == config["vanilla", blocks] for (_, blocks), runs in config.items())
 
 
 def test_a_plan_says_recipes_and_teachers_in_numbers():
@@ -130,16 +130,16 @@ def test_a_plan_is_run_once_and_its_records_give_back_what_the_runs_hold():
     records = {r.key: r for r in record.load("tiny")}
     for e in plan.experiments:
         kept, run = records[e.key], e.record
-        assert kept.asked == run.asked and kept["method"] == e.method and kept["seed"] == e.seed
+        assert kept.config == run.config and kept["method"] == e.method and kept["seed"] == e.seed
         for a, b in zip(kept.history, run.history(), strict=True):
             assert a.accuracy == pytest.approx(b.accuracy, rel=1e-6) and a.terms == pytest.approx(b.terms, rel=1e-6)
-            assert (a.epoch, a.turned) == (b.epoch, b.turned) and a.lr == pytest.approx(b.lr)
+            assert (a.epoch, a.changes) == (b.epoch, b.changes) and a.lr == pytest.approx(b.lr)
         row = next(r for r in runs.records() if r.run.key == e.key)
         assert kept.settings == {k: v for k, v in row.settings.items() if k != "steered"}
         assert {k: kept.measured[k] for k in row.measured if k in kept.measured} == pytest.approx(
             {k: v for k, v in row.measured.items() if k in kept.measured}, rel=1e-6
         )
-        assert kept.about["source"] == record.source() and kept.device.startswith("CPU")
+        assert kept.environment["source"] == record.source() and kept.device.startswith("CPU")
     again, said = recorded()
     assert again.recorded == [] and said[0] == "tiny: 4 of 4 recorded"
 
@@ -166,10 +166,10 @@ def test_a_record_is_small_and_holds_no_weights(tmp_path):
 
 
 def test_knobs_that_were_turned_come_back_with_their_epoch():
-    entry = SMALL | {"method": "drg", "recipe": {"epochs": 3, "batch_size": 32}, "turned": {"1": {"alpha": 0.9}}}
+    entry = SMALL | {"method": "drg", "recipe": {"epochs": 3, "batch_size": 32}, "schedule": {"1": {"alpha": 0.9}}}
     recorded({"runs": [entry]})
     (kept,) = record.load()
-    assert [len(e.turned) for e in kept.history] == [0, 1, 0] and kept.history[1].turned[0]["after"] == 0.9
+    assert [len(e.changes) for e in kept.history] == [0, 1, 0] and kept.history[1].changes[0]["after"] == 0.9
     assert re.fullmatch(r"drg · four-stage · digits · seed 0 · recorded, on CPU, \d+ threads?, recipe own, 1 seed", str(kept))
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path, m
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "other"))
     (tmp_path / "other").mkdir()
     (e,) = record.read_plan(plan_file(LONG)).experiments
-    walk = e.record.follow(e.asked, e.training, spare=0)
+    walk = e.record.follow(e.config, e.training, checkpoint_every=0)
     for event in walk:
         if getattr(event, "accuracy", None) and event.epoch == 2:
             break
@@ -200,8 +200,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path, m
 def test_what_cannot_end_in_time_is_not_begun(monkeypatch):
     monkeypatch.setattr(record, "_probe", lambda e: 1.0 if e.method == "vanilla" else 1e-3)  # seconds an epoch
     plan = {"runs": [SMALL | {"methods": ["vanilla", "drg"], "recipe": {"epochs": 6, "batch_size": 32}}]}
-    monkeypatch.setattr(record.time, "monotonic", clock := Clock())
-    clock.ahead = [0, 55]  # 60 s of budget, of which 55 have gone when the first run is looked at: vanilla needs 6
+    monkeypatch.setattr(record.time, "monotonic", progress := Progress())
+    progress.ahead = [0, 55]  # 60 s of budget, of which 55 have gone when the first run is looked at: vanilla needs 6
     report, said = recorded(plan, minutes=1)
     vanilla, drg = record.read_plan("tiny").experiments
     assert report.recorded == [drg.key] and report.missing == [vanilla.key]
@@ -211,12 +211,12 @@ def test_what_cannot_end_in_time_is_not_begun(monkeypatch):
 
 def test_a_run_longer_than_any_call_is_left_at_its_checkpoint_and_ends_in_later_calls(monkeypatch):
     monkeypatch.setattr(record, "_probe", lambda e: 30.0)  # six epochs of 30 s never fit into a minute
-    monkeypatch.setattr(record.time, "monotonic", clock := Clock())
-    clock.each = 10.0
+    monkeypatch.setattr(record.time, "monotonic", progress := Progress())
+    progress.each = 10.0
     calls = 0
     while calls < 12:
         calls += 1
-        report, said = recorded(LONG, minutes=1, spare=0)
+        report, said = recorded(LONG, minutes=1, checkpoint_every=0)
         if not report.missing:
             break
         assert any("left at its checkpoint" in line for line in said)
@@ -224,7 +224,7 @@ def test_a_run_longer_than_any_call_is_left_at_its_checkpoint_and_ends_in_later_
     assert [e.epoch for e in record.load()[0].history] == list(range(6))
 
 
-class Clock:
+class Progress:
     """A clock that jumps: by `ahead` at its first readings, by `each` at every one."""
 
     def __init__(self) -> None:
@@ -302,7 +302,7 @@ def test_a_damaged_run_is_named_and_the_rest_goes_on(harm, words):
     ("change", "words"),
     [
         (lambda p: p["epochs"]["accuracy.final"].__setitem__(0, 0.99), "its content is not what its hash says"),
-        (lambda p: p.pop("about"), "is no record"),
+        (lambda p: p.pop("environment"), "is no record"),
         (lambda p: p.__setitem__("format", 99), "is a record of the form 99, this sdkit reads 1"),
     ],
 )

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from sdkit import runs
-from sdkit.core import Clock
+from sdkit.core import Progress
 from sdkit.experiment import Experiment, Trained, _in_turn, live_record, run_all, sweep
 from sdkit.methods import METHODS
 from sdkit.train import Diverged, Epoch, Recipe
@@ -32,7 +32,7 @@ ALL = [*METHODS, "drg+dsr"]
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
-    monkeypatch.setattr(runs, "SPARE", 0.0)  # these runs last a second: every epoch leaves a checkpoint
+    monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 0.0)  # these runs last a second: every epoch leaves a checkpoint
     return tmp_path
 
 
@@ -97,14 +97,14 @@ RECORDED = {
     "a network's option": Experiment("self-guidance", model="four-stage", network={"survival": 0.5}),
     "a whole number and a flag": experiment("byot", knobs={"alpha": 1, "t_squared": True}),
     "places": experiment("drg", knobs={"stages": (0, 1)}),
-    "turned knobs": experiment("drg", turned={1: {"alpha": 1.0}, 1.5: {"alpha": 0.0}}),
+    "turned knobs": experiment("drg", schedule={1: {"alpha": 1.0}, 1.5: {"alpha": 0.0}}),
 }
 
 
 @pytest.mark.parametrize("said", RECORDED)
 def test_an_experiment_is_made_again_of_what_was_recorded(said):
     before = RECORDED[said]
-    again = Experiment.of(json.loads(json.dumps(before.asked)))
+    again = Experiment.of(json.loads(json.dumps(before.config)))
     assert again == before and again.key == before.key
     assert eval(str(again)).key == before.key, "its line makes the same run"
     assert str(again) == str(before), "and says no more than was said"
@@ -122,32 +122,32 @@ YOUNG = {  # options that came after the first records, and what they may be set
 def test_an_option_that_came_later_is_part_of_a_run_only_where_it_is_used(name):
     plain, joined = experiment(name), experiment(f"{name}+dsr")
     first = inspect.signature(METHODS[name]).parameters.keys() - {"model", "teacher", *YOUNG[name]}
-    assert plain.asked["knobs"].keys() == first, "a run's name is what it was"
+    assert plain.config["knobs"].keys() == first, "a run's name is what it was"
     for option, value in YOUNG[name].items():
         default = inspect.signature(METHODS[name]).parameters[option].default
         assert experiment(name, knobs={option: default}).key == plain.key
         for before, full in ((plain, option), (joined, f"{name}.{option}")):
-            assert full in before.knobs and full not in before.asked["knobs"]
+            assert full in before.knobs and full not in before.config["knobs"]
             other = replace(before, knobs={full: value})
-            assert other.asked["knobs"] == before.asked["knobs"] | {full: value} and other.key != before.key
-            again = Experiment.of(json.loads(json.dumps(other.asked)))
+            assert other.config["knobs"] == before.config["knobs"] | {full: value} and other.key != before.key
+            again = Experiment.of(json.loads(json.dumps(other.config)))
             assert again == other and eval(str(again)) == other
 
 
 def test_statistics_of_public_code_are_part_of_a_run_only_where_they_are_used():
     plain = experiment(data="cifar10", dataset={})
-    assert "norm" not in plain.asked["dataset"] and replace(plain, dataset={"norm": None}).key == plain.key
-    assert replace(plain, dataset={"norm": "legacy"}).asked["dataset"]["norm"] == "legacy"
+    assert "norm" not in plain.config["dataset"] and replace(plain, dataset={"norm": None}).key == plain.key
+    assert replace(plain, dataset={"norm": "legacy"}).config["dataset"]["norm"] == "legacy"
 
 
 def test_what_another_sdkit_recorded_is_not_said_as_todays_line():
-    asked = json.loads(json.dumps(experiment("drg").asked))
+    config = json.loads(json.dumps(experiment("drg").config))
     for other in ({"method": "my own"}, {"model": "my own"}, {"data": "my own"}):
         with pytest.raises(ValueError, match="not in this sdkit"):
-            Experiment.of(asked | other)
-    for other in ({"format": 0.0}, {"knobs": {}}, {"knobs": asked["knobs"] | {"gone": 1.0}}, {"recipe": {"warmth": 1.0}}):
+            Experiment.of(config | other)
+    for other in ({"format": 0.0}, {"knobs": {}}, {"knobs": config["knobs"] | {"gone": 1.0}}, {"recipe": {"warmth": 1.0}}):
         with pytest.raises(ValueError, match="another version"):
-            Experiment.of(asked | other)
+            Experiment.of(config | other)
 
 
 def test_defaults_of_joined_methods_go_without_saying():
@@ -200,7 +200,7 @@ def test_history_is_json_that_a_person_can_read():
     read = json.loads((trained.run.folder / "history.json").read_text())
     assert read["status"] == "done" and len(read["epochs"]) == 3
     about = json.loads((trained.run.folder / "experiment.json").read_text())
-    assert about["asked"]["recipe"]["epochs"] == 3 and about["about"]["torch"] == torch.__version__
+    assert about["config"]["recipe"]["epochs"] == 3 and about["environment"]["torch"] == torch.__version__
 
 
 def test_the_global_random_state_of_the_caller_does_not_matter():
@@ -245,14 +245,14 @@ def test_a_sweep_is_a_list_of_experiments_and_jobs_change_nothing():
 def test_a_knob_turned_while_training_is_written_to_the_history():
     training = experiment("drg").training()
     records = []
-    for event in training.walk():
-        if isinstance(event, Clock) and event.step == 4:
+    for event in training.iterate():
+        if isinstance(event, Progress) and event.step == 4:
             training.method.alpha = 0.9
         if isinstance(event, Epoch):
             records.append(event)
             if event.epoch == 1:
                 training.method.temperature = 4.0
-    turned = [t for e in records for t in e.turned]
+    turned = [t for e in records for t in e.changes]
     assert turned == [
         {"step": 5, "knob": "alpha", "before": 0.2, "after": 0.9},
         {"step": 8, "knob": "temperature", "before": 1.0, "after": 4.0},
@@ -274,10 +274,10 @@ CHILD = """
 import os, signal, sys
 from tests_child import experiment
 from sdkit import runs
-from sdkit.core import Clock
-runs.SPARE = 0.0
-for event in experiment({method!r}).walk():
-    if isinstance(event, Clock) and event.step == 6:      # the middle of the second epoch
+from sdkit.core import Progress
+runs.CHECKPOINT_EVERY = 0.0
+for event in experiment({method!r}).iterate():
+    if isinstance(event, Progress) and event.step == 6:      # the middle of the second epoch
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -312,9 +312,9 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_straight_run(method, tmp_path,
 @pytest.mark.parametrize("method", ALL)
 def test_a_run_stopped_between_steps_resumes_to_the_straight_run(method, tmp_path, monkeypatch):
     """Closing the generator is stopping: what it had not finished is done again, to the same bits."""
-    walk = experiment(method).walk()
+    walk = experiment(method).iterate()
     for event in walk:
-        if isinstance(event, Clock) and event.step == 9:
+        if isinstance(event, Progress) and event.step == 9:
             break
     walk.close()
     resumed = experiment(method).run(progress=False)
@@ -327,7 +327,7 @@ def test_a_run_stopped_between_steps_resumes_to_the_straight_run(method, tmp_pat
 def test_a_run_that_another_process_is_training_is_waited_for(tmp_path):
     code = (
         "import time, sys\nfrom sdkit.experiment import Experiment\nfrom sdkit.train import Recipe\n"
-        f"w = {experiment('dsr')}.walk()\nnext(w)\nprint('holding', flush=True)\ntime.sleep(2)\nfor _ in w: pass\n"
+        f"w = {experiment('dsr')}.iterate()\nnext(w)\nprint('holding', flush=True)\ntime.sleep(2)\nfor _ in w: pass\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline().strip() == "holding"
@@ -338,7 +338,7 @@ def test_a_run_that_another_process_is_training_is_waited_for(tmp_path):
 
 
 def test_a_run_that_this_process_is_training_is_refused():
-    walk = experiment("dsr").walk()
+    walk = experiment("dsr").iterate()
     next(walk)
     with pytest.raises(RuntimeError, match="in this very process: stop that training first"):
         experiment("dsr").run(progress=False)
@@ -354,7 +354,7 @@ def one_sentence(error) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("config", "sentence"),
     [
         ({"method": "dgr"}, r"no method is called 'dgr': did you mean .*'drg'.*\? `sdkit list` names all \d+"),
         ({"method": "drg+dsx"}, "no method is called 'dsx': did you mean 'dsr'"),
@@ -373,15 +373,15 @@ def one_sentence(error) -> bool:
         ({"seed": -1}, "seed is a whole number from 0, got -1"),
     ],
 )
-def test_a_wrong_name_or_number_is_refused_at_the_door(asked, sentence, home):
+def test_a_wrong_name_or_number_is_refused_at_the_door(config, sentence, home):
     with pytest.raises((KeyError, ValueError, TypeError), match=sentence) as error:
-        Experiment(**asked)
+        Experiment(**config)
     assert one_sentence(error)
     assert not (home / "runs").exists(), "no half-written run"
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("config", "sentence"),
     [
         ({"epochs": 0}, "epochs >= 1"),
         ({"lr": -1}, "lr is a positive"),
@@ -389,9 +389,9 @@ def test_a_wrong_name_or_number_is_refused_at_the_door(asked, sentence, home):
         ({"milestones": (60,)}, "fractions"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused(asked, sentence):
+def test_a_recipe_that_cannot_be_is_refused(config, sentence):
     with pytest.raises((ValueError, KeyError), match=sentence):
-        Recipe(**asked)
+        Recipe(**config)
 
 
 def test_missing_data_is_refused_before_anything_is_written(home):
@@ -404,7 +404,7 @@ def test_missing_data_is_refused_before_anything_is_written(home):
 
 def interrupted(method="dsr"):
     """A run with one finished epoch and a checkpoint."""
-    walk = experiment(method).walk()
+    walk = experiment(method).iterate()
     for event in walk:
         if isinstance(event, Epoch):
             next(walk)
@@ -414,7 +414,7 @@ def interrupted(method="dsr"):
 
 
 def test_a_run_too_short_to_spare_a_checkpoint_begins_again_and_ends_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "SPARE", 60.0)
+    monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 60.0)
     run = interrupted()
     assert run.status == "training" and run.history() and not (run.folder / "checkpoint.pt").exists()
     resumed = experiment("dsr").run(progress=False)
@@ -500,7 +500,7 @@ def test_runs_are_found_by_the_start_of_their_key():
 
 
 def rates(recipe, steps=10):
-    return [recipe.rate(Clock(e, e * steps + s, recipe.epochs, steps)) for e in range(recipe.epochs) for s in range(steps)]
+    return [recipe.rate(Progress(e, e * steps + s, recipe.epochs, steps)) for e in range(recipe.epochs) for s in range(steps)]
 
 
 def test_the_papers_schedule_drops_to_a_fifth_at_60_120_and_160():
@@ -519,7 +519,7 @@ def test_one_cycle_climbs_then_falls_to_nothing():
 def test_what_a_panel_trained_to_its_end_is_taken_over_with_all_that_the_last_epoch_left():
     e = experiment("drg", seed=7)
     live = live_record(e)
-    for _ in live.follow(e.asked, e.training, keep=True):
+    for _ in live.follow(e.config, e.training, keep=True):
         pass
     found = e.run(progress=False)
     assert found.run.folder != live.folder and found.accuracy == live.history()[-1].test["final"]

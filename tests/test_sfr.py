@@ -14,7 +14,7 @@ from test_figures import unreadable
 from torch import nn
 
 from sdkit import figures, papers
-from sdkit.core import Batch, Clock, Taps
+from sdkit.core import Batch, Features, Progress
 from sdkit.methods import AT, L2, METHODS, SFR, SFRAT, SFRL2, FitNet, Method, SFRFitNet
 from sdkit.methods.sfr import exact_plan
 from sdkit.methods.sfr_teacher import EVEN, AttentionDistance, EmbeddingDistance, RegressorDistance
@@ -79,7 +79,7 @@ def draw(*shape, seed=0):
 
 def taps(maps=(), embedding=None):
     embedding = torch.zeros(1, dtype=torch.float64) if embedding is None else embedding
-    return Taps(torch.zeros(1, dtype=torch.float64), embedding, tuple(maps))
+    return Features(torch.zeros(1, dtype=torch.float64), embedding, tuple(maps))
 
 
 def agrees(distance, out, taught, printed, x):
@@ -178,22 +178,24 @@ def built(kind, **options):
 @pytest.mark.parametrize(("kind", "term", "beta"), [(L2, "l2", 1), (AT, "at", 1000), (FitNet, "fitnet", 100)])
 def test_a_plain_distance_stands_beside_hard_labels_weighted(kind, term, beta):
     model, method, batch = built(kind)
-    out, clock = model.tap(batch.x), Clock(0, 0, 1, 1)
-    terms = method.terms(model, out, batch, clock)
+    out, progress = model.forward_features(batch.x), Progress(0, 0, 1, 1)
+    terms = method.terms(model, out, batch, progress)
     assert set(terms) == {"task", term} and method.beta == beta
     assert terms["task"].item() == pytest.approx(
         paper.cross_entropy(out.logits.detach().double().numpy(), batch.y.numpy()), 1e-5
     )
-    assert terms[term].item() == pytest.approx(beta * method.distance(out, method.teacher.tap(batch.x)).item(), 1e-5)
+    assert terms[term].item() == pytest.approx(
+        beta * method.distance(out, method.teacher.forward_features(batch.x)).item(), 1e-5
+    )
     assert method.distance.variance is None, "the variance branch belongs to SFR's versions"
 
 
 @pytest.mark.parametrize(("kind", "term"), [(SFRL2, "l2"), (SFRAT, "at"), (SFRFitNet, "fitnet")])
 def test_sfr_with_a_teacher_is_sfr_and_one_distance(kind, term):
     model, method, batch = built(kind)
-    out, clock = model.tap(batch.x), Clock(0, 0, 1, 1)
-    terms = method.terms(model, out, batch, clock)
-    alone = SFR.terms(method, model, out, batch, clock)
+    out, progress = model.forward_features(batch.x), Progress(0, 0, 1, 1)
+    terms = method.terms(model, out, batch, progress)
+    alone = SFR.terms(method, model, out, batch, progress)
     assert terms.keys() == {"task", "emd", term}
     assert all(torch.equal(terms[k], alone[k]) for k in alone)
     assert method.distance.variance is not None and built(kind, variance=False)[1].distance.variance is None
@@ -204,7 +206,7 @@ def test_as_many_stages_are_compared_as_both_networks_have():
     three, four = cifar_resnet(20, 5), four_stage(5, width=8)
     assert AT(four, teacher=three).distance.stages == [-3, -2, -1]
     assert AT(four, teacher=four_stage(5, width=16)).distance.stages == [-4, -3, -2, -1]
-    out, taught = four.tap(torch.randn(4, 3, 32, 32)), three.tap(torch.randn(4, 3, 32, 32))
+    out, taught = four.forward_features(torch.randn(4, 3, 32, 32)), three.forward_features(torch.randn(4, 3, 32, 32))
     assert torch.isfinite(AT(four, teacher=three).distance(out, taught)), "maps of 16 and 32 pixels meet at 16"
     for kind in (AT, FitNet):
         with pytest.raises(ValueError, match="from the end: at least 1, got 0"):
@@ -227,7 +229,7 @@ def stages_of(method_options=None, b=4):
 def test_an_inspection_is_what_the_loss_sees_and_leaves_no_trace():
     model, method, x = stages_of()
     model.train(), method.train()
-    out = model.tap(x)
+    out = model.forward_features(x)
     before, memory = copy.deepcopy(method.state_dict()), dict(method.memory)
     seen = method.inspect(out)
     assert method.training and memory == method.memory
@@ -267,7 +269,7 @@ def test_the_default_of_training_is_within_15_percent_of_the_exact_distance_befo
             list(fit(model, fast, data, Recipe(epochs=epochs, batch_size=32, lr=0.05), on="cpu"))
         exact.load_state_dict(fast.state_dict())
         with torch.no_grad():
-            out = model.eval().tap(x)
+            out = model.eval().forward_features(x)
         ours, best = fast.inspect(out), exact.inspect(out)
         assert ours.error.max() < 0.01 and best.error.max() < 1e-6
         assert (ours.distance - best.distance).abs().mean() < 0.15 * best.distance.mean()

@@ -142,7 +142,7 @@ def test_a_still_with_artists_on_top_is_the_figure_with_them():
     curves = {"drg": analysis.NoiseCurve(torch.tensor([0.0, 0.5]), torch.rand(2, 3), torch.rand(2, 3), True)}
     figure, axes = figures.new(columns=2)
     figures.noise(curves, *axes)
-    still = figures.Still(figure)
+    still = figures.CachedFigure(figure)
     bare = still.png()
     one, two = (still.png(figures.noise_marks(curves, level, axes)) for level in (0, 1))
     assert one != two != bare != one
@@ -263,7 +263,7 @@ def test_heat_maps_and_their_overlap_are_the_analyses(with_masks):
         settled(viewer)
         assert viewer.maps.value not in seen
         seen.add(viewer.maps.value)
-        layers = {"final": run.model.stages[-1], "shallow 2": run.method.placed()["shallow 2"]}
+        layers = {"final": run.model.stages[-1], "shallow 2": run.method.auxiliary_heads()["shallow 2"]}
         maps = {e: analysis.grad_cam(run.exit(e), x, analysis.last_convolution(layers[e]), wanted).map for e in exits}
         shown = viewer.shown_maps(viewer.state())["drg"]
         assert all(torch.allclose(shown[e], maps[e][4], atol=1e-5) for e in exits)
@@ -322,10 +322,10 @@ def test_five_hundred_events_leave_the_last(runs, kind):
     began = time.monotonic()
     for i in range(500):
         box.value = i % 2 if i < 499 else 2
-    asked = time.monotonic() - began
+    config = time.monotonic() - began
     settled(viewer)
     assert (getattr(viewer, picture).value, viewer.says.value) == expected
-    assert drawn[-1] == viewer.state() and len(drawn) < 250 and asked < 5, "asking neither waits nor queues up"
+    assert drawn[-1] == viewer.state() and len(drawn) < 250 and config < 5, "asking neither waits nor queues up"
 
 
 @pytest.mark.parametrize("kind", [NoiseViewer, FeatureViewer, CamViewer, RankedViewer])

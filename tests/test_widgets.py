@@ -21,7 +21,7 @@ from sdkit.widgets import App, TrainingPanel
 from sdkit.widgets.app import opened
 from sdkit.widgets.live import unfinished
 from sdkit.widgets.panel import knobs_of, slider
-from sdkit.widgets.parts import KEPT, Latest, Twin
+from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly
 
 SMALL = {
     "model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 128},
@@ -50,12 +50,12 @@ def trained(panel, seconds=60):
 
 
 def turned(history):
-    return [(t["step"], t["knob"], t["before"], t["after"]) for e in history for t in e.turned]
+    return [(t["step"], t["knob"], t["before"], t["after"]) for e in history for t in e.changes]
 
 
 def numbers(history):
     """All of a history that is not time."""
-    return [(e.epoch, e.lr, e.terms, e.accuracy, e.loss, e.turned) for e in history]
+    return [(e.epoch, e.lr, e.terms, e.accuracy, e.loss, e.changes) for e in history]
 
 
 def same_weights(one: Run, other: Run) -> bool:
@@ -68,7 +68,7 @@ def same_weights(one: Run, other: Run) -> bool:
 
 def test_of_five_hundred_values_only_the_last_is_left_and_none_waits():
     done, gate = [], threading.Event()
-    latest = Latest(lambda value: (gate.wait(5), done.append(value)))
+    latest = LatestOnly(lambda value: (gate.wait(5), done.append(value)))
     began = time.monotonic()
     for value in range(500):
         latest.ask(value)
@@ -83,13 +83,13 @@ def test_an_error_of_the_work_is_told_or_raised_and_the_next_value_is_worked_on(
     def work(value):
         done.append(1 / value)
 
-    latest = Latest(work, told.append)
+    latest = LatestOnly(work, told.append)
     latest.ask(0)
     latest.wait(5)
     latest.ask(2)
     latest.wait(5)
     assert isinstance(told[0], ZeroDivisionError) and done == [0.5]
-    bare = Latest(work)
+    bare = LatestOnly(work)
     bare.ask(0)
     with pytest.raises(ZeroDivisionError):
         bare.wait(5)
@@ -98,7 +98,7 @@ def test_an_error_of_the_work_is_told_or_raised_and_the_next_value_is_worked_on(
 def test_the_twin_shows_the_code_and_saves_picture_and_numbers(home):
     from sdkit import figures
 
-    twin = Twin("noise", lambda: 'Experiment("a<b")', lambda: figures.new()[0], lambda: {"x": [1, 2], "y": [0.5]})
+    twin = CodeExport("noise", lambda: 'Experiment("a<b")', lambda: figures.new()[0], lambda: {"x": [1, 2], "y": [0.5]})
     twin.copy.click()
     assert "Experiment(&quot;a&lt;b&quot;)" in twin.shown.value and "clipboard" in twin.shown.value
     first = twin.shown.value
@@ -116,7 +116,7 @@ def test_what_fails_in_a_twin_is_a_sentence():
     def nothing():
         raise ValueError("train something first")
 
-    twin = Twin("x", nothing, nothing)
+    twin = CodeExport("x", nothing, nothing)
     twin.copy.click()
     twin.save.click()
     assert "train something first" in twin.shown.value and "train something first" in twin.saved.value
@@ -135,13 +135,13 @@ def test_a_slider_shows_the_symbol_the_range_and_what_its_ends_mean():
 
 def test_a_plan_of_turns_is_part_of_what_an_experiment_says():
     plain = Experiment("drg+dsr", **SMALL)
-    planned = replace(plain, turned={4: {"beta": 3.0}, 2.5: {"drg.alpha": 0.9}})
-    assert planned.turned == {2.5: {"drg.alpha": 0.9}, 4: {"dsr.beta": 3.0}} and planned.key != plain.key
-    assert "turned={2.5: {'drg.alpha': 0.9}, 4: {'dsr.beta': 3.0}}" in str(planned)
+    planned = replace(plain, schedule={4: {"beta": 3.0}, 2.5: {"drg.alpha": 0.9}})
+    assert planned.schedule == {2.5: {"drg.alpha": 0.9}, 4: {"dsr.beta": 3.0}} and planned.key != plain.key
+    assert "schedule={2.5: {'drg.alpha': 0.9}, 4: {'dsr.beta': 3.0}}" in str(planned)
     assert eval(str(planned), {"Experiment": Experiment, "Recipe": Recipe}) == planned
-    assert "turned" not in plain.asked and replace(plain, turned={}).key == plain.key, "runs of before are still found"
-    assert replace(plain, turned={2: {"drg.alpha": 0.2}}).key == plain.key, "a turn to what the knob is already is none"
-    assert replace(planned, turned=planned.asked["turned"]).key == planned.key, "as the record spells it"
+    assert "schedule" not in plain.config and replace(plain, schedule={}).key == plain.key, "runs of before are still found"
+    assert replace(plain, schedule={2: {"drg.alpha": 0.2}}).key == plain.key, "a turn to what the knob is already is none"
+    assert replace(planned, schedule=planned.config["schedule"]).key == planned.key, "as the record spells it"
 
 
 @pytest.mark.parametrize(
@@ -155,27 +155,27 @@ def test_a_plan_of_turns_is_part_of_what_an_experiment_says():
 )
 def test_a_plan_that_cannot_be_is_refused(plan, error, said):
     with pytest.raises(error, match=said):
-        Experiment("drg", **SMALL, turned=plan)
+        Experiment("drg", **SMALL, schedule=plan)
 
 
 def test_a_planned_turn_is_the_turn_that_a_caller_makes_at_that_step():
     plain = Experiment("drg", **SMALL)
     by_hand, got = plain.training(), []
-    for event in by_hand.walk():
+    for event in by_hand.iterate():
         if hasattr(event, "step") and event.step == 9:  # the next step is the tenth: amid the third epoch of four steps
             by_hand.method.alpha = 0.9
         if hasattr(event, "terms"):
             got.append(event)
-    planned = replace(plain, turned={2.5: {"alpha": 0.9}}).run(progress=False)
+    planned = replace(plain, schedule={2.5: {"alpha": 0.9}}).run(progress=False)
     assert numbers(planned.history) == numbers(got)
     assert turned(planned.history) == [(10, "alpha", 0.2, 0.9)]
 
 
 def test_a_planned_turn_survives_a_crash_at_its_very_epoch():
-    planned = Experiment("dsr", **SMALL, turned={3: {"beta": 3.0}})
+    planned = Experiment("dsr", **SMALL, schedule={3: {"beta": 3.0}})
     straight = numbers(planned.run(progress=False).history)
     planned.record.folder.rename(planned.record.folder.with_name("elsewhere"))
-    walk = planned.record.follow(planned.asked, planned.training, spare=0)
+    walk = planned.record.follow(planned.config, planned.training, checkpoint_every=0)
     while getattr(next(walk), "epoch", 0) != 2 or not planned.record.history()[2:]:
         pass
     walk.close()
@@ -210,7 +210,7 @@ def test_a_panel_trains_in_a_thread_and_records_the_knobs_that_were_turned():
     record = Run(live.record.folder)
     ((step, *move),) = turned(record.history())
     assert move == ["drg.alpha", 0.2, 0.9] and step >= 8
-    assert [round(x * 4) for x, _ in live.course().turned] == [step], "marked on the curves at its step"
+    assert [round(x * 4) for x, _ in live.course().changes] == [step], "marked on the curves at its step"
     assert record.status == "done" and "-live-" in record.key
     assert panel.experiment.record.status == "new", "a steered run is never found as the plain experiment"
 
@@ -223,7 +223,7 @@ def test_the_code_twin_of_a_steered_training_repeats_it_bit_for_bit(home):
     panel.sliders["alpha"].value = 0.9
     live = trained(panel)
     twin = eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe})
-    assert len(twin.turned) == 1 and twin.key != panel.experiment.key
+    assert len(twin.schedule) == 1 and twin.key != panel.experiment.key
     for kept in live.record.folder.glob("epochs/*.pt"):
         kept.unlink()  # else the twin takes them over
     again = twin.run(progress=False)
@@ -231,7 +231,7 @@ def test_the_code_twin_of_a_steered_training_repeats_it_bit_for_bit(home):
     panel.twin.save.click()
     rows = list(csv.DictReader((home / "figures" / "saved" / "training-drg-1.csv").open()))
     assert [float(r["term task"]) for r in rows] == [e.terms["task"] for e in live.history]
-    assert [r["turned"] != "" for r in rows] == [bool(e.turned) for e in live.history]
+    assert [r["changes"] != "" for r in rows] == [bool(e.changes) for e in live.history]
 
 
 def test_pause_holds_the_training_and_stop_keeps_whole_epochs():
@@ -241,9 +241,9 @@ def test_pause_holds_the_training_and_stop_keeps_whole_epochs():
     panel.pause.click()
     assert panel.pause.description == "Resume" and "paused" in panel.says.value
     time.sleep(0.3)
-    held = panel.live.clock, len(panel.history)
+    held = panel.live.progress, len(panel.history)
     time.sleep(0.5)
-    assert (panel.live.clock, len(panel.history)) == held
+    assert (panel.live.progress, len(panel.history)) == held
     panel.pause.click()
     until(lambda: len(panel.history) >= 2)
     began = time.monotonic()
@@ -275,7 +275,7 @@ def test_sliders_set_before_the_start_are_what_is_trained():
     panel.sliders["temperature"].value = 4.0
     panel.start.click()
     trained(panel)
-    assert panel.live.record.asked["knobs"]["temperature"] == 4.0
+    assert panel.live.record.config["knobs"]["temperature"] == 4.0
     assert not turned(panel.history)
 
 
@@ -334,7 +334,7 @@ panel.sliders["temperature"].value = 4.0
 panel.start.click()
 while not panel.history: time.sleep(0.001)
 panel.sliders["alpha"].value = 0.9
-while not any(e.turned for e in panel.history): time.sleep(0.001)
+while not any(e.changes for e in panel.history): time.sleep(0.001)
 os._exit(9)
 """
 
@@ -375,7 +375,7 @@ def test_a_training_that_another_kernel_goes_on_with_is_not_offered():
 def test_a_picture_that_follows_is_the_picture_drawn_anew():
     history = [Epoch(i, 0.1, 1.0, terms={"task": 2 / (i + 1), "rg": 1 / (i + 1)}, accuracy={"final": i / 9}) for i in range(9)]
     screen, first = Screen(), Course(history[:6], [(5.2, {"task": 0.4, "rg": 0.2})])
-    turned_ = first._replace(turned=[(5.1, "α 0.2→0.9")])
+    turned_ = first._replace(changes=[(5.1, "α 0.2→0.9")])
     later, fork = first._replace(history=history), Course(history[:3])
     seen = []
     for shown in ({"live": first}, {"live": turned_}, {"live": later}, {"live": later, "fork 1": fork}, {}, {"live": first}):
@@ -394,14 +394,14 @@ def test_a_fork_takes_over_what_its_parent_trained_and_is_the_uninterrupted_trai
     panel.fork_at.value, panel.sliders["beta"].value = 4, 3.0
     panel.fork.click()
     fork = trained(panel)
-    assert fork is not parent and fork.experiment.turned == {4: {"beta": 3.0}}
+    assert fork is not parent and fork.experiment.schedule == {4: {"beta": 3.0}}
     assert fork.first.epoch == 4, "the first four epochs were not trained again"
     assert numbers(fork.history[:4]) == numbers(parent.history[:4]) and fork.history[5].terms != parent.history[5].terms
     name = "fork 1: β 3 after epoch 4"
     assert list(panel._courses()) == ["live", name] == [*panel.trainings] and panel.target.value == name
     for kept in runs.root().glob("*/epochs/*.pt"):
         kept.unlink()
-    straight = Experiment("dsr", **SMALL, turned={4: {"beta": 3.0}}).run(progress=False)
+    straight = Experiment("dsr", **SMALL, schedule={4: {"beta": 3.0}}).run(progress=False)
     assert numbers(straight.history) == numbers(fork.history) and same_weights(straight.run, fork.record)
     assert len(fork.record.outputs()[0]) == 6
     panel.target.value = "live"
@@ -468,15 +468,15 @@ def test_kept_states_stay_within_their_room(monkeypatch):
     other.start.click()
     trained(other)
     assert sorted(f.name for f in runs.root().glob("*/epochs/*.pt")) == ["0005.pt", "0006.pt"]
-    assert runs.kept_state(parent.experiment.asked, 6) is None
+    assert runs.find_checkpoint(parent.experiment.config, 6) is None
 
 
 # ------------------------------------------------------------------------------------------------------------------- the app
 
 
 def test_the_app_says_what_to_do_where_no_run_has_finished():
-    app = App("Loss bench")
-    assert "train one in the first tab" in app.panels["Loss bench"].notice.value
+    app = App("Loss inspector")
+    assert "train one in the first tab" in app.panels["Loss inspector"].notice.value
     app.tabs.selected_index = list(app.makers).index("Viewers")
     viewers = app.panels["Viewers"]
     assert "train one in the first tab" in viewers.notice.value and not viewers.place.children
@@ -490,8 +490,8 @@ def test_the_app_shows_a_panels_training_on_the_bench_and_in_every_viewer():
     until(lambda: panel.history)
     panel.sliders["alpha"].value = 0.9
     live = trained(panel)
-    app.tabs.selected_index = list(app.makers).index("Loss bench")
-    bench = app.panels["Loss bench"]
+    app.tabs.selected_index = list(app.makers).index("Loss inspector")
+    bench = app.panels["Loss inspector"]
     assert list(bench.found) == [live.record.key, plain.run.key], "the newest first"
     assert "DRG" in bench.run.options[0][0] and "knobs turned" in bench.run.options[0][0]
     shown = bench.place.children
@@ -527,7 +527,7 @@ def test_a_run_that_this_sdkit_cannot_open_leaves_the_list_usable():
     good, bad = (Experiment("vanilla", **SMALL, seed=s).run(progress=False) for s in (0, 1))
     written = bad.run.folder / "experiment.json"
     written.write_text(written.read_text().replace('"four-stage"', '"of-tomorrow"'))
-    of = App("Loss bench").panels["Loss bench"]
+    of = App("Loss inspector").panels["Loss inspector"]
     of.run.value = bad.run.key
     assert "of-tomorrow" in of.notice.value and not of.place.children
     of.run.value = good.run.key

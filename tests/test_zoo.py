@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sdkit import analysis
-from sdkit.core import Batch, Clock
+from sdkit.core import Batch, Progress
 from sdkit.methods import BYOT, DRG, METHODS, Vanilla
 from sdkit.models import MODELS, four_stage, parameters, residuals
 
@@ -45,7 +45,7 @@ def step(name: str, method_name: str) -> dict[str, float]:
     method.train()
     x, y = images(name)
     batch = Batch(x, y, torch.arange(len(y)))
-    terms = method.terms(model, model.tap(x), batch, Clock(0, 0, 2, 1))
+    terms = method.terms(model, model.forward_features(x), batch, Progress(0, 0, 2, 1))
     sum(terms.values()).backward()
     assert all(p.grad is not None for p in [*model.parameters(), *method.parameters()])
     return {k: float(v.detach()) for k, v in terms.items()}
@@ -70,7 +70,7 @@ def analyses(name: str):
     plain = Vanilla()
     batches = [Batch(x, y, torch.arange(len(y)))]
     other = MODELS[name](num_classes=K, **({"sections": 4} if len(model.stages) == 4 and _three(name) else {})).eval()
-    features = analysis.collect_features(lambda b: byot.features(model.tap(b)), x, modules=[model, byot])
+    features = analysis.collect_features(lambda b: byot.features(model.forward_features(b)), x, modules=[model, byot])
     yield "features", features
     yield "ranked variance", analysis.ranked_output_variance(exits["final"])
     yield "ranked top", analysis.ranked_top(exits["final"], y, top=3)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .ablation import AblationCurve, reliance, single_directions
-from .base import Progress, untouched
-from .bench import Bench, Held, bench
+from .base import ProgressBar, preserve_state
 from .calibration import Calibration, calibration
 from .cam import HeatMaps, OnObject, grad_cam, last_convolution, on_object, overlap
 from .cost import (
@@ -127,7 +126,7 @@ __all__ = [
     "NoiseLevel",
     "OnObject",
     "PolicyCurve",
-    "Progress",
+    "ProgressBar",
     "Projection",
     "RankedAlong",
     "RankedProfile",
@@ -139,7 +138,6 @@ __all__ = [
     "Timing",
     "answers",
     "barrier",
-    "bench",
     "calibration",
     "chance_overlap",
     "cka",
@@ -193,5 +191,5 @@ __all__ = [
     "threshold_policy",
     "time_per_iteration",
     "tolerance",
-    "untouched",
+    "preserve_state",
 ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, device_of, scores, untouched
+from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, scores
 
 MODES = ("zero", "mean")
 
@@ -31,7 +31,7 @@ def single_directions(
     seed: int = 0,
     mode: str = "zero",
     batch_size: int = 256,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> AblationCurve:
     """Accuracy while a growing random set of one layer's feature maps is held at a constant. Morcos et al. 2018, cumulative.
 
@@ -51,7 +51,7 @@ def single_directions(
         raise ValueError(f"ablation takes at least one order and fractions in [0, 1], got {orders=}, {list(fractions)}")
     if all(m is not layer for m in model.modules()):
         raise ValueError(f"the {type(layer).__name__} to ablate is no part of the network: hand in one of its own modules")
-    with torch.no_grad(), untouched(model):
+    with torch.no_grad(), preserve_state(model):
         level = _levels(model, x, y, layer, mode, batch_size)
         model, layer, x = _from(model, layer, x, batch_size)
         c = len(level)
@@ -110,7 +110,7 @@ def _from(model: nn.Module, layer: nn.Module, x: Tensor, batch_size: int) -> tup
     if not (isinstance(stages, nn.ModuleList) and layer is stages[-1] and hasattr(model, "neck")):
         return model, layer, x
     place = device_of(model)
-    maps = torch.cat([model.tap(part.to(place)).stages[-1] for part in x.split(batch_size)])
+    maps = torch.cat([model.forward_features(part.to(place)).stages[-1] for part in x.split(batch_size)])
     gate = nn.Identity()
     return nn.Sequential(gate, model.neck, model.classifier), gate, maps
 

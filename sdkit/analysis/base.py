@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Progress = Callable[[Iterable], Iterable]
+ProgressBar = Callable[[Iterable], Iterable]
 """Wraps what a long analysis iterates over; `iter` shows nothing, `tqdm` shows a bar."""
 
 
 @contextmanager
-def untouched(*modules: nn.Module, train: bool = False) -> Iterator[None]:
+def preserve_state(*modules: nn.Module, train: bool = False) -> Iterator[None]:
     """Modules in eval mode, or train mode; afterwards everything as it was, also after an exception.
 
     What comes back: the mode of every submodule, buffers, `requires_grad` and `.grad` of every parameter. Inside, no parameter
     has a `.grad`. Parameters' values are the caller's to restore. Where random numbers are drawn inside, as in train mode,
-    `core.OwnChance` leaves the global generators alone.
+    `core.LocalRNG` leaves the global generators alone.
     """
     modes = [(m, m.training) for top in modules for m in top.modules()]
     parameters = [(p, p.requires_grad, p.grad) for top in modules for p in top.parameters()]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, device_of, untouched
+from .base import ProgressBar, check_images, check_labels, device_of, preserve_state
 
 
 class HeatMaps(NamedTuple):
@@ -30,7 +30,7 @@ def grad_cam(
     layer: nn.Module,
     targets: Tensor | None = None,
     batch_size: int = 64,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> HeatMaps:
     """Grad-CAM (Selvaraju et al. 2017) by the grad-cam package, upsampled to the image. Paper 004, Fig. 8.
 
@@ -49,7 +49,7 @@ def grad_cam(
     if all(m is not layer for m in network.modules()):
         raise ValueError(f"the {type(layer).__name__} to explain is no part of the network: hand in one of its own modules")
     maps, answers = [], []
-    with untouched(network), torch.enable_grad():
+    with preserve_state(network), torch.enable_grad():
         # Gradients are wanted at the layer's output and above, nowhere else: nothing below it is differentiated.
         network.requires_grad_(False)
         layer.requires_grad_(True)

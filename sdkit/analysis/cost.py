@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .base import Progress, check_images, device_of, untouched
+from .base import ProgressBar, check_images, device_of, preserve_state
 
 Step = Callable[[], object]
 
@@ -56,7 +56,7 @@ class ExitCost(NamedTuple):
 
 
 def time_per_iteration(
-    step: Step, warmup: int = 3, repeats: int = 20, device: torch.device | str = "cpu", progress: Progress = iter
+    step: Step, warmup: int = 3, repeats: int = 20, device: torch.device | str = "cpu", progress: ProgressBar = iter
 ) -> Timing:
     """Wall-clock seconds of `step()`, each repeat measured by itself, after `warmup` calls that are not. Paper 004, Fig. 4.
 
@@ -76,7 +76,7 @@ def compare_times(
     block: float = 0.15,
     warmup: int = 3,
     device: torch.device | str = "cpu",
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> dict[str, Timing]:
     """Seconds of each step, measured in turns (A B B A) so that a slow spell of the machine falls on all alike.
 
@@ -114,7 +114,7 @@ def step_costs(
     block: float = 0.15,
     draws: Mapping[str, int] | None = None,
     device: torch.device | str | None = None,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> dict[str, StepCost]:
     """Time, FLOPs and operations of each step, as multiples of the step `reference`. FLOPs are counted as in `forward_flops`.
 
@@ -171,7 +171,7 @@ def forward_flops(network: nn.Module, x: Tensor) -> int:
     Convolutions and matrix products, a multiply-add is two; the rest is left out, as is the custom.
     """
     check_images(x)
-    with untouched(network), torch.no_grad(), flop_counter() as counter:
+    with preserve_state(network), torch.no_grad(), flop_counter() as counter:
         network(x.to(device_of(network)))
     return int(counter.get_total_flops())
 
@@ -195,7 +195,7 @@ def count(module: nn.Module) -> Size:
 
 
 def exit_costs(
-    networks: Mapping[str, nn.Module], x: Tensor, rounds: int = 7, block: float = 0.05, progress: Progress = iter
+    networks: Mapping[str, nn.Module], x: Tensor, rounds: int = 7, block: float = 0.05, progress: ProgressBar = iter
 ) -> dict[str, ExitCost]:
     """What each exit costs for the images x [B, 3, H, W]; hand in one image for the latency of one. BYOT, depth-scalable nets.
 
@@ -205,7 +205,7 @@ def exit_costs(
     device = device_of(next(iter(networks.values()), nn.Identity()))
     flops = {name: forward_flops(network, x) for name, network in networks.items()}
     x = x.to(device)
-    with untouched(*networks.values()), torch.inference_mode():
+    with preserve_state(*networks.values()), torch.inference_mode():
         steps = {name: (lambda network=network: network(x)) for name, network in networks.items()}
         times = compare_times(steps, rounds, block, device=device, progress=progress)
     return {name: ExitCost(flops[name], *count(network), times[name].median) for name, network in networks.items()}

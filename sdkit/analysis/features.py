@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, untouched
+from .base import ProgressBar, check_images, check_labels, preserve_state
 
 ENGINES = ("openTSNE", "openTSNE-fft", "sklearn")
 
@@ -38,17 +38,17 @@ def collect_features(
     x: Tensor,
     batch_size: int = 512,
     modules: Iterable[nn.Module] = (),
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> dict[str, Tensor]:
     """Every exit's pooled features of all images, in batches. x [N, 3, H, W] -> {exit: [N, D]} on the CPU.
 
-    features: x [B, 3, H, W] -> {exit: [B, D]}, for example `lambda x: method.features(model.tap(x))`.
+    features: x [B, 3, H, W] -> {exit: [B, D]}, for example `lambda x: method.features(model.forward_features(x))`.
     modules: the networks behind it (model and method): in eval mode for the pass, and left as found.
     """
     check_images(x)
     modules = [*modules, *([features] if isinstance(features, nn.Module) else [])]
     parts: dict[str, list[Tensor]] = {}
-    with torch.no_grad(), untouched(*modules):
+    with torch.no_grad(), preserve_state(*modules):
         for part in progress(x.split(batch_size)):
             for name, f in features(part).items():
                 parts.setdefault(name, []).append(f.float().cpu())
@@ -69,7 +69,7 @@ def project_pca(features: Tensor, dim: int = 2, seed: int = 0) -> Projection:
 
 
 def project_tsne(
-    features: Tensor, engine: str = "openTSNE", perplexity: float = 30, seed: int = 0, progress: Progress = iter
+    features: Tensor, engine: str = "openTSNE", perplexity: float = 30, seed: int = 0, progress: ProgressBar = iter
 ) -> Projection:
     """t-SNE onto the plane. features [N, D] -> [N, 2]. Paper 004, Fig. 9.
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core import OwnChance
-from .base import Progress, untouched
+from ..core import LocalRNG
+from .base import ProgressBar, preserve_state
 
 
 class GradientStatistics(NamedTuple):
@@ -29,7 +29,7 @@ def gradient_statistics(
     modules: Iterable[nn.Module] = (),
     train: bool = True,
     seed: int = 0,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> GradientStatistics:
     """Mean |dL/dW| of every convolution of `model` over the batches, at its present weights. BYOT, gradient statistic.
 
@@ -44,7 +44,7 @@ def gradient_statistics(
         raise ValueError(f"{type(model).__name__} has no convolution")
     names, weights = zip(*found, strict=True)
     total, n = torch.zeros(len(weights), dtype=torch.float64), 0
-    with untouched(model, *modules, train=train), OwnChance(seed), torch.enable_grad():
+    with preserve_state(model, *modules, train=train), LocalRNG(seed), torch.enable_grad():
         for w in weights:
             w.requires_grad_(True)
         for batch in progress(batches):

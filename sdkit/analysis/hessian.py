@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, device_of, untouched, weights_of
+from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, weights_of
 
 TOLERANCE = 1e-3  # of an eigenvector's residual, relative; the eigenvalue itself is then far closer
 STEPS = 10  # Lanczos vectors at least: SciPy's own 20 cost twice the products, and the top of a trained spectrum stands out
@@ -31,7 +31,7 @@ def curvature(
     probes: int = 8,
     seed: int = 0,
     batch_size: int = 128,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> Curvature:
     """Hessian of the mean cross entropy over (x, y) by the weights of every convolution and linear layer, in eval mode.
 
@@ -60,7 +60,7 @@ def curvature(
     device, g = device_of(model), torch.Generator().manual_seed(seed)
     data = list(zip(x.to(device).split(batch_size), y.to(device).split(batch_size), strict=True))
     start = torch.randn(n, generator=g)  # drawn first: the eigenvalues do not depend on the number of probes
-    with untouched(model), torch.enable_grad(), warnings.catch_warnings():
+    with preserve_state(model), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch.func has no batching rule for some layers: slower, not wrong
         for w in weights:
             w.requires_grad_(True)
@@ -82,7 +82,7 @@ def curvature(
 def _reached(model: nn.Module, x: Tensor) -> list[Tensor]:
     """The weights that the logits depend on, a shared one once: an exit's network may hold the stages behind it."""
     weights = weights_of(model)
-    with untouched(model), torch.enable_grad():
+    with preserve_state(model), torch.enable_grad():
         for w in weights:
             w.requires_grad_(True)
         logits = model(x.to(device_of(model)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, device_of, restored, scores, untouched, weights_of
+from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, restored, scores, weights_of
 from .noise import seeds_of
 
 
@@ -29,7 +29,7 @@ def loss_slice(
     seed: int = 0,
     directions: int = 1,
     batch_size: int = 256,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> LossSlice:
     """Cross entropy along one or two random, filter-normalised directions through the trained weights. Li et al. 2018, Sec. 4.
 
@@ -53,7 +53,7 @@ def loss_slice(
     half = torch.arange(1, points // 2 + 1, dtype=torch.float64) * (span / (points // 2))
     at = torch.cat([-half.flip(0), torch.zeros(1, dtype=torch.float64), half])
     loss, accuracy = torch.zeros(2, *[points] * directions, dtype=torch.float64)
-    with torch.no_grad(), untouched(model), restored(weights) as saved:
+    with torch.no_grad(), preserve_state(model), restored(weights) as saved:
         ways = [_direction(saved, s) for s in seeds_of(seed, directions)]
         for place in progress(list(itertools.product(range(points), repeat=directions))):
             for i, (w, before) in enumerate(zip(weights, saved, strict=True)):
@@ -72,7 +72,7 @@ def loss_between(
     points: int = 21,
     statistics: Tensor | None = None,
     batch_size: int = 256,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> LossSlice:
     """Cross entropy on the straight line from one trained network to another of the same shape, ends included.
 
@@ -96,7 +96,7 @@ def loss_between(
         raise ValueError(f"a line joins two networks of one shape, these differ in {', '.join(odd[:3])}: build both alike")
     at = torch.linspace(0, 1, points, dtype=torch.float64)
     loss, accuracy = torch.zeros(2, points, dtype=torch.float64)
-    with torch.no_grad(), untouched(first, second), restored(list(here.values())) as saved:
+    with torch.no_grad(), preserve_state(first, second), restored(list(here.values())) as saved:
         ends = [v.detach().to(here[k], copy=True) for k, v in there.items()]  # a copy: the two may share tensors
         for p in progress(range(points)):
             for value, start, end in zip(here.values(), saved, ends, strict=True):

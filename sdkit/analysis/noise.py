@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import Progress, check_images, check_labels, device_of, restored, scores, untouched, weights_of
+from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, restored, scores, weights_of
 
 
 class NoiseCurve(NamedTuple):
@@ -41,7 +41,7 @@ def noise_tolerance(
     relative: bool = False,
     seed: int = 0,
     batch_size: int = 256,
-    progress: Progress = iter,
+    progress: ProgressBar = iter,
 ) -> NoiseCurve:
     """Accuracy and cross entropy with Gaussian noise of each sigma on the weights. BYOT, flat minima.
 
@@ -57,7 +57,7 @@ def noise_tolerance(
         raise ValueError(f"noise needs at least one draw and finite sigmas >= 0, got draws={draws}, sigmas={list(sigmas)}")
     weights, seeds = weights_of(model), seeds_of(seed, draws)
     accuracy, loss = torch.zeros(2, len(sigmas), draws, dtype=torch.float64)
-    with torch.no_grad(), untouched(model), restored(weights) as saved:
+    with torch.no_grad(), preserve_state(model), restored(weights) as saved:
         units = units_of(saved, relative)
         for s, r in progress(list(itertools.product(range(len(sigmas)), range(draws)))):
             if r and not sigmas[s]:  # without noise all draws are the network itself
@@ -79,7 +79,7 @@ def noisy_logits(
     if not 0 <= sigma < math.inf or draw < 0:
         raise ValueError(f"noise has a finite sigma >= 0 and a draw counted from 0, got {sigma=}, {draw=}")
     weights = weights_of(model)
-    with torch.no_grad(), untouched(model), restored(weights) as saved:
+    with torch.no_grad(), preserve_state(model), restored(weights) as saved:
         disturb(weights, saved, [sigma * unit for unit in units_of(saved, relative)], seeds_of(seed, draw + 1)[draw])
         return torch.cat([model(part.to(device_of(model))).float().cpu() for part in x.split(batch_size)])
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Progress, check_logits
+from .base import ProgressBar, check_logits
 
 SPACES = ("probabilities", "standardised", "logits")
 """The three readings of "outputs". Paper 004 does not say which; of raw logits the claim reverses."""
@@ -46,7 +46,7 @@ def ranked_output_variance(logits: Tensor, space: str = "probabilities", root: b
     return (v * logits.shape[1]).sqrt() if root else v
 
 
-def ranked_along(outputs: Tensor, accuracy: Tensor, epochs: Tensor | None = None, progress: Progress = iter) -> RankedAlong:
+def ranked_along(outputs: Tensor, accuracy: Tensor, epochs: Tensor | None = None, progress: ProgressBar = iter) -> RankedAlong:
     """Ranked-output variance of every epoch in all three spaces, and how it goes with accuracy. Paper 004, Fig. 3.
 
     outputs: logits [E, N, K] of the same N images after each of E epochs, in any float type (computed in float64).

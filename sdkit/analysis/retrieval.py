@@ -23,7 +23,7 @@ class Retrieval(NamedTuple):
     precision: Tensor  # [Q] average precision of each query, NaN where the gallery holds nothing right
     first: Tensor  # [Q, n] places in the gallery of what was ranked first, -1 behind the end
     right: Tensor  # [Q, n] bool, whether those are right
-    asked: int  # queries that count: the gallery holds something right for them
+    config: int  # queries that count: the gallery holds something right for them
 
 
 def retrieve(
@@ -83,12 +83,12 @@ def retrieve(
         parts.append((average, at, torch.where(left, order[:, :first], -1), hits[:, :first]))
     precision, at, head, right = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
     counts = ~precision.isnan()
-    asked = int(counts.sum())
-    if not asked:
+    config = int(counts.sum())
+    if not config:
         raise ValueError("no query has a right image in the gallery: its labels, or the cameras, leave nothing to be found")
-    met = torch.bincount(at[counts], minlength=size)[:size].cumsum(0).double() / asked  # [G]
+    met = torch.bincount(at[counts], minlength=size)[:size].cumsum(0).double() / config  # [G]
     recall = {int(k): float(met[min(k, size) - 1]) for k in ks}
-    return Retrieval(recall, float(precision[counts].mean()), met[:ranks], precision, head, right, asked)
+    return Retrieval(recall, float(precision[counts].mean()), met[:ranks], precision, head, right, config)
 
 
 def _ready(features: Tensor, distance: str, where: torch.device) -> Tensor:

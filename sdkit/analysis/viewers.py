@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import Progress, check_logits
+from .base import ProgressBar, check_logits
 from .cam import check_mask, last_convolution, overlap
 from .features import ENGINES, Projection, Separation, project_pca, project_tsne, separation
 from .ranked import ranked_output_variance, sorted_outputs
@@ -37,7 +37,7 @@ def answers(logits: Tensor) -> Answers:
     return Answers(label, confidence)
 
 
-def ranked_profile(outputs: Tensor, space: str = "probabilities", top: int = 10, progress: Progress = iter) -> RankedProfile:
+def ranked_profile(outputs: Tensor, space: str = "probabilities", top: int = 10, progress: ProgressBar = iter) -> RankedProfile:
     """Mean and spread over the images of each of the `top` largest outputs, in every epoch. outputs: logits [E, N, K].
 
     space: one of `SPACES`, as in `ranked_output_variance`. All K ranks are kept where there are fewer than `top`.
@@ -64,7 +64,7 @@ def project_epochs(outputs: Tensor, seed: int = 0) -> list[Projection]:
     return [Projection(p, f"{every.engine}, one pair of axes", every.explained) for p in every.points.split(outputs.shape[1])]
 
 
-def project(features: Tensor, engine: str = "PCA", seed: int = 0, progress: Progress = iter) -> Projection:
+def project(features: Tensor, engine: str = "PCA", seed: int = 0, progress: ProgressBar = iter) -> Projection:
     """Features on the plane by "PCA" or one of the engines of `project_tsne`. features [N, D] -> [N, 2].
 
     The perplexity is 30, or (N - 1) / 3 where there are too few images for that.
@@ -118,7 +118,7 @@ def mask_iou(maps: Tensor, mask: Tensor) -> Tensor:
 def layer_to_explain(stages: Sequence[nn.Module], heads: Mapping[str, nn.Module], exit: str = "final") -> nn.Module:
     """The layer whose maps Grad-CAM weights for an exit: its last convolution, or its stage where its head has none.
 
-    stages: the network's. heads: exit -> head on the stage number `head.stage`, as a method's `placed()` gives them;
+    stages: the network's. heads: exit -> head on the stage number `head.stage`, as a method's `auxiliary_heads()` gives them;
     any other exit, such as "final" or an ensemble, is explained at the last stage.
     """
     if exit not in heads:

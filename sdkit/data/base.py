@@ -68,13 +68,13 @@ class Data:
         return len(self.classes)
 
     def batches(
-        self, batch_size: int, *, pair: str | None = None, per_class: int | None = None,
+        self, batch_size: int, *, pair: str | None = None, samples_per_class: int | None = None,
         device: str | torch.device = "cpu", seed: int = 0,
     ) -> Loader:  # fmt: skip
         """The training loader: iterating it is one epoch of augmented batches. `seed` is that of order and augmentation."""
         from .loader import Loader
 
-        return Loader(self, batch_size, pair=pair, per_class=per_class, device=device, seed=seed)
+        return Loader(self, batch_size, pair=pair, samples_per_class=samples_per_class, device=device, seed=seed)
 
     def retrieval(self) -> tuple[Images, Images | None]:
         """Query and gallery. (test, None) where the set has none of its own: every test image then asks all the others."""

@@ -54,9 +54,9 @@ def _download(archive: Archive, part: Path) -> None:
     from tqdm.auto import tqdm
 
     there = part.stat().st_size if part.exists() else 0
-    asked = Request(archive.url, headers={"User-Agent": "sdkit"} | ({"Range": f"bytes={there}-"} if there else {}))
+    config = Request(archive.url, headers={"User-Agent": "sdkit"} | ({"Range": f"bytes={there}-"} if there else {}))
     try:
-        answer = urlopen(asked, timeout=WAIT)
+        answer = urlopen(config, timeout=WAIT)
     except HTTPError as error:
         if error.code == 416 and there:  # nothing after what is there: it is whole, as its md5 will tell
             return

@@ -35,17 +35,17 @@ class Loader:
 
     The last, smaller batch is kept, but a last batch of one image joins the batch before it (BatchNorm cannot take it).
 
-    per_class: K images each of P classes make a batch, P = batch_size // K (12 classes of 3 images where it is 36); where there
-    are fewer classes, all of them with as many images more as fit. Every step draws P classes anew, none twice. A class's
-    images come in an order that is shuffled every epoch, and again from its start when all have come, so that an image comes
-    twice in a batch only where its class has fewer than K. An epoch has as many such batches as the training set could fill
-    once over; some images come more than once in it, and some not at all. A batch lists class after class.
+    samples_per_class: K images each of P classes make a batch, P = batch_size // K (12 classes of 3 images where it is 36);
+    where there are fewer classes, all of them with as many images more as fit. Every step draws P classes anew, none twice. A
+    class's images come in an order that is shuffled every epoch, and again from its start when all have come, so that an image
+    comes twice in a batch only where its class has fewer than K. An epoch has as many such batches as the training set could
+    fill once over; some images come more than once in it, and some not at all. A batch lists class after class.
 
     It draws from its own generators only: one on the host for the order, one on the device for everything else.
     """
 
     def __init__(
-        self, data: Data, batch_size: int, *, pair: str | None = None, per_class: int | None = None,
+        self, data: Data, batch_size: int, *, pair: str | None = None, samples_per_class: int | None = None,
         device: str | torch.device = "cpu", seed: int = 0,
     ) -> None:  # fmt: skip
         if pair is not None and pair not in PAIRS:
@@ -66,16 +66,17 @@ class Loader:
             self.by_class, self.rank, self.first, self.counts = (
                 t.to(device) for t in (by_class, rank, first[data.train.y], counts[data.train.y])
             )
-        self.labels, self.classes, self.per_class = data.train.y, 0, per_class
-        if per_class is not None:
+        self.labels, self.classes, self.samples_per_class = data.train.y, 0, samples_per_class
+        if samples_per_class is not None:
             present = len(data.train.y.unique())
-            self.classes = min(batch_size // per_class, present) if per_class > 0 else 0
+            self.classes = min(batch_size // samples_per_class, present) if samples_per_class > 0 else 0
             if self.classes < 2:
                 raise ValueError(
-                    f"a batch of {batch_size} with per_class={per_class} cannot hold two of the {present} classes: "
-                    f"take batch_size >= {2 * max(per_class, 1)}"
+                    f"a batch of {batch_size} with samples_per_class={samples_per_class} cannot hold two of the {present} "
+                    "classes: "
+                    f"take batch_size >= {2 * max(samples_per_class, 1)}"
                 )
-            self.per_class = batch_size // present if self.classes == present else per_class
+            self.samples_per_class = batch_size // present if self.classes == present else samples_per_class
         self.host = torch.Generator().manual_seed(seed)
         self.own = torch.Generator(self.device).manual_seed(seed)
 
@@ -88,8 +89,8 @@ class Loader:
 
     def __len__(self) -> int:
         """Steps of an epoch."""
-        if self.per_class is not None:
-            return max(len(self.y) // (self.classes * self.per_class), 1)
+        if self.samples_per_class is not None:
+            return max(len(self.y) // (self.classes * self.samples_per_class), 1)
         full, left = divmod(len(self.y), self.batch_size)
         return max(full + (left > 1), 1)
 
@@ -111,9 +112,9 @@ class Loader:
     def order(self) -> tuple[Tensor, int]:
         """The places of a new epoch in the order they come in, on the host, and how many make a batch."""
         order = torch.randperm(len(self.y), generator=self.host)
-        if self.per_class is None:
+        if self.samples_per_class is None:
             return order, self.batch_size
-        return self.by_classes(order).flatten(), self.classes * self.per_class
+        return self.by_classes(order).flatten(), self.classes * self.samples_per_class
 
     def augmented(self, index: Tensor) -> Tensor:
         """places [B] -> [B, 3, H, W] float32, channels_last: one random view of each image."""
@@ -150,7 +151,7 @@ class Loader:
         drawn = torch.rand(len(self), len(classes), generator=self.host).argsort(1)[:, : self.classes]  # [steps, P]
         taken = torch.zeros(len(self), len(classes), dtype=torch.long).scatter_(1, drawn, 1)
         before = (taken.cumsum(0) - taken).gather(1, drawn)  # how often the class was drawn earlier in the epoch
-        rank = before[..., None] * self.per_class + torch.arange(self.per_class)
+        rank = before[..., None] * self.samples_per_class + torch.arange(self.samples_per_class)
         return images[(first[drawn][..., None] + rank % counts[drawn][..., None])].flatten(1)
 
     def shares(self) -> Tensor:

@@ -52,11 +52,11 @@ class Streamed(Data):
     """A data set whose images are `Decoded`: the same surface as `Data`, and memory that does not grow with it."""
 
     def batches(
-        self, batch_size: int, *, pair: str | None = None, per_class: int | None = None,
+        self, batch_size: int, *, pair: str | None = None, samples_per_class: int | None = None,
         device: str | torch.device = "cpu", seed: int = 0,
     ) -> Stream:  # fmt: skip
         """The training loader. `seed` is that of order and augmentation; `SDKIT_WORKERS` says how many processes decode."""
-        return Stream(self, batch_size, pair=pair, per_class=per_class, device=device, seed=seed)
+        return Stream(self, batch_size, pair=pair, samples_per_class=samples_per_class, device=device, seed=seed)
 
     def evaluation(
         self, split: str = "test", batch_size: int = 128, device: str | torch.device = "cpu", part: Tensor | None = None

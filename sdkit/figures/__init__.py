@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from .bench import LossBoard, loss_board
 from .byot import (
     FlowStep,
     architecture,
@@ -33,6 +32,7 @@ from .drg_dsr import (
 )
 from .explorer import curves_figure, points_figure, run_curves, run_points
 from .general import gradients, noise, pictures, reliability, step_costs
+from .inspector import LossBoard, loss_board
 from .report import Report, folder, index, report
 from .retrieval import cmc, hits
 from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
@@ -41,7 +41,7 @@ from .side_by_side import agreement, loss_plane, paths, scoreboard
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
 from .training import Course, Screen, course_table, courses, exit_accuracy, learning_curves, live, loss_terms, marks, quick_png
 from .viewers import (
-    Still,
+    CachedFigure,
     answer_cards,
     answer_marks,
     cam_cards,
@@ -66,7 +66,7 @@ __all__ = [
     "LossBoard",
     "Report",
     "Screen",
-    "Still",
+    "CachedFigure",
     "ablation",
     "agreement",
     "algorithm",

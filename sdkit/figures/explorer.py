@@ -41,7 +41,7 @@ WORDS = {
     "data": "data set",
     "model": "network",
     "steered": "steered while it ran",
-    "turned": "knobs turned by plan",
+    "schedule": "knobs turned by plan",
     "knobs": "knob {}",
     "recipe.lr": "learning rate (peak)",
     "recipe.epochs": "epochs asked",

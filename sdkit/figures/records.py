@@ -145,10 +145,10 @@ def gain_by_length(found: Any, axes: Iterable[Axes]) -> list[Axes]:
     are left over are taken away. ValueError where there are too few.
     """
     axes = np.ravel(np.asarray(axes, dtype=object)).tolist()
-    used, spare = axes[: len(found.gains) + 1], axes[len(found.gains) + 1 :]
+    used, checkpoint_every = axes[: len(found.gains) + 1], axes[len(found.gains) + 1 :]
     if len(used) <= len(found.gains):
         raise ValueError(f"{len(found.gains)} methods and plain training want {len(found.gains) + 1} panels, got {len(axes)}")
-    for ax in spare:
+    for ax in checkpoint_every:
         ax.remove()
     limits, names = _gain_limits(found.gains.values()), _short(found.gains)
     for ax, (name, gains) in zip(used, found.gains.items(), strict=False):

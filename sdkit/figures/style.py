@@ -72,13 +72,13 @@ def look(name: str) -> dict[str, str]:
 def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """`look` of every name, but names without a style of their own take the next free colour and marker in their order."""
     out = {name: look(name) for name in names}
-    strangers = [name for name in out if name.lower() not in STYLE]
-    taken = {style["color"] for name, style in out.items() if name not in strangers}
+    negatives = [name for name in out if name.lower() not in STYLE]
+    taken = {style["color"] for name, style in out.items() if name not in negatives}
     taken |= {ALIKE[color] for color in taken if color in ALIKE}
     free = [c for c in _SPARE_COLOURS if c not in taken] or _SPARE_COLOURS
-    worn = {style["marker"] for name, style in out.items() if name not in strangers}
+    worn = {style["marker"] for name, style in out.items() if name not in negatives}
     marks = [m for m in _SPARE_MARKERS if m not in worn] or _SPARE_MARKERS
-    for i, name in enumerate(strangers):
+    for i, name in enumerate(negatives):
         out[name] = {
             "color": free[i % len(free)],
             "marker": marks[i % len(marks)],

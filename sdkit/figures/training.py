@@ -115,7 +115,7 @@ def marks(history: Iterable[Any], steps_per_epoch: int | None = None) -> list[tu
     """
     found: dict[tuple[int, str], list] = {}
     for e in history:
-        for t in e.turned:
+        for t in e.changes:
             where = e.epoch + 0.5 if steps_per_epoch is None else t["step"] / steps_per_epoch
             first = found.setdefault((e.epoch, t["knob"]), [where, t["before"], t["after"]])
             first[2] = t["after"]
@@ -123,11 +123,11 @@ def marks(history: Iterable[Any], steps_per_epoch: int | None = None) -> list[tu
 
 
 def live(
-    history: Sequence[Any], ax_terms: Axes, ax_accuracy: Axes, turned: Sequence[tuple[float, str]] | None = None
+    history: Sequence[Any], ax_terms: Axes, ax_accuracy: Axes, changes: Sequence[tuple[float, str]] | None = None
 ) -> tuple[Axes, Axes]:
     """The loss terms and the exits' accuracy so far, on cleared Axes; dotted lines where knobs were turned.
 
-    turned: (place on the epoch axis, words), None for `marks(history)`. May be called with no epoch at all.
+    changes: (place on the epoch axis, words), None for `marks(history)`. May be called with no epoch at all.
     """
     for ax, draw in [(ax_terms, loss_terms), (ax_accuracy, exit_accuracy)]:
         ax.clear()
@@ -135,7 +135,7 @@ def live(
         draw(history, ax)
         last = max([e.epoch + 1 for e in history], default=1)
         ax.set_xlim(0, max(last * 1.02, 1))
-    _mark(marks(history) if turned is None else turned, ax_terms, ax_accuracy)
+    _mark(marks(history) if changes is None else changes, ax_terms, ax_accuracy)
     for ax in (ax_terms, ax_accuracy):
         if not history:
             middle = {"ha": "center", "va": "center", "transform": ax.transAxes}
@@ -150,7 +150,7 @@ class Course(NamedTuple):
 
     history: Sequence[Any]  # one record per finished epoch
     running: Sequence[tuple[float, Mapping[str, float]]] = ()  # the terms' means within epochs, by the epochs before
-    turned: Sequence[tuple[float, str]] = ()  # place on the epoch axis, words
+    changes: Sequence[tuple[float, str]] = ()  # place on the epoch axis, words
 
 
 def courses(trainings: Mapping[str, Course], ax_terms: Axes, ax_accuracy: Axes) -> tuple[Axes, Axes]:
@@ -191,7 +191,7 @@ def _looked(trainings: Mapping[str, Course], kind: str) -> dict[str, dict[str, A
 
 
 def _turned(trainings: Mapping[str, Course]) -> list[tuple[float, str]]:
-    return list(dict.fromkeys(mark for course in trainings.values() for mark in course.turned))
+    return list(dict.fromkeys(mark for course in trainings.values() for mark in course.changes))
 
 
 def _curves(trainings: Mapping[str, Course], kind: str, ax: Axes) -> None:
@@ -262,8 +262,8 @@ def course_table(trainings: Mapping[str, Course]) -> dict[str, list[Any]]:
     for kind, said in (("terms", "term"), ("accuracy", "test accuracy")):
         for name in _names(trainings, kind):
             table[f"{said} {name}"] = [getattr(e, kind).get(name, "") for _, e in rows]
-    table["turned"] = [
-        "; ".join(f"step {t['step']}: {t['knob']} {t['before']:g} to {t['after']:g}" for t in e.turned) for _, e in rows
+    table["changes"] = [
+        "; ".join(f"step {t['step']}: {t['knob']} {t['before']:g} to {t['after']:g}" for t in e.changes) for _, e in rows
     ]
     return table
 
@@ -341,10 +341,10 @@ def _names(trainings: Mapping[str, Course], kind: str) -> list[str]:
     return list(found)
 
 
-def _mark(turned: Sequence[tuple[float, str]], ax_terms: Axes, ax_accuracy: Axes) -> None:
+def _mark(changes: Sequence[tuple[float, str]], ax_terms: Axes, ax_accuracy: Axes) -> None:
     """Dotted lines where knobs were turned, with words on the first Axes."""
     lines = 0
-    for x, words in _apart(turned, ax_terms.get_xlim()[1]):
+    for x, words in _apart(changes, ax_terms.get_xlim()[1]):
         for ax in (ax_terms, ax_accuracy):
             ax.axvline(x, color=GREY, linestyle=":", linewidth=1.2)
         paper = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.5}
@@ -365,10 +365,10 @@ def _mark(turned: Sequence[tuple[float, str]], ax_terms: Axes, ax_accuracy: Axes
         )
 
 
-def _apart(turned: Iterable[tuple[float, str]], width: float) -> list[tuple[float, str]]:
+def _apart(changes: Iterable[tuple[float, str]], width: float) -> list[tuple[float, str]]:
     """Marks closer than a thirtieth of the axis become one, its words in two lines and more."""
     out: list[tuple[float, str]] = []
-    for x, words in sorted(turned):
+    for x, words in sorted(changes):
         if out and x - out[-1][0] < width / 30:
             out[-1] = (out[-1][0], f"{out[-1][1]}\n{words}")
         else:

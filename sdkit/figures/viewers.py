@@ -20,7 +20,7 @@ from .drg_dsr import SPACE_LABELS
 from .style import GREY, INK, PALE, SIZE, bare, class_look, house, label, legend, looks, picture
 
 
-class Still:
+class CachedFigure:
     """A finished figure as pixels, to draw a few artists over again and again: some milliseconds instead of a hundred."""
 
     def __init__(self, figure: Figure, dpi: float = 90, without: Sequence[Axes] = ()) -> None:

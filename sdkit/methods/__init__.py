@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .adversarial import AIKD
-from .base import Cut, Exit, Frozen, Method, Together, Vanilla
+from .base import Combined, EarlyExit, Exit, Frozen, Method, Vanilla
 from .byot import BYOT, DSN
 from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
@@ -13,11 +13,11 @@ from .generations import (
     CTKD,
     Codistillation,
     Defensive,
+    EMACopy,
     Ensemble,
-    Hot,
+    HighTemperature,
     LabelRefinery,
     MeanTeacher,
-    Shadow,
     SnapshotKD,
     TFKDSelf,
     born_again,
@@ -73,7 +73,7 @@ METHODS: dict[str, type[Method]] = {
     "multi-exit": MultiExit,
     "dropout-guidance": DropoutGuidance,
     "defensive": Defensive,
-    "hot": Hot,
+    "hot": HighTemperature,
     "rkd": RKD,
     "cc": CC,
     "darkrank": DarkRank,
@@ -103,7 +103,7 @@ __all__ = [
     "Contrastive",
     "Defensive",
     "DropoutGuidance",
-    "Hot",
+    "HighTemperature",
     "MultiExit",
     "Ensemble",
     "LabelRefinery",
@@ -112,7 +112,7 @@ __all__ = [
     "OKDDip",
     "OLS",
     "ONE",
-    "Shadow",
+    "EMACopy",
     "SnapshotKD",
     "TFKDReg",
     "SoftmaxTriplet",
@@ -142,11 +142,11 @@ __all__ = [
     "FitNet",
     "SFRFitNet",
     "DDGSD",
-    "Cut",
+    "EarlyExit",
     "Exit",
     "Frozen",
     "Method",
     "SelfGuidance",
-    "Together",
+    "Combined",
     "Vanilla",
 ]

@@ -8,20 +8,20 @@ from torch.func import functional_call
 
 from ..core import Knob, temperature
 from ..losses import kd
-from ..models.backbone import whole_precision
+from ..models.backbone import full_precision
 from .base import Frozen, same_classes
-from .online import whole
+from .online import check_int
 from .selfkd import PSKD
 
 
 def judged(of_teacher: Tensor, of_student: Tensor) -> Tensor:
     """A judge's loss: -mean log s(D(p_T)) - mean log (1 - s(D(p_S))), s the logistic function. scores [B, 1] x2 -> []."""
-    return F.softplus(-whole_precision(of_teacher)).mean() + F.softplus(whole_precision(of_student)).mean()
+    return F.softplus(-full_precision(of_teacher)).mean() + F.softplus(full_precision(of_student)).mean()
 
 
 def fooled(of_student: Tensor) -> Tensor:
     """What fools the judge: -mean log s(D(p_S)). scores [B, 1] -> []. Goodfellow et al. 2014, Sec. 3."""
-    return F.softplus(-whole_precision(of_student)).mean()
+    return F.softplus(-full_precision(of_student)).mean()
 
 
 class AIKD(PSKD):
@@ -63,15 +63,15 @@ class AIKD(PSKD):
         same_classes(model, teacher)
         self.lam, self.mu, self.temperature = lam, mu, temperature
         self.teacher = Frozen(teacher)
-        width = whole("width", width, 1)
+        width = check_int("width", width, 1)
         self.judge = nn.Sequential(nn.Linear(model.num_classes, width), nn.LeakyReLU(0.2), nn.Linear(width, 1))
 
-    def terms(self, model, out, batch, clock):
-        taught = self.teacher.tap(batch.x).logits
+    def terms(self, model, out, batch, progress):
+        taught = self.teacher.forward_features(batch.x).logits
         root = out.logits.shape[1] ** 0.5  # gives a sure answer's entries a mean square of 1, which the judge learns well from
         said, told = root * out.logits.softmax(1), root * taught.softmax(1)
         as_it_is = {name: p.detach() for name, p in self.judge.named_parameters()}
-        return super().terms(model, out, batch, clock) | {
+        return super().terms(model, out, batch, progress) | {
             "kd": self.lam * kd(out.logits, taught, self.temperature),
             "fool": self.mu * fooled(functional_call(self.judge, as_it_is, (said,))),
             "judge": judged(self.judge(told), self.judge(said.detach())),

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Clock, Knob, Taps
+from ..core import Batch, Features, Knob, Progress
 from ..models import Head
 
 
@@ -30,10 +30,10 @@ class Method(nn.Module):
     full_precision: bool = False
     """Whether its network computes in float32 where others would in bfloat16."""
 
-    own_task: ClassVar[bool] = False
+    replaces_task_loss: ClassVar[bool] = False
     """Whether its "task" is more than plain cross entropy against the label, such as a softened label."""
 
-    per_class: int | None = None
+    samples_per_class: int | None = None
     """How many images of a class a batch holds, of as many classes as fit into it; None: the images as they come."""
 
     both_views: bool = False
@@ -56,32 +56,34 @@ class Method(nn.Module):
         """What the step's one pass goes over: the images [B, 3, H, W], or both views of them [2B, 3, H, W]."""
         return torch.cat([batch.x, batch.pair]) if self.both_views else batch.x
 
-    def loss(self, model: nn.Module, batch: Batch, clock: Clock = Clock(0, 0, 1, 1)) -> Tensor:  # noqa: B008
+    def loss(self, model: nn.Module, batch: Batch, progress: Progress = Progress(0, 0, 1, 1)) -> Tensor:  # noqa: B008
         """The sum of the terms on one batch, []: what an analysis of gradients differentiates."""
-        return sum(self.terms(model, model.tap(self.view(batch)), batch, clock).values())
+        return sum(self.terms(model, model.forward_features(self.view(batch)), batch, progress).values())
 
-    def terms(self, model: nn.Module, out: Taps, batch: Batch, clock: Clock) -> dict[str, Tensor]:
+    def terms(self, model: nn.Module, out: Features, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """The loss as its named terms, weighted: their sum is what is minimised.
 
         The term against the labels is always called "task". `out` is the pass over `batch.x`; any further
-        pass is a call to `model.tap` in here. Reads `memory` and never writes it.
+        pass is a call to `model.forward_features` in here. Reads `memory` and never writes it.
         """
         raise NotImplementedError(f"{type(self).__name__} must say what it minimises: write terms()")
 
-    def remember(self, out: Taps, batch: Batch, clock: Clock) -> None:
+    def remember(self, out: Features, batch: Batch, progress: Progress) -> None:
         """Writes to `memory` what the next steps will want. Called after the optimiser, without gradients."""
 
-    def placed(self) -> dict[str, Head]:
+    def auxiliary_heads(self) -> dict[str, Head]:
         """The auxiliary classifiers on the network's stages, by the name of the exit that each makes."""
         return {}
 
-    def exits(self, out: Taps, x: Tensor) -> dict[str, Tensor]:
+    def exits(self, out: Features, x: Tensor) -> dict[str, Tensor]:
         """Every prediction that can be read from a pass over x, by name. Logits [B, K]. The deployed one is "final"."""
-        return {"final": out.logits} | {name: head(out.stages[head.stage])[0] for name, head in self.placed().items()}
+        return {"final": out.logits} | {name: head(out.stages[head.stage])[0] for name, head in self.auxiliary_heads().items()}
 
-    def features(self, out: Taps) -> dict[str, Tensor]:
+    def features(self, out: Features) -> dict[str, Tensor]:
         """The pooled features that each exit classifies, by the exit's name. [B, D]."""
-        return {"final": out.embedding} | {name: head(out.stages[head.stage])[1] for name, head in self.placed().items()}
+        return {"final": out.embedding} | {
+            name: head(out.stages[head.stage])[1] for name, head in self.auxiliary_heads().items()
+        }
 
     def settings(self) -> dict[str, float]:
         """Every knob's present value."""
@@ -143,9 +145,9 @@ class Frozen(nn.Module):
         return super()._apply(fn, recurse)
 
     @torch.no_grad()
-    def tap(self, x: Tensor) -> Taps:
+    def forward_features(self, x: Tensor) -> Features:
         """[B, 3, H, W] -> the teacher's logits, embedding and stages."""
-        return self.net.tap(x)
+        return self.net.forward_features(x)
 
 
 def same_classes(model: nn.Module, teacher: nn.Module) -> None:
@@ -168,7 +170,7 @@ class VectorNorm(nn.BatchNorm1d):
 def both_show_stages(model: nn.Module, teacher: nn.Module) -> None:
     """TypeError where one of the two networks cannot be tapped as those of sdkit can."""
     for name, network in (("student", model), ("teacher", teacher)):
-        if not hasattr(network, "channels") or not hasattr(network, "tap"):
+        if not hasattr(network, "channels") or not hasattr(network, "forward_features"):
             raise TypeError(f"the {name} must show its stages, as every network of sdkit does, got {type(network).__name__}")
 
 
@@ -181,13 +183,13 @@ class Exit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> logits [B, K] of this exit."""
-        exits = self.method.exits(self.model.tap(x), x)
+        exits = self.method.exits(self.model.forward_features(x), x)
         if self.name not in exits:
             raise KeyError(f"this run has no exit {self.name!r}: it has {', '.join(exits)}")
         return exits[self.name]
 
 
-class Cut(nn.Module):
+class EarlyExit(nn.Module):
     """A network that ends at one of its exits: what is behind it is not computed. For deployment at a given cost."""
 
     def __init__(self, model: nn.Module, head: Head) -> None:
@@ -199,8 +201,8 @@ class Cut(nn.Module):
         return self.head(self.front(x))[0]
 
 
-class Together(Method):
-    """Several methods on one pass: the union of their terms. `Together(DRG(model), DSR(model))` is paper 004's Eq. 13.
+class Combined(Method):
+    """Several methods on one pass: the union of their terms. `Combined(DRG(model), DSR(model))` is paper 004's Eq. 13.
 
     The task is counted once: it is that of the method with a task of its own, such as a softened label, where there is one.
     Of other terms of one name each counts, as "method term". A knob is "method.knob": `{"drg.alpha": 0.2, "dsr.beta": 1.0}`.
@@ -210,8 +212,8 @@ class Together(Method):
     def __init__(self, *methods: Method, names: Sequence[str] | None = None) -> None:
         super().__init__()
         self.methods = nn.ModuleList(methods)
-        each = {m.per_class for m in methods} - {None}
-        asked, owners = {m.pair for m in methods} - {None}, [type(m).__name__ for m in methods if m.own_task]
+        each = {m.samples_per_class for m in methods} - {None}
+        asked, owners = {m.pair for m in methods} - {None}, [type(m).__name__ for m in methods if m.replaces_task_loss]
         if len(owners) > 1:
             raise ValueError(
                 f"{' and '.join(owners)} each have their own idea of the labels and cannot train together: take one"
@@ -219,8 +221,10 @@ class Together(Method):
         if len(asked) > 1:
             raise ValueError(f"these methods ask for different partners ({', '.join(sorted(asked))}) and cannot share a batch")
         if len(each) > 1:
-            raise ValueError(f"these methods ask for different batches: say the same per_class to all, got {sorted(each)}")
-        self.pair, self.per_class = asked.pop() if asked else None, each.pop() if each else None
+            raise ValueError(
+                f"these methods ask for different batches: say the same samples_per_class to all, got {sorted(each)}"
+            )
+        self.pair, self.samples_per_class = asked.pop() if asked else None, each.pop() if each else None
         self.both_views = any(m.both_views for m in methods)
         self.full_precision = any(m.full_precision for m in methods)
         self._parts = dict(zip(names or [type(m).__name__.lower() for m in methods], methods, strict=True))
@@ -236,28 +240,28 @@ class Together(Method):
     def settings(self) -> dict[str, float]:
         return {f"{name}.{k}": v for name, m in self._parts.items() for k, v in m.settings().items()}
 
-    def terms(self, model, out, batch, clock):
-        every = {name: m.terms(model, self._share(m, out, batch), batch, clock) for name, m in self._parts.items()}
-        owner = next((name for name, m in self._parts.items() if m.own_task), next(iter(every)))
+    def terms(self, model, out, batch, progress):
+        every = {name: m.terms(model, self._share(m, out, batch), batch, progress) for name, m in self._parts.items()}
+        owner = next((name for name, m in self._parts.items() if m.replaces_task_loss), next(iter(every)))
         met = Counter(k for terms in every.values() for k in terms)
         named = {
             k if met[k] == 1 else f"{name} {k}": t for name, terms in every.items() for k, t in terms.items() if k != "task"
         }
         return {"task": every[owner]["task"], **named}
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         for m in self.methods:
-            m.remember(self._share(m, out, batch), batch, clock)
+            m.remember(self._share(m, out, batch), batch, progress)
 
-    def _share(self, method: Method, out: Taps, batch: Batch) -> Taps:
+    def _share(self, method: Method, out: Features, batch: Batch) -> Features:
         """What a method of one view sees of a pass over both: the first."""
         if method.both_views or not self.both_views:
             return out
         n = len(batch.y)
-        return Taps(out.logits[:n], out.embedding[:n], tuple(s[:n] for s in out.stages))
+        return Features(out.logits[:n], out.embedding[:n], tuple(s[:n] for s in out.stages))
 
-    def placed(self):
-        return {k: h for m in self.methods for k, h in m.placed().items()}
+    def auxiliary_heads(self):
+        return {k: h for m in self.methods for k, h in m.auxiliary_heads().items()}
 
     def exits(self, out, x):
         return {k: t for m in self.methods for k, t in m.exits(out, x).items()}
@@ -272,5 +276,5 @@ class Vanilla(Method):
     L = CE(p, y) = -(1/B) Σ_i ln p(y_i | x_i)   (paper 001, Eq. 4)
     """
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         return {"task": supervised(out.logits, batch)}

@@ -63,7 +63,7 @@ class BYOT(Method):
                 "a linear head has no features of the last stage's width for the hint: use head='bottleneck' or lam=0"
             )
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         heads = [head(f) for head, f in zip(self.heads, out.stages, strict=False)]
         distance = hint if self.hint == "squared" else hint_norm
         soft = sum(kl(z, out.logits, self.temperature) for z, _ in heads)
@@ -75,14 +75,14 @@ class BYOT(Method):
             "hint": self.lam * sum(distance(f, out.embedding) for _, f in heads) if self.lam else out.logits.new_zeros(()),
         }  # loss source 3
 
-    def placed(self):
+    def auxiliary_heads(self):
         n = len(self.heads) + 1
         return {f"{head.stage + 1}/{n}": head for head in self.heads}
 
     def exits(self, out, x):
         exits = super().exits(out, x)
         deepest = f"{len(self.heads) + 1}/{len(self.heads) + 1}"
-        every = torch.stack([exits[name] for name in self.placed()] + [out.logits])
+        every = torch.stack([exits[name] for name in self.auxiliary_heads()] + [out.logits])
         mean = every.mean(0) if self.ensemble == "logits" else every.log_softmax(2).logsumexp(0) - math.log(len(every))
         return {**exits, deepest: out.logits, "ensemble": mean}
 
@@ -105,6 +105,6 @@ class DSN(BYOT):
     def __init__(self, model, *, head: str = "bottleneck") -> None:
         super().__init__(model, alpha=0.0, lam=0.0, head=head)
 
-    def terms(self, model, out, batch, clock):
-        terms = super().terms(model, out, batch, clock)
+    def terms(self, model, out, batch, progress):
+        terms = super().terms(model, out, batch, progress)
         return {"task": terms["task"], "head ce": terms["head ce"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core import Knob, Taps, temperature
+from ..core import Features, Knob, temperature
 from ..losses import kl, mmd
 from .base import Method, supervised
 
@@ -22,7 +22,7 @@ class DDGSD(Method):
     t_squared: T^2 times the KL. branch_mean: half the sum of the cross entropies. detach=False lets gradients into the targets.
     """
 
-    own_task = True
+    replaces_task_loss = True
     pair = "same image"
     knobs = {
         "lam": Knob("λ", 0, 3, "the views share only weights", "agreement counts for more than labels"),
@@ -47,12 +47,12 @@ class DDGSD(Method):
         self.temperature = (2.0 if model.num_classes <= 10 else 3.0) if temperature is None else temperature
         self.both_views, self.t_squared, self.branch_mean, self.detach = one_pass, t_squared, branch_mean, detach
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         n = len(batch.y)
         if self.both_views:
-            a, b = Taps(out.logits[:n], out.embedding[:n], ()), Taps(out.logits[n:], out.embedding[n:], ())
+            a, b = Features(out.logits[:n], out.embedding[:n], ()), Features(out.logits[n:], out.embedding[n:], ())
         else:
-            a, b = out, model.tap(batch.pair)
+            a, b = out, model.forward_features(batch.pair)
         task = supervised(a.logits, batch) + supervised(b.logits, batch)  # Eq. 4
         t, free = self.temperature, self.detach
         agree = kl(a.logits, b.logits, t, free) + kl(b.logits, a.logits, t, free)  # Eq. 3

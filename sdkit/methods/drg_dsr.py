@@ -50,7 +50,7 @@ class DRG(Method):
         self.scale = 1 / model.num_classes if per_class_mean else 1.0
         self.heads = nn.ModuleList(Head(model, s - 1, head) for s in self.stages)
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         shallow = [head(out.stages[s - 1])[0] for head, s in zip(self.heads, self.stages, strict=True)]
         return {
             "task": self.scale * supervised(out.logits, batch),  # Eq. 8
@@ -58,7 +58,7 @@ class DRG(Method):
             "rg": self.scale * self.alpha * sum(kd(out.logits, z, self.temperature) for z in shallow),  # Eq. 9
         }
 
-    def placed(self):
+    def auxiliary_heads(self):
         return {f"shallow {head.stage + 1}": head for head in self.heads}
 
 
@@ -94,9 +94,9 @@ class DSR(Method):
         self.beta, self.temperature, self.first, self.reset_each_epoch = beta, temperature, first, reset_each_epoch
         self.scale = 1 / model.num_classes if per_class_mean else 1.0
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         z, before = ranked(out.logits), self.memory.get("ranked")
-        if self.reset_each_epoch and clock.step % clock.steps_per_epoch == 0:
+        if self.reset_each_epoch and progress.step % progress.steps_per_epoch == 0:
             before = None
         if before is None and self.first == "uniform":
             before = z.detach() * 0
@@ -104,5 +104,5 @@ class DSR(Method):
         sr = kd(z[:n], before[:n], self.temperature) if n else z.new_zeros(())  # Eq. 11
         return {"task": self.scale * supervised(out.logits, batch), "sr": self.scale * self.beta * sr}
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         self.memory["ranked"] = ranked(out.logits)

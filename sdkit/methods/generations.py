@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import Clock, Knob, Taps, temperature
+from ..core import Features, Knob, Progress, temperature
 from ..losses import kl
 from .base import Method, supervised
 from .kd import KD
-from .online import ramp, redrawn, whole
+from .online import check_int, ramp, redrawn
 
 
-class Shadow(nn.Module):
+class EMACopy(nn.Module):
     """A copy of a network that follows it and never learns: always in eval mode, its weights are buffers.
 
     So no optimiser finds them, and a checkpoint, a run's weights and a move between devices take them along. They are
@@ -33,14 +33,14 @@ class Shadow(nn.Module):
                 m.register_buffer(name, p.detach().clone())
         self.train(False)
 
-    def train(self, mode: bool = True) -> Shadow:
+    def train(self, mode: bool = True) -> EMACopy:
         """It stays in eval mode, whatever its method does."""
         return super().train(False)
 
     @torch.no_grad()
-    def tap(self, x: Tensor) -> Taps:
+    def forward_features(self, x: Tensor) -> Features:
         """[B, 3, H, W] -> its logits, embedding and stages."""
-        return self.net.tap(x)
+        return self.net.forward_features(x)
 
     @torch.no_grad()
     def follow(self, net: nn.Module, decay: float = 0.0) -> None:
@@ -85,7 +85,7 @@ def born_again(first: Any, count: int, method: str = "ban") -> list[Any]:
     Running the last one runs them all. The knobs of the later ones are the method's defaults.
     """
     chain = [first]
-    for _ in range(whole("count", count, 1)):
+    for _ in range(check_int("count", count, 1)):
         before = chain[-1]
         chain.append(replace(before, method=method, teacher=before, knobs={}, seed=before.seed + 1))
     return chain
@@ -157,8 +157,8 @@ class ATS(KD):
         super().__init__(model, teacher=teacher, alpha=alpha, temperature=temperature)
         self.wrong = wrong
 
-    def terms(self, model, out, batch, clock):
-        soft, t = self.teacher.tap(batch.x).logits, self.temperature
+    def terms(self, model, out, batch, progress):
+        soft, t = self.teacher.forward_features(batch.x).logits, self.temperature
         scaled = (soft / self.wrong).scatter(1, batch.y[:, None], soft.gather(1, batch.y[:, None]) / t)
         return {
             "task": (1 - self.alpha) * supervised(out.logits, batch),
@@ -189,17 +189,17 @@ class CTKD(KD):
             raise ValueError(f"the curriculum takes a positive number of epochs, got {curriculum!r}")
         self.curriculum, self.r = curriculum, nn.Parameter(torch.ones(()))
 
-    def learned(self, clock: Clock) -> Tensor:
+    def learned(self, progress: Progress) -> Tensor:
         """The temperature, []; its gradient comes turned round and weighed by the curriculum."""
-        weight = (1 - math.cos(math.pi * min(clock.epoch / self.curriculum, 1.0))) / 2
+        weight = (1 - math.cos(math.pi * min(progress.epoch / self.curriculum, 1.0))) / 2
         r = (1 + weight) * self.r.detach() - weight * self.r
         return self.LEAST + self.SPAN * r.sigmoid()
 
-    def terms(self, model, out, batch, clock):
-        t = self.learned(clock)
+    def terms(self, model, out, batch, progress):
+        t = self.learned(progress)
         return {
             "task": (1 - self.alpha) * supervised(out.logits, batch),
-            "kd": self.alpha * t**2 * kl(out.logits / t, self.teacher.tap(batch.x).logits / t, 1.0, detach=False),
+            "kd": self.alpha * t**2 * kl(out.logits / t, self.teacher.forward_features(batch.x).logits / t, 1.0, detach=False),
         }
 
 
@@ -220,22 +220,22 @@ class SnapshotKD(Watching):
 
     def __init__(self, model, *, lam: float = 1.0, temperature: float = 2.0, parts: int = 2) -> None:
         super().__init__(model)
-        self.lam, self.temperature, self.parts = lam, temperature, whole("parts", parts, 2)
-        self.snapshot = Shadow(model)
+        self.lam, self.temperature, self.parts = lam, temperature, check_int("parts", parts, 2)
+        self.snapshot = EMACopy(model)
 
-    def part(self, clock: Clock, steps: int = 0) -> int:
+    def part(self, progress: Progress, steps: int = 0) -> int:
         """In which part training stands, or will after so many steps. From 0."""
-        return (clock.step + steps) * self.parts // (clock.epochs * clock.steps_per_epoch)
+        return (progress.step + steps) * self.parts // (progress.epochs * progress.steps_per_epoch)
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         task = supervised(out.logits, batch)
-        if self.part(clock) == 0:
+        if self.part(progress) == 0:
             return {"task": task, "snapshot": out.logits.new_zeros(())}
-        soft = self.snapshot.tap(batch.x).logits / self.temperature
+        soft = self.snapshot.forward_features(batch.x).logits / self.temperature
         return {"task": task, "snapshot": self.lam * kl(out.logits, soft, 1.0)}
 
-    def remember(self, out, batch, clock):
-        if self.part(clock) < self.part(clock, 1) < self.parts:
+    def remember(self, out, batch, progress):
+        if self.part(progress) < self.part(progress, 1) < self.parts:
             self.snapshot.follow(self.model)
 
 
@@ -262,18 +262,18 @@ class MeanTeacher(Watching):
         if not 0 <= decay < 1:
             raise ValueError(f"decay is a number in [0, 1), got {decay!r}: 0 is the last weights, near 1 a long mean")
         self.lam, self.decay, self.ramp_up = lam, decay, ramp_up
-        self.mean = Shadow(model)
+        self.mean = EMACopy(model)
 
-    def terms(self, model, out, batch, clock):
-        taught = self.mean.tap(batch.pair).logits.softmax(1)
+    def terms(self, model, out, batch, progress):
+        taught = self.mean.forward_features(batch.pair).logits.softmax(1)
         apart = (out.logits.softmax(1) - taught).square().sum(1).mean()
-        return {"task": supervised(out.logits, batch), "consistency": self.lam * ramp(clock, self.ramp_up) * apart}
+        return {"task": supervised(out.logits, batch), "consistency": self.lam * ramp(progress, self.ramp_up) * apart}
 
-    def remember(self, out, batch, clock):
-        self.mean.follow(self.model, min(1 - 1 / (clock.step + 1), self.decay))
+    def remember(self, out, batch, progress):
+        self.mean.follow(self.model, min(1 - 1 / (progress.step + 1), self.decay))
 
     def exits(self, out, x):
-        return {"final": out.logits, "teacher": self.mean.tap(x).logits}
+        return {"final": out.logits, "teacher": self.mean.forward_features(x).logits}
 
 
 class Codistillation(Watching):
@@ -295,20 +295,20 @@ class Codistillation(Watching):
 
     def __init__(self, model, *, lam: float = 1.0, temperature: float = 1.0, every: int = 1) -> None:
         super().__init__(model)
-        self.lam, self.temperature, self.every = lam, temperature, whole("every", every, 1)
+        self.lam, self.temperature, self.every = lam, temperature, check_int("every", every, 1)
         self.peer = redrawn(model)
-        self.copies = nn.ModuleList([Shadow(model), Shadow(self.peer)])
+        self.copies = nn.ModuleList([EMACopy(model), EMACopy(self.peer)])
 
-    def terms(self, model, out, batch, clock):
-        peer, t = self.peer.tap(batch.x).logits, self.temperature
+    def terms(self, model, out, batch, progress):
+        peer, t = self.peer.forward_features(batch.x).logits, self.temperature
         terms = {"task": supervised(out.logits, batch), "peer ce": supervised(peer, batch)}
-        if clock.epoch < self.every:
+        if progress.epoch < self.every:
             return terms | {"agree": peer.new_zeros(())}
-        mine, its = (shadow.tap(batch.x).logits for shadow in self.copies)
+        mine, its = (shadow.forward_features(batch.x).logits for shadow in self.copies)
         return terms | {"agree": self.lam * t**2 * (kl(out.logits, its, t) + kl(peer, mine, t))}
 
-    def remember(self, out, batch, clock):
-        if (clock.step + 1) % (self.every * clock.steps_per_epoch) == 0:
+    def remember(self, out, batch, progress):
+        if (progress.step + 1) % (self.every * progress.steps_per_epoch) == 0:
             for shadow, net in zip(self.copies, (self.model, self.peer), strict=True):
                 shadow.follow(net)
 
@@ -334,7 +334,7 @@ class Defensive(KD):
         super().__init__(model, teacher=teacher, alpha=alpha, temperature=temperature)
 
 
-class Hot(Method):
+class HighTemperature(Method):
     """Cross entropy of outputs softened by T (Papernot et al. 2016, Sec. IV): the teacher of `Defensive`.
 
     L = T CE(softmax(z / T), y)
@@ -346,12 +346,12 @@ class Hot(Method):
     keeps its size.
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {"temperature": temperature("T", 100)}
 
     def __init__(self, model, *, temperature: float = 20.0) -> None:
         super().__init__()
         self.temperature = temperature
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         return {"task": self.temperature * supervised(out.logits / self.temperature, batch)}

@@ -50,9 +50,9 @@ class DropoutGuidance(Method):
                 kept = {f"{name}.weight": F.dropout(m.weight, self.p) for name, m in convolutions(model)}
                 return functional_call(model, kept, (x,))
             with dropped(model, self.p):
-                return model.tap(x).logits
+                return model.forward_features(x).logits
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         student = self.student(model, batch.x)
         return {
             "task": supervised(out.logits, batch),
@@ -94,7 +94,7 @@ class MultiExit(BYOT):
         super().__init__(model, alpha=0.0, lam=0.0, temperature=temperature, head=head)
         self.lam = lam
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         early = [head(out.stages[head.stage])[0] for head in self.heads]
         return {
             "task": supervised(out.logits, batch),

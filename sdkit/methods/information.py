@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..core import Knob
 from ..losses import contrast, variational_gap
-from ..models.backbone import whole_precision
+from ..models.backbone import full_precision
 from .base import Frozen, Method, both_show_stages, supervised
 from .sfr_teacher import last_stages, to_smaller
 
@@ -20,7 +20,7 @@ LEAST_VARIANCE = 1e-5
 SIDES = ("student", "teacher")
 
 
-class Foretold(nn.Module):
+class GaussianRegressor(nn.Module):
     """A Gaussian over a teacher's map, given the student's: a mean from 1x1 convolutions, one variance for each channel."""
 
     def __init__(self, c_in: int, c_out: int, variance: float) -> None:
@@ -41,7 +41,7 @@ class Foretold(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = to_smaller(student, teacher)
-        return variational_gap(whole_precision(self.mean(student)), self.variance, whole_precision(teacher))
+        return variational_gap(full_precision(self.mean(student)), self.variance, full_precision(teacher))
 
 
 class VID(Method):
@@ -66,10 +66,10 @@ class VID(Method):
             raise ValueError(f"variance is what each channel's starts at, above {LEAST_VARIANCE:g}, got {variance:g}")
         self.stages = last_stages(model, teacher, last)
         self.beta, self.teacher = beta, Frozen(teacher)
-        self.foretold = nn.ModuleList(Foretold(model.channels[i], teacher.channels[i], variance) for i in self.stages)
+        self.foretold = nn.ModuleList(GaussianRegressor(model.channels[i], teacher.channels[i], variance) for i in self.stages)
 
-    def terms(self, model, out, batch, clock):
-        taught = self.teacher.tap(batch.x).stages
+    def terms(self, model, out, batch, progress):
+        taught = self.teacher.forward_features(batch.x).stages
         gaps = [say(out.stages[i], taught[i]) for say, i in zip(self.foretold, self.stages, strict=True)]
         return {"task": supervised(out.logits, batch), "vid": self.beta * sum(gaps)}
 
@@ -128,7 +128,7 @@ class CRD(Method):
         self.negatives, self.dim, self.in_batch = int(negatives), int(dim), in_batch
         self.student = nn.Linear(model.classifier.in_features, dim)
         self.taught = nn.Linear(teacher.classifier.in_features, dim)
-        self.teacher, self.asked = Frozen(teacher), None
+        self.teacher, self.config = Frozen(teacher), None
         if not in_batch:
             for side in SIDES:
                 self.memory[side] = F.normalize(torch.randn(train_size, dim))
@@ -137,12 +137,12 @@ class CRD(Method):
     def project(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D], [B, E] -> unit vectors [B, dim] of the student and of the teacher."""
         with torch.autocast(student.device.type, enabled=False):
-            student, teacher = self.student(whole_precision(student)), self.taught(whole_precision(teacher))
+            student, teacher = self.student(full_precision(student)), self.taught(full_precision(teacher))
             return F.normalize(student), F.normalize(teacher)
 
-    def terms(self, model, out, batch, clock):
-        told = self.teacher.tap(batch.x).embedding
-        self.asked = (batch.x, told)  # the bank wants it once more after the step
+    def terms(self, model, out, batch, progress):
+        told = self.teacher.forward_features(batch.x).embedding
+        self.config = (batch.x, told)  # the bank wants it once more after the step
         said, told = self.project(out.embedding, told)
         with torch.autocast(said.device.type, enabled=False):
             return {"task": supervised(out.logits, batch), "crd": self.beta * self.gap(said, told, batch)}
@@ -170,11 +170,11 @@ class CRD(Method):
             return torch.arange(size, device=device)
         return torch.randint(size, (self.negatives,), device=device)
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         if self.in_batch:
             return
-        told = self.asked[1] if self.asked and self.asked[0] is batch.x else self.teacher.tap(batch.x).embedding
-        self.asked = None
+        told = self.config[1] if self.config and self.config[0] is batch.x else self.teacher.forward_features(batch.x).embedding
+        self.config = None
         for side, new in zip(SIDES, self.project(out.embedding, told), strict=True):
             bank = self.memory[side]
             old = bank[batch.index]

@@ -21,7 +21,7 @@ class KD(Method):
     common practice of public distillation collections.
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {"alpha": Knob("α", 0, 1, "labels alone", "the teacher alone", most=1), "temperature": temperature()}
 
     def __init__(self, model, *, teacher: nn.Module, alpha: float = 0.9, temperature: float = 4.0) -> None:
@@ -29,8 +29,8 @@ class KD(Method):
         same_classes(model, teacher)
         self.alpha, self.temperature, self.teacher = alpha, temperature, Frozen(teacher)
 
-    def terms(self, model, out, batch, clock):
-        soft = self.teacher.tap(batch.x).logits
+    def terms(self, model, out, batch, progress):
+        soft = self.teacher.forward_features(batch.x).logits
         return {
             "task": (1 - self.alpha) * supervised(out.logits, batch),
             "kd": self.alpha * kd(out.logits, soft, self.temperature),
@@ -49,14 +49,14 @@ class LSR(Method):
     over: who shares epsilon: "all" classes, the label too, or the "wrong" ones alone, so that the label keeps 1 - epsilon.
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {"epsilon": Knob("ε", 0, 0.5, "hard labels", "half of the label is spread over all classes", most=1)}
 
     def __init__(self, model, *, epsilon: float = 0.1, over: str = "all") -> None:
         super().__init__()
         self.epsilon, self.over = epsilon, pick(over, ("all", "wrong"), "way to share epsilon")
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         if self.over == "wrong":
             k = out.logits.shape[1]
             labels = labels_of(batch, k).to(out.logits.dtype)

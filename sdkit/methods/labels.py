@@ -56,7 +56,7 @@ class ZFLS(Method):
             )
         self.lam, self.power, self.dense = lam, power, dense
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         scores = votes(model.classifier, out.stages[-1]) if self.dense else out.logits
         law = zipf_kl(out.logits, scores, batch.y, self.power)
         return {"task": supervised(out.logits, batch), "zipf": self.lam * law}
@@ -85,7 +85,7 @@ class TFKDReg(Method):
     T = 20 the target is nearly uniform, and the loss is nearly label smoothing by alpha.
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {"alpha": Knob("α", 0, 1, "labels alone", "the virtual teacher alone", most=1), "temperature": temperature("τ", 40)}
 
     def __init__(
@@ -109,7 +109,7 @@ class TFKDReg(Method):
         labels = labels_of(batch, num_classes)
         return self.correct * labels + (1 - self.correct) / (num_classes - 1) * (1 - labels)
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         teacher, t = self.virtual(batch, out.logits.shape[1]), self.temperature
         student = out.logits.log_softmax(1) if self.released else (out.logits / t).log_softmax(1)
         target = (teacher / t).log_softmax(1) if self.released else (teacher.log() / t).log_softmax(1)
@@ -132,7 +132,7 @@ class OLS(Method):
     The table begins with hard labels; a class that was never right in an epoch keeps its row (our reading).
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {"alpha": Knob("α", 0, 1, "the class's past answers alone", "hard labels alone", most=1)}
 
     def __init__(self, model, *, alpha: float = 0.5) -> None:
@@ -141,18 +141,18 @@ class OLS(Method):
         k = model.num_classes
         self.memory = {"table": torch.eye(k), "sum": torch.zeros(k, k), "count": torch.zeros(k)}
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         soft = mixed(batch, lambda y: self.memory["table"][y])
         return {
             "task": self.alpha * supervised(out.logits, batch),
             "ols": (1 - self.alpha) * soft_cross_entropy(out.logits, soft),
         }
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         table, total, count = self.memory["table"], self.memory["sum"], self.memory["count"]
         right = (out.logits.argmax(1) == batch.y).to(count.dtype)
         total.index_add_(0, batch.y, out.logits.softmax(1).to(total.dtype) * right[:, None])
         count.index_add_(0, batch.y, right)
-        if clock.ends_epoch:
+        if progress.ends_epoch:
             table.copy_(torch.where(count[:, None] > 0, total / count[:, None].clamp_min(1), table))
             total.zero_(), count.zero_()

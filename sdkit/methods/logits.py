@@ -22,7 +22,7 @@ class LogitRegression(Method):
     Costs the teacher's pass. Memory: none. Helps when the teacher is sure: what a softmax flattens to zero, logits still tell.
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {"alpha": Knob("α", 0, 1, "labels alone", "the teacher alone", most=1)}
 
     def __init__(self, model, *, teacher: nn.Module, alpha: float = 1.0, per_class_mean: bool = True) -> None:
@@ -30,8 +30,8 @@ class LogitRegression(Method):
         same_classes(model, teacher)
         self.alpha, self.per_class_mean, self.teacher = alpha, per_class_mean, Frozen(teacher)
 
-    def terms(self, model, out, batch, clock):
-        gap = logit_regression(out.logits, self.teacher.tap(batch.x).logits)
+    def terms(self, model, out, batch, progress):
+        gap = logit_regression(out.logits, self.teacher.forward_features(batch.x).logits)
         return {
             "task": (1 - self.alpha) * supervised(out.logits, batch),
             "logits": self.alpha * (gap / out.logits.shape[1] if self.per_class_mean else gap),
@@ -76,16 +76,16 @@ class DKD(Method):
         self.alpha, self.beta, self.temperature, self.warmup = alpha, beta, temperature, warmup
         self.teacher = Frozen(teacher)
 
-    def terms(self, model, out, batch, clock):
-        soft = self.teacher.tap(batch.x).logits
-        climb = self.temperature**2 * self.climb(clock)
+    def terms(self, model, out, batch, progress):
+        soft = self.teacher.forward_features(batch.x).logits
+        climb = self.temperature**2 * self.climb(progress)
         return {
             "task": supervised(out.logits, batch),
             "tckd": climb * self.alpha * target_kl(out.logits, soft, batch.y, self.temperature),
             "nckd": climb * self.beta * other_kl(out.logits, soft, batch.y, self.temperature),
         }
 
-    def climb(self, clock) -> float:
+    def climb(self, progress) -> float:
         """The share of both weights that this step has, in (0, 1]."""
-        steps = self.warmup * clock.epochs * clock.steps_per_epoch
-        return min((clock.step + 1) / steps, 1.0) if steps else 1.0
+        steps = self.warmup * progress.epochs * progress.steps_per_epoch
+        return min((progress.step + 1) / steps, 1.0) if steps else 1.0

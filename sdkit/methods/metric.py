@@ -1,7 +1,7 @@
 """Learning an embedding in which images of one class lie near: for finding the same object again, not for naming it.
 
 What is deployed is the network without its classifier: its embedding of two images tells how near they are. A batch should
-hold several images of every class in it, so these methods ask the loader for that (`per_class`). All is computed in
+hold several images of every class in it, so these methods ask the loader for that (`samples_per_class`). All is computed in
 float32 or better.
 """
 
@@ -13,33 +13,33 @@ from torch import Tensor, nn
 
 from ..core import Knob, pick
 from ..losses import distances
-from ..models.backbone import whole_precision
+from ..models.backbone import full_precision
 from .base import Method, VectorNorm, mixed, supervised
 
 
-def relatives(y: Tensor) -> tuple[Tensor, Tensor]:
+def pair_masks(y: Tensor) -> tuple[Tensor, Tensor]:
     """Labels [B] -> which pairs are two images of one class, and which are of two classes. [B, B] bool each."""
     same = y[:, None] == y
     return same & ~torch.eye(len(y), dtype=torch.bool, device=y.device), ~same
 
 
 def triplet_hard(apart: Tensor, y: Tensor) -> Tensor:
-    """How much farther each image's farthest relative is than its nearest stranger. distances [B, B], labels [B] -> [B].
+    """How much farther each image's farthest positive is than its nearest negative. distances [B, B], labels [B] -> [B].
 
-    Hermans et al. 2017, Eq. 5, inside the brackets. -inf for an image without relatives or without strangers.
+    Hermans et al. 2017, Eq. 5, inside the brackets. -inf for an image without positives or without negatives.
     """
-    positive, negative = relatives(y)
+    positive, negative = pair_masks(y)
     return apart.masked_fill(~positive, -torch.inf).amax(1) - apart.masked_fill(~negative, torch.inf).amin(1)
 
 
 def triplet_weighted(apart: Tensor, y: Tensor) -> Tensor:
-    """The same of a mean relative and a mean stranger, in which far relatives and near strangers weigh more. -> [B].
+    """The same of a mean positive and a mean negative, in which far positives and near negatives weigh more. -> [B].
 
-    Ristani and Tomasi 2018, adaptive weights: the softmax of d over the relatives, and of -d over the strangers. No gradient
+    Ristani and Tomasi 2018, adaptive weights: the softmax of d over the positives, and of -d over the negatives. No gradient
     reaches the weights.
     """
     seen, gap = apart.detach(), 0
-    for kept, sign in zip(relatives(y), (1, -1), strict=True):
+    for kept, sign in zip(pair_masks(y), (1, -1), strict=True):
         weight = (sign * seen).masked_fill(~kept, -torch.inf).softmax(1)
         gap = gap + torch.where(kept.any(1), sign * (weight.nan_to_num() * apart).sum(1), -torch.inf)
     return gap
@@ -54,10 +54,10 @@ def triplet_loss(gap: Tensor, margin: float, soft: bool) -> Tensor:
 def multi_similarity(cosine: Tensor, y: Tensor, alpha: float, beta: float, lam: float, epsilon: float) -> Tensor:
     """Multi-similarity loss of the pairs that its mining keeps. cosines [B, B], labels [B] -> []. Wang et al. 2019, Eq. 10-15.
 
-    A stranger is kept where it is nearer than the farthest relative, less epsilon; a relative where it is farther than the
-    nearest stranger, plus epsilon. Mean over all B images. No gradient passes through the mining.
+    A negative is kept where it is nearer than the farthest positive, less epsilon; a positive where it is farther than the
+    nearest negative, plus epsilon. Mean over all B images. No gradient passes through the mining.
     """
-    positive, negative = relatives(y)
+    positive, negative = pair_masks(y)
     seen = cosine.detach()
     farthest = seen.masked_fill(~positive, torch.inf).amin(1, keepdim=True)
     nearest = seen.masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
@@ -73,12 +73,12 @@ def multi_similarity(cosine: Tensor, y: Tensor, alpha: float, beta: float, lam: 
 
 
 def contrastive(apart: Tensor, y: Tensor, margin: float) -> Tensor:
-    """Relatives come together, strangers part until they are `margin` away. distances [B, B], labels [B] -> [].
+    """Positives come together, negatives part until they are `margin` away. distances [B, B], labels [B] -> [].
 
     Hadsell et al. 2006, Eq. 4: half of d^2, and half of max(0, m - d)^2, each the mean over its kind of pairs (our reading:
-    the paper draws pairs; of a batch's pairs nearly all are strangers).
+    the paper draws pairs; of a batch's pairs nearly all are negatives).
     """
-    positive, negative = relatives(y)
+    positive, negative = pair_masks(y)
     pull = (apart.square() * positive).sum() / positive.sum().clamp_min(1)
     push = ((margin - apart).clamp_min(0).square() * negative).sum() / negative.sum().clamp_min(1)
     return (pull + push) / 2
@@ -90,15 +90,18 @@ class Metric(Method):
     So the term "task" is the metric loss, and accuracy stays readable.
     """
 
-    own_task = True
+    replaces_task_loss = True
 
-    def __init__(self, model: nn.Module, neck: bool, per_class: int | None) -> None:
+    def __init__(self, model: nn.Module, neck: bool, samples_per_class: int | None) -> None:
         super().__init__()
-        if per_class is not None and (isinstance(per_class, bool) or not isinstance(per_class, int) or per_class < 2):
+        if samples_per_class is not None and (
+            isinstance(samples_per_class, bool) or not isinstance(samples_per_class, int) or samples_per_class < 2
+        ):
             raise ValueError(
-                f"per_class is at least 2 images, an image and a relative, or None for any batch; got {per_class!r}"
+                "samples_per_class is at least 2 images, an image and a positive, or None for any batch; "
+                f"got {samples_per_class!r}"
             )
-        self.per_class = per_class
+        self.samples_per_class = samples_per_class
         self.neck = VectorNorm(model.classifier.in_features, affine=False) if neck else nn.Identity()
 
     def of_labels(self, embedding: Tensor, y: Tensor) -> Tensor:
@@ -108,33 +111,33 @@ class Metric(Method):
     def metric(self, out, batch) -> Tensor:
         """The loss of the batch; under mixup that of both labellings, by the shares."""
         with torch.autocast(out.embedding.device.type, enabled=False):
-            embedding = self.neck(whole_precision(out.embedding))
+            embedding = self.neck(full_precision(out.embedding))
             return mixed(batch, lambda y: self.of_labels(embedding, y)).mean()
 
-    def terms(self, model, out, batch, clock):
-        reading = whole_precision(model.classifier(out.embedding.detach()))
+    def terms(self, model, out, batch, progress):
+        reading = full_precision(model.classifier(out.embedding.detach()))
         return {"task": self.metric(out, batch), "readout ce": supervised(reading, batch)}
 
 
 class Triplet(Metric):
-    """Every image is nearer to its relatives than to strangers, by a margin (Hermans et al. 2017; Ristani and Tomasi 2018).
+    """Every image is nearer to its positives than to negatives, by a margin (Hermans et al. 2017; Ristani and Tomasi 2018).
 
-    L = mean_i ln (1 + exp(m + d(i, relative) - d(i, stranger)))   (soft=False: max(0, ·) for ln (1 + exp ·))
+    L = mean_i ln (1 + exp(m + d(i, positive) - d(i, negative)))   (soft=False: max(0, ·) for ln (1 + exp ·))
 
-    margin: what the distance to a stranger is to exceed that to a relative by. 0 only orders them; the common value is 0.3.
-    mining: "hard" takes the farthest relative and the nearest stranger; "weighted" all of both, those more. From its first,
+    margin: what the distance to a negative is to exceed that to a positive by. 0 only orders them; the common value is 0.3.
+    mining: "hard" takes the farthest positive and the nearest negative; "weighted" all of both, those more. From its first,
     random weights a network may shrink under "hard" until all images are one point (loss = margin), so it is not the default:
     our reading, where the common practice is to start from a network trained on other images.
     soft: ln(1 + exp(·)) for max(0, ·): the pull fades and never ends. unit: distances between embeddings of unit length.
     neck: the loss sees the embedding standardised over the batch (BatchNorm without scale and shift), which keeps it from
     shrinking. It belongs to training: images are found by the network's own embedding.
-    per_class: images of each class in a batch; None takes batches as they come, in which many images have no relative.
+    samples_per_class: images of each class in a batch; None takes batches as they come, in which many images have no positive.
 
     No softmax loss: the classifier reads the embedding and does not shape it. Costs B^2 D multiplications. Memory B^2 D.
     Helps when the classes to be found are others than those in training. "triplet+rkd" learns a teacher's relations, too.
     """
 
-    knobs = {"margin": Knob("m", 0, 2, "nearer is enough", "strangers are pushed far away")}
+    knobs = {"margin": Knob("m", 0, 2, "nearer is enough", "negatives are pushed far away")}
 
     def __init__(
         self,
@@ -145,9 +148,9 @@ class Triplet(Metric):
         soft: bool = True,
         unit: bool = False,
         neck: bool = True,
-        per_class: int | None = 4,
+        samples_per_class: int | None = 4,
     ) -> None:
-        super().__init__(model, neck, per_class)
+        super().__init__(model, neck, samples_per_class)
         self.margin, self.soft, self.unit = margin, soft, unit
         self.mining = pick(mining, ("weighted", "hard"), "mining")
 
@@ -163,14 +166,14 @@ class SoftmaxTriplet(Triplet):
     L = CE + λ T, T the loss of `Triplet`
 
     lam: weight of the triplets. 0 is vanilla training in batches of few classes; common practice, and ours, is 1.
-    margin, mining, soft, unit, neck, per_class: as of `Triplet`; the labels keep the embedding from shrinking, so no neck. Only
-    2 images of each class: a softmax over many classes learns slowly from batches of few.
+    margin, mining, soft, unit, neck, samples_per_class: as of `Triplet`; the labels keep the embedding from shrinking, so no
+    neck. Only 2 images of each class: a softmax over many classes learns slowly from batches of few.
 
     Costs B^2 D multiplications. Memory B^2 D numbers.
     Helps when there are enough images of a class to name it, and others are to be found.
     """
 
-    own_task = False
+    replaces_task_loss = False
     knobs = Triplet.knobs | {"lam": Knob("λ", 0, 5, "the labels alone", "triplets weigh more than labels")}
 
     def __init__(
@@ -183,12 +186,14 @@ class SoftmaxTriplet(Triplet):
         soft: bool = True,
         unit: bool = False,
         neck: bool = False,
-        per_class: int | None = 2,
+        samples_per_class: int | None = 2,
     ) -> None:
-        super().__init__(model, margin=margin, mining=mining, soft=soft, unit=unit, neck=neck, per_class=per_class)
+        super().__init__(
+            model, margin=margin, mining=mining, soft=soft, unit=unit, neck=neck, samples_per_class=samples_per_class
+        )
         self.lam = lam
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         return {"task": supervised(out.logits, batch), "triplet": self.lam * self.metric(out, batch)}
 
 
@@ -197,21 +202,21 @@ class MultiSimilarity(Metric):
 
     L = mean_i [1/α ln (1 + Σ_P exp(-α (c_ij - λ))) + 1/β ln (1 + Σ_N exp(β (c_ij - λ)))], c the cosine, P, N what is mined
 
-    alpha: how sharply relatives below the threshold stand out. Near 0 all are pulled alike; the paper uses 2.
-    beta: the same of strangers above it. 1 pushes all; at 100 the nearest alone; the paper uses 50.
-    lam: the threshold, a cosine. Relatives are pulled above it, strangers pushed below. Default 0.5, as in the released code.
+    alpha: how sharply positives below the threshold stand out. Near 0 all are pulled alike; the paper uses 2.
+    beta: the same of negatives above it. 1 pushes all; at 100 the nearest alone; the paper uses 50.
+    lam: the threshold, a cosine. Positives are pulled above it, negatives pushed below. Default 0.5, as in the released code.
     epsilon: of the mining: by how much a pair may already be in order and still count. 0 keeps only what is out of order; the
     paper uses 0.1.
-    neck, per_class: as of `Triplet`.
+    neck, samples_per_class: as of `Triplet`.
 
     No softmax loss: the classifier reads the embedding and does not shape it. Costs B^2 D multiplications. Memory B^2.
     Helps when classes are many and fine, as birds are.
     """
 
     knobs = {
-        "alpha": Knob("α", 0.5, 10, "all relatives are pulled alike", "only far relatives are pulled", least=0.01),
-        "beta": Knob("β", 1, 100, "all strangers are pushed", "only the nearest stranger is pushed", least=0.01),
-        "lam": Knob("λ", 0, 1, "only strangers are to be dealt with", "relatives are to be one point", most=1),
+        "alpha": Knob("α", 0.5, 10, "all positives are pulled alike", "only far positives are pulled", least=0.01),
+        "beta": Knob("β", 1, 100, "all negatives are pushed", "only the nearest negative is pushed", least=0.01),
+        "lam": Knob("λ", 0, 1, "only negatives are to be dealt with", "positives are to be one point", most=1),
     }
 
     def __init__(
@@ -223,9 +228,9 @@ class MultiSimilarity(Metric):
         lam: float = 0.5,
         epsilon: float = 0.1,
         neck: bool = True,
-        per_class: int | None = 4,
+        samples_per_class: int | None = 4,
     ) -> None:
-        super().__init__(model, neck, per_class)
+        super().__init__(model, neck, samples_per_class)
         if not 0 <= epsilon <= 2:
             raise ValueError(f"epsilon is a difference of cosines, in [0, 2], got {epsilon}: 0.1 is the paper's")
         self.alpha, self.beta, self.lam, self.epsilon = alpha, beta, lam, epsilon
@@ -240,18 +245,20 @@ class Contrastive(Metric):
 
     L = mean over pairs of one class of d^2 / 2 + mean over the others of max(0, m - d)^2 / 2
 
-    margin: how far apart strangers are to be. 0 pushes nobody, and all images may become one point; ours is 1.
+    margin: how far apart negatives are to be. 0 pushes nobody, and all images may become one point; ours is 1.
     unit: distances between embeddings of unit length, in [0, 2]; our reading, so that a margin means the same for any network.
-    neck, per_class: as of `Triplet`.
+    neck, samples_per_class: as of `Triplet`.
 
     No softmax loss: the classifier reads the embedding and does not shape it. Costs B^2 D multiplications. Memory B^2 D.
     Helps when all that is known of two images is whether they show the same.
     """
 
-    knobs = {"margin": Knob("m", 0, 2, "strangers are not pushed", "strangers are pushed as far as can be")}
+    knobs = {"margin": Knob("m", 0, 2, "negatives are not pushed", "negatives are pushed as far as can be")}
 
-    def __init__(self, model, *, margin: float = 1.0, unit: bool = True, neck: bool = False, per_class: int | None = 4) -> None:
-        super().__init__(model, neck, per_class)
+    def __init__(
+        self, model, *, margin: float = 1.0, unit: bool = True, neck: bool = False, samples_per_class: int | None = 4
+    ) -> None:
+        super().__init__(model, neck, samples_per_class)
         self.margin, self.unit = margin, unit
 
     def of_labels(self, embedding, y):
@@ -285,16 +292,16 @@ class Center(Method):
         """Where the classes' centres are, [K, D]."""
         if "centres" in self.memory:
             return self.memory["centres"]
-        return whole_precision(out.embedding).new_zeros(out.logits.shape[1], out.embedding.shape[1])
+        return full_precision(out.embedding).new_zeros(out.logits.shape[1], out.embedding.shape[1])
 
-    def terms(self, model, out, batch, clock):
-        embedding, centres = whole_precision(out.embedding), self.centres(out)
+    def terms(self, model, out, batch, progress):
+        embedding, centres = full_precision(out.embedding), self.centres(out)
         away = mixed(batch, lambda y: (embedding - centres[y]).square().sum(1))
         return {"task": supervised(out.logits, batch), "center": self.lam / 2 * away.mean()}
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         """The step of Eq. 4. Of a mixture, the label of the larger part counts."""
-        centres, embedding = self.centres(out), whole_precision(out.embedding)
+        centres, embedding = self.centres(out), full_precision(out.embedding)
         number = centres.new_zeros(len(centres), 1).index_add_(0, batch.y, embedding.new_ones(len(embedding), 1))
         to = torch.zeros_like(centres).index_add_(0, batch.y, embedding) - number * centres
         self.memory["centres"] = centres + self.rate * to / (1 + number)

@@ -9,23 +9,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..core import Clock, Knob, Taps, pick, temperature
+from ..core import Features, Knob, Progress, pick, temperature
 from ..losses import kd
 from ..models import MODELS
-from ..models.backbone import initialise, pooled, whole_precision
+from ..models.backbone import full_precision, initialise, pooled
 from .base import Method, VectorNorm, supervised
 
 RAMP_SHARE = 0.4
 """A training shorter than 200 epochs ramps 80 epochs' worth in this share of its own: our reading, no paper is so short."""
 
 
-def ramp(clock: Clock, epochs: float) -> float:
+def ramp(progress: Progress, epochs: float) -> float:
     """exp(-5 (1 - e / epochs)^2) over the first epochs, then 1 (Laine and Aila 2017): how far to trust peers that know little.
 
     A training of fewer than 2.5 times as many epochs climbs over the first 0.4 of its own.
     """
-    length = min(epochs, RAMP_SHARE * clock.epochs)
-    left = max(1 - clock.epoch / length, 0.0) if length > 0 else 0.0
+    length = min(epochs, RAMP_SHARE * progress.epochs)
+    left = max(1 - progress.epoch / length, 0.0) if length > 0 else 0.0
     return math.exp(-5 * left**2)
 
 
@@ -40,7 +40,7 @@ def redrawn(net: nn.Module) -> nn.Module:
     return net
 
 
-def whole(name: str, value: int, least: int) -> int:
+def check_int(name: str, value: int, least: int) -> int:
     """A count that was handed in. ValueError where it is no whole number from `least` on."""
     if isinstance(value, bool) or int(value) != value or value < least:
         raise ValueError(f"{name} is a whole number from {least}, got {value!r}")
@@ -76,15 +76,15 @@ class DML(Method):
     def __init__(self, model, *, lam: float = 1.0, temperature: float = 1.0, peers: int = 1, peer: str = "same") -> None:
         super().__init__()
         self.lam, self.temperature = lam, temperature
-        whole("peers", peers, 1)
+        check_int("peers", peers, 1)
         if peer != "same":
             pick(peer, MODELS, "network")
         self.peers = nn.ModuleList(
             redrawn(model) if peer == "same" else MODELS[peer](num_classes=model.num_classes) for _ in range(int(peers))
         )
 
-    def terms(self, model, out, batch, clock):
-        others = [peer.tap(batch.x).logits for peer in self.peers]
+    def terms(self, model, out, batch, progress):
+        others = [peer.forward_features(batch.x).logits for peer in self.peers]
         return {
             "task": supervised(out.logits, batch),
             "peers ce": sum(supervised(z, batch) for z in others),
@@ -108,7 +108,7 @@ class Branch(nn.Module):
         for stage in self.stages:
             feature = stage(feature)
         embedding = self.neck(feature)
-        return whole_precision(self.classifier(embedding)), embedding
+        return full_precision(self.classifier(embedding)), embedding
 
 
 class Branches(Method):
@@ -120,7 +120,7 @@ class Branches(Method):
     def __init__(self, model, branches: int, shared: int | None, ramp_up: float) -> None:
         super().__init__()
         depth = len(model.channels)
-        self.shared = depth - 1 if shared is None else whole("shared", shared, 1)
+        self.shared = depth - 1 if shared is None else check_int("shared", shared, 1)
         if self.shared >= depth:
             raise ValueError(f"branches share 1 to {depth - 1} of this network's {depth} stages, got shared={shared}")
         if not ramp_up >= 0:
@@ -128,11 +128,11 @@ class Branches(Method):
         self.ramp_up = ramp_up
         self.branches = nn.ModuleList(Branch(model, self.shared) for _ in range(branches))
 
-    def trunk(self, out: Taps) -> Tensor:
+    def trunk(self, out: Features) -> Tensor:
         """The last map that all branches share, [B, C, H, W]."""
         return out.stages[self.shared - 1]
 
-    def said(self, out: Taps) -> tuple[list[Tensor], list[Tensor]]:
+    def said(self, out: Features) -> tuple[list[Tensor], list[Tensor]]:
         """Every branch's logits [B, K] and embeddings [B, D], the network's own left out."""
         said = [branch(self.trunk(out)) for branch in self.branches]
         return [z for z, _ in said], [f for _, f in said]
@@ -174,18 +174,18 @@ class ONE(Branches):
         shared: int | None = None,
         ramp_up: float = 80.0,
     ) -> None:
-        super().__init__(model, whole("branches", branches, 2) - 1, shared, ramp_up)
+        super().__init__(model, check_int("branches", branches, 2) - 1, shared, ramp_up)
         self.alpha, self.temperature = alpha, temperature
         width, branches = model.channels[self.shared - 1], len(self.branches) + 1
         self.gate = nn.Sequential(pooled(), nn.Linear(width, branches, bias=False), VectorNorm(branches), nn.ReLU())
 
-    def ensemble(self, out: Taps, logits: list[Tensor]) -> Tensor:
+    def ensemble(self, out: Features, logits: list[Tensor]) -> Tensor:
         """The gate's mean of all branches' logits. The pass, m of [B, K] -> [B, K]."""
         trunk = self.trunk(out)
-        weights = whole_precision(self.gate(trunk)).softmax(1)  # [B, m]
+        weights = full_precision(self.gate(trunk)).softmax(1)  # [B, m]
         return (weights[:, :, None] * torch.stack(logits, 1)).sum(1)
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         others = self.said(out)[0]
         teacher = self.ensemble(out, [out.logits, *others])
         soft = sum(kd(z, teacher, self.temperature) for z in [out.logits, *others])
@@ -193,7 +193,7 @@ class ONE(Branches):
             "task": supervised(out.logits, batch),
             "branches ce": sum(supervised(z, batch) for z in others),
             "ensemble ce": supervised(teacher, batch),
-            "kd": self.alpha * ramp(clock, self.ramp_up) * soft,
+            "kd": self.alpha * ramp(progress, self.ramp_up) * soft,
         }
 
     def exits(self, out, x):
@@ -233,19 +233,19 @@ class OKDDip(Branches):
         ramp_up: float = 80.0,
         detach: bool = True,
     ) -> None:
-        super().__init__(model, whole("peers", peers, 2), shared, ramp_up)
+        super().__init__(model, check_int("peers", peers, 2), shared, ramp_up)
         self.alpha, self.temperature, self.detach = alpha, temperature, detach
         width = model.classifier.in_features
-        narrow = max(width // whole("factor", factor, 1), 1)
+        narrow = max(width // check_int("factor", factor, 1), 1)
         self.query, self.key = (nn.Linear(width, narrow, bias=False) for _ in range(2))
 
     def attention(self, embeddings: list[Tensor]) -> Tensor:
         """How much each peer listens to each: rows sum to 1. m of [B, D] -> [B, m, m]."""
         f = torch.stack(embeddings, 1)
         f = f.detach() if self.detach else f
-        return whole_precision(self.query(f) @ self.key(f).mT).softmax(2)
+        return full_precision(self.query(f) @ self.key(f).mT).softmax(2)
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         logits, embeddings = self.said(out)
         peers = torch.stack(logits, 1)
         heard = (peers.detach() if self.detach else peers)[:, None]
@@ -253,7 +253,7 @@ class OKDDip(Branches):
         group = sum(kd(z, t, self.temperature, detach=False) for z, t in zip(logits, targets.unbind(1), strict=True))
         mean = peers.mean(1)
         leader = kd(out.logits, mean, self.temperature, self.detach)
-        weight = self.alpha * ramp(clock, self.ramp_up)
+        weight = self.alpha * ramp(progress, self.ramp_up)
         return {
             "task": supervised(out.logits, batch),
             "peers ce": sum(supervised(z, batch) for z in logits),

@@ -25,7 +25,7 @@ from ..losses import (
     relative_distances,
     taylor_kernel,
 )
-from ..models.backbone import whole_precision
+from ..models.backbone import full_precision
 from .base import Frozen, Method, both_show_stages, supervised
 
 LONGEST = 6
@@ -48,10 +48,10 @@ class Relational(Method):
         """The term against the labels."""
         return supervised(out.logits, batch)
 
-    def terms(self, model, out, batch, clock):
-        taught = self.teacher.tap(batch.x).embedding
+    def terms(self, model, out, batch, progress):
+        taught = self.teacher.forward_features(batch.x).embedding
         with torch.autocast(taught.device.type, enabled=False):
-            relations = self.relations(whole_precision(out.embedding), whole_precision(taught))
+            relations = self.relations(full_precision(out.embedding), full_precision(taught))
         return {"task": self.task(model, out, batch)} | relations
 
 
@@ -89,7 +89,7 @@ class RKD(Relational):
         }
 
     def task(self, model, out, batch):
-        logits = out.logits if self.with_task else whole_precision(model.classifier(out.embedding.detach()))
+        logits = out.logits if self.with_task else full_precision(model.classifier(out.embedding.detach()))
         return supervised(logits, batch)
 
 

@@ -54,9 +54,9 @@ class SelfGuidance(Method):
         self.lam, self.temperature = lam, temperature
         self.teacher_learns, self.reverse, self.both_statistics = teacher_learns, reverse, both_statistics
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         with sampled(model), contextlib.nullcontext() if self.both_statistics else still_statistics(model):
-            student = model.tap(batch.x)  # Eq. 3
+            student = model.forward_features(batch.x)  # Eq. 3
         if self.reverse:
             distill = kd(out.logits.detach(), student.logits, self.temperature, detach=False)
         else:

@@ -20,7 +20,7 @@ class DLB(Method):
     alpha: weight of the agreement. 0 only trains twice on every image. The paper's code uses 1, with T = 3.
     """
 
-    own_task = True
+    replaces_task_loss = True
     pair = "same image"
     knobs = {
         "alpha": Knob("α", 0, 3, "two passes that ignore each other", "the last answer weighs three labels"),
@@ -31,17 +31,17 @@ class DLB(Method):
         super().__init__()
         self.alpha, self.temperature = alpha, temperature
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         if not self.memory:
             return {"task": supervised(out.logits, batch), "lb": out.logits.new_zeros(())}
-        again = model.tap(self.memory["x"]).logits
+        again = model.forward_features(self.memory["x"]).logits
         both = torch.cat([out.logits, again])
         return {
             "task": supervised(both, self.joined(batch)),
             "lb": self.alpha * kd(again, self.memory["logits"], self.temperature),
         }
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         self.memory = {"x": batch.pair, "y": batch.y, "logits": out.logits.detach()}
         if batch.mix is not None:  # the second view is the same mixture
             partner, share = batch.mix
@@ -70,23 +70,23 @@ class PSKD(Method):
     in which an image was the larger part.
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {"alpha": Knob("α_T", 0, 1, "hard labels", "in the end, last epoch's answer alone", most=1)}
 
     def __init__(self, model, *, train_size: int, alpha: float = 0.8) -> None:
         super().__init__()
         self.alpha, self.train_size = alpha, train_size
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         target = labels_of(batch, out.logits.shape[1]).to(out.logits.dtype)
-        if clock.epoch > 0 and "past" in self.memory:
-            share = self.alpha * (clock.epoch + 1) / clock.epochs
+        if progress.epoch > 0 and "past" in self.memory:
+            share = self.alpha * (progress.epoch + 1) / progress.epochs
             past = self.memory["past"][batch.index]
             seen = past.sum(1, keepdim=True) > 0  # batches of so many images a class leave some out of an epoch
             target = torch.where(seen, (1 - share) * target + share * past, target)
         return {"task": soft_cross_entropy(out.logits, target)}
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         if "past" not in self.memory:
             self.memory["past"] = out.logits.new_zeros(self.train_size, out.logits.shape[1])
         self.memory["past"][batch.index] = out.logits.softmax(1).to(self.memory["past"].dtype)
@@ -111,7 +111,7 @@ class CSKD(Method):
         super().__init__()
         self.lam, self.temperature = lam, temperature
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         with torch.no_grad():
-            partner = model.tap(batch.pair).logits
+            partner = model.forward_features(batch.pair).logits
         return {"task": supervised(out.logits, batch), "cs": self.lam * kd(out.logits, partner, self.temperature)}

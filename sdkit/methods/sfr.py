@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Clock, Knob, Taps
+from ..core import Batch, Features, Knob, Progress
 from ..losses import cross_reference, ground_cost, local_vectors, marginal_error, sinkhorn_plan, soft_cross_entropy
 from ..models import residuals
-from ..models.backbone import whole_precision
+from ..models.backbone import full_precision
 from .base import Method, VectorNorm, labels_of, mixed
 
 GRID = 4
@@ -56,7 +56,7 @@ class SFR(Method):
     the marginals of 4x4 maps to less than a hundredth, at 40 % of 50's time.
     """
 
-    own_task = True
+    replaces_task_loss = True
     knobs = {
         "lam": Knob("λ_f", 0, 3, "labels alone", "features weigh more than labels"),
         "epsilon": Knob("ε", 0, 0.5, "hard labels", "half of the label goes to wrong classes", most=1),
@@ -92,7 +92,7 @@ class SFR(Method):
         if iterations < 1:
             raise ValueError(f"Sinkhorn needs at least one iteration, got {iterations}")
         self.lam, self.epsilon, self.attention, self.labels = lam, epsilon, attention, labels
-        self.own_task = labels != "hard"
+        self.replaces_task_loss = labels != "hard"
         self.solver, self.iterations, self.cost, self.detach_attention = solver, int(iterations), cost, detach_attention
         self.train_size, self.num_classes = train_size, model.num_classes
         self._blocks: list[Tensor | None] = []
@@ -104,25 +104,25 @@ class SFR(Method):
             self.query = projection(deep, dim)
             self.keys = nn.ModuleList(projection(c, dim) for c in shallow)
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         stages = self.maps(out)
         distance = self.distances(stages)  # [B, S-1]
         weights = self.weights(stages)
         weights = weights.detach() if self.detach_attention else weights
         return {
-            "task": soft_cross_entropy(out.logits, self.targets(batch, clock)),
+            "task": soft_cross_entropy(out.logits, self.targets(batch, progress)),
             "emd": self.lam * (weights * distance).sum(1).mean(),
         }
 
     def _watch(self, model: nn.Module) -> list[int]:
         """Keeps every residual block's map of the last pass; the channels of all blocks but the last."""
-        placed = [(b, c) for stage, c in zip(model.stages, model.channels, strict=True) for b in residuals(stage)]
-        if len(placed) < 2:
+        auxiliary_heads = [(b, c) for stage, c in zip(model.stages, model.channels, strict=True) for b in residuals(stage)]
+        if len(auxiliary_heads) < 2:
             raise ValueError(
-                f"students='blocks' needs a network of two or more residual blocks, this one has {len(placed)}: "
+                f"students='blocks' needs a network of two or more residual blocks, this one has {len(auxiliary_heads)}: "
                 "take students='stages' or a ResNet"
             )
-        self._blocks = [None] * len(placed)
+        self._blocks = [None] * len(auxiliary_heads)
 
         def keep(place: int):
             def hook(module, args, output):
@@ -130,11 +130,11 @@ class SFR(Method):
 
             return hook
 
-        for place, (block, _) in enumerate(placed):
+        for place, (block, _) in enumerate(auxiliary_heads):
             block.register_forward_hook(keep(place))
-        return [c for _, c in placed[:-1]]
+        return [c for _, c in auxiliary_heads[:-1]]
 
-    def maps(self, out: Taps) -> tuple[Tensor, ...]:
+    def maps(self, out: Features) -> tuple[Tensor, ...]:
         """The students' maps of the pass that `out` came from, and the last map."""
         if not self._blocks:
             return out.stages
@@ -151,14 +151,14 @@ class SFR(Method):
     def transport(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, N, C] x2 -> the ground cost and the plan [B, N, N], and the plan's marginal error []. In whole precision."""
         with torch.autocast(u.device.type, enabled=False):
-            u, v = whole_precision(u), whole_precision(v)
+            u, v = full_precision(u), full_precision(v)
             cost = ground_cost(u, v) if self.cost == "l2" else torch.cdist(u, v).square()
             a, b = cross_reference(u, v), cross_reference(v, u)
             plan = exact_plan(cost, a, b) if self.solver == "exact" else sinkhorn_plan(cost, a, b, iterations=self.iterations)
             return cost, plan, marginal_error(plan, a, b)
 
     @torch.no_grad()
-    def inspect(self, out: Taps) -> Inspection:
+    def inspect(self, out: Features) -> Inspection:
         """Distances, attention, plans and marginal errors of one pass, in eval mode and without a trace on the method."""
         training = self.training
         self.eval()
@@ -192,7 +192,7 @@ class SFR(Method):
         keys = torch.stack([key(f) for key, f in zip(self.keys, shallow, strict=True)], 1)  # [B, S-1, d]
         return ((keys @ query[:, :, None]).squeeze(2) / query.shape[1] ** 0.5).softmax(1)
 
-    def targets(self, batch: Batch, clock: Clock) -> Tensor:
+    def targets(self, batch: Batch, progress: Progress) -> Tensor:
         """The labels of this step as distributions, [B, K]. Sec. 3.4; the first epoch's are hard."""
         hard = labels_of(batch, self.num_classes)
         if self.labels == "uniform":
@@ -204,14 +204,14 @@ class SFR(Method):
         past = self.memory["past"][batch.index]
         seen = past.sum(1, keepdim=True) > 0
         if self.labels == "ps-kd":
-            share = 0.8 * (clock.epoch + 1) / clock.epochs
+            share = 0.8 * (progress.epoch + 1) / progress.epochs
             return torch.where(seen, (1 - share) * hard + share * past, hard)
         wrong = past * (hard == 0)  # under mixup: of neither label
         total = wrong.sum(1, keepdim=True)
         wrong = wrong / total.clamp_min(1e-12)
         return torch.where(total > 0, (1 - self.epsilon) * hard + self.epsilon * wrong, hard)
 
-    def remember(self, out, batch, clock):
+    def remember(self, out, batch, progress):
         if self.labels in ("uniform", "hard"):
             return
         rows = self.num_classes if self.labels == "ols" else self.train_size
@@ -223,7 +223,7 @@ class SFR(Method):
             self.memory["next"].index_add_(0, batch.y, said * right)
         else:
             self.memory["next"][batch.index] = said
-        if clock.ends_epoch:  # what this epoch said is the next one's memory
+        if progress.ends_epoch:  # what this epoch said is the next one's memory
             table = self.memory.pop("next")
             if self.labels == "ols":
                 total = table.sum(1, keepdim=True)

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Knob, Taps, pick
+from ..core import Features, Knob, pick
 from ..losses import kd
-from ..models.backbone import whole_precision
+from ..models.backbone import full_precision
 from .base import Frozen, Method, both_show_stages, same_classes, supervised
 from .kd import KD
 from .sfr import GRID, SFR, projection
@@ -34,7 +34,7 @@ def squared(student: Tensor, teacher: Tensor, log_variance: Tensor | None = None
 
     No gradient reaches the teacher. With a variance the value may be negative.
     """
-    gap = (whole_precision(teacher).detach() - whole_precision(student)).square()
+    gap = (full_precision(teacher).detach() - full_precision(student)).square()
     return gap.mean() if log_variance is None else (gap / (FLOOR + log_variance.exp()) + log_variance).mean()
 
 
@@ -45,7 +45,7 @@ def attention_map(feature: Tensor) -> Tensor:
 
 def half_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Half the L2 distance, not squared, mean over the batch. [B, N] x2 -> []. AT (2017), Eq. 2. No gradient to the teacher."""
-    return (whole_precision(teacher).detach() - whole_precision(student)).norm(dim=1).mean() / 2
+    return (full_precision(teacher).detach() - full_precision(student)).norm(dim=1).mean() / 2
 
 
 def to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +72,7 @@ class EmbeddingDistance(nn.Module):
         self.adapter = nn.Identity() if mine == its else nn.Linear(mine, its)
         self.variance = _even(projection(mine, its)) if variance else None
 
-    def forward(self, out: Taps, taught: Taps) -> Tensor:
+    def forward(self, out: Features, taught: Features) -> Tensor:
         said = self.variance(out.embedding) if self.variance is not None else None
         return squared(self.adapter(out.embedding), taught.embedding, said)
 
@@ -93,7 +93,7 @@ class AttentionDistance(nn.Module):
         grids = (_even(projection(model.channels[i], GRID * GRID)) for i in self.stages)
         self.variance = nn.ModuleList(grids) if variance else None
 
-    def forward(self, out: Taps, taught: Taps) -> Tensor:
+    def forward(self, out: Features, taught: Features) -> Tensor:
         total = out.logits.new_zeros(())
         for place, i in enumerate(self.stages):
             mine, its = to_smaller(out.stages[i], taught.stages[i])
@@ -116,7 +116,7 @@ class RegressorDistance(nn.Module):
         self.regressor = nn.ModuleList(pointwise(*size) for size in sizes)
         self.variance = nn.ModuleList(_even(pointwise(*size)) for size in sizes) if variance else None
 
-    def forward(self, out: Taps, taught: Taps) -> Tensor:
+    def forward(self, out: Features, taught: Features) -> Tensor:
         total = out.logits.new_zeros(())
         for place, i in enumerate(self.stages):
             mine, its = to_smaller(out.stages[i], taught.stages[i])
@@ -150,8 +150,8 @@ class Taught(Method):
         super().__init__()
         self.teacher, self.distance, self.beta = Frozen(teacher), distance, beta
 
-    def terms(self, model, out, batch, clock):
-        apart = self.distance(out, self.teacher.tap(batch.x))
+    def terms(self, model, out, batch, progress):
+        apart = self.distance(out, self.teacher.forward_features(batch.x))
         return {"task": supervised(out.logits, batch), self.term: self.beta * apart}
 
 
@@ -240,14 +240,14 @@ class FitNet(Taught):
             )
         if hint_share:
             same_classes(model, teacher)
-        self.hint_share, self.own_task = hint_share, hint_share > 0
+        self.hint_share, self.replaces_task_loss = hint_share, hint_share > 0
         self.alpha, self.temperature = KD.knobs["alpha"].check("alpha", alpha), KD.knobs["temperature"].check("T", temperature)
 
-    def terms(self, model, out, batch, clock):
+    def terms(self, model, out, batch, progress):
         if not self.hint_share:
-            return super().terms(model, out, batch, clock)
-        taught, none = self.teacher.tap(batch.x), out.logits.new_zeros(())
-        if clock.epoch < self.hint_share * clock.epochs:
+            return super().terms(model, out, batch, progress)
+        taught, none = self.teacher.forward_features(batch.x), out.logits.new_zeros(())
+        if progress.epoch < self.hint_share * progress.epochs:
             return {"task": none, "fitnet": self.beta * self.distance(out, taught), "kd": none}
         return {
             "task": (1 - self.alpha) * supervised(out.logits, batch),
@@ -271,9 +271,9 @@ class TaughtSFR(SFR):
         super().__init__(model, **sfr)
         self.teacher, self.distance, self.beta = Frozen(teacher), distance, beta
 
-    def terms(self, model, out, batch, clock):
-        apart = self.distance(out, self.teacher.tap(batch.x))
-        return super().terms(model, out, batch, clock) | {self.term: self.beta * apart}
+    def terms(self, model, out, batch, progress):
+        apart = self.distance(out, self.teacher.forward_features(batch.x))
+        return super().terms(model, out, batch, progress) | {self.term: self.beta * apart}
 
 
 class SFRL2(TaughtSFR):

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core import Taps
+from ..core import Features
 
 
 class Backbone(nn.Module):
     """A classifier whose features may be tapped.
 
-    `model(x)` is logits, as everywhere; `model.tap(x)` is the same pass with its features kept.
+    `model(x)` is logits, as everywhere; `model.forward_features(x)` is the same pass with its features kept.
 
     channels: width of each stage's output; strides: how many input pixels one of its cells stands for, per side.
     """
@@ -33,18 +33,18 @@ class Backbone(nn.Module):
         self.channels, self.strides = tuple(channels), tuple(strides)
         self.num_classes = classifier.out_features
 
-    def tap(self, x: Tensor) -> Taps:
+    def forward_features(self, x: Tensor) -> Features:
         """[B, 3, H, W] -> logits, embedding and every stage's map."""
         x, stages = self.stem(x), []
         for stage in self.stages:
             x = stage(x)
             stages.append(x)
         embedding = self.neck(x)
-        return Taps(whole_precision(self.classifier(embedding)), whole_precision(embedding), tuple(stages))
+        return Features(full_precision(self.classifier(embedding)), full_precision(embedding), tuple(stages))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> logits [B, K]."""
-        return self.tap(x).logits
+        return self.forward_features(x).logits
 
 
 class Projection(nn.Conv2d):
@@ -160,7 +160,7 @@ def sections_of(
     """Three rows of blocks, each but the first halving the map -> stages, channels and strides of a `Backbone`.
 
     widths: what comes out of each block. tail: what follows the last block.
-    sections: how many stages are tapped. 3 are the rows; 4 taps the last row in its middle too, so that BYOT has its four
+    sections: how many stages are shown. 3 are the rows; 4 shows the last row in its middle too, so that BYOT has its four
     exits (our reading of BYOT's Table 1). The network computes the same.
     """
     if sections not in (3, 4):
@@ -191,7 +191,7 @@ class AtLeast(nn.Module):
         return x
 
 
-def whole_precision(x: Tensor) -> Tensor:
+def full_precision(x: Tensor) -> Tensor:
     """Logits or features for a loss: bfloat16 and float16, as autocast leaves them, become float32."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
@@ -236,7 +236,7 @@ class Head(nn.Module):
         if down or right:  # a map smaller than the k x k convolution
             feature = nn.functional.pad(feature, (0, right, 0, down), mode="replicate")
         f = self.pool(self.features(feature))
-        return whole_precision(self.classifier(f)), whole_precision(f)
+        return full_precision(self.classifier(f)), full_precision(f)
 
 
 def unit(c_in: int, c_out: int, k: int, stride: int = 1) -> list[nn.Module]:

@@ -12,8 +12,8 @@ from .. import figures, runs
 from ..core import pick
 from ..experiment import DATASETS, MODELS, RECIPES, Experiment, Trained
 from ..methods import METHODS
-from .bench import LossBench
 from .explorer import Explorer
+from .inspector import LossInspector
 from .panel import TrainingPanel
 from .parts import choice, kept, notice, sentence
 from .viewers import CamViewer, FeatureViewer, NoiseViewer, RankedViewer
@@ -31,7 +31,7 @@ class App:
         self.makers: dict[str, Callable[[], Any]] = {
             "Train": Choose,
             "Recorded runs": Explorer,
-            "Loss bench": lambda: OfRuns({"loss bench": lambda shown: LossBench(*shown.values())}, several=False),
+            "Loss inspector": lambda: OfRuns({"loss inspector": lambda shown: LossInspector(*shown.values())}, several=False),
             "Viewers": lambda: OfRuns(VIEWERS),
         }
         pick(first, self.makers, "tab")
@@ -102,7 +102,7 @@ class OfRuns:
 
     def __init__(self, panels: Mapping[str, Callable[[dict[str, Trained]], Any]], several: bool = True) -> None:
         self.panels, self.several, self._quiet = panels, several, False
-        self.found: dict[str, runs.Record] = {}
+        self.found: dict[str, runs.RunRow] = {}
         self.run, self.beside = choice("run", {}, None), choice("beside it", {}, None)
         self.kind = choice("viewer", list(panels), next(iter(panels)))
         self.refresh = W.Button(description="Refresh", tooltip="look for runs that have finished since")
@@ -159,19 +159,19 @@ class OfRuns:
             self.notice.value, self.place.children = sentence(error), []
 
 
-def opened(record: runs.Record) -> Trained:
+def opened(record: runs.RunRow) -> Trained:
     """A finished run with its network, a panel's included; loaded once."""
 
     def load() -> Trained:
-        experiment, history = Experiment.of(record.run.asked), record.run.history()
-        if any(e.turned for e in history):
-            experiment = experiment.as_turned(history, record.run.about["steps per epoch"])
+        experiment, history = Experiment.of(record.run.config), record.run.history()
+        if any(e.changes for e in history):
+            experiment = experiment.as_turned(history, record.run.environment["steps per epoch"])
         return Trained(experiment, record.run)
 
     return kept("opened", str(record.run.folder), load)
 
 
-def said(record: runs.Record) -> str:
+def said(record: runs.RunRow) -> str:
     """A run in a list."""
     words = [figures.label(record["method"]), record["model"], record["data"], f"{record['accuracy.final']:.1%}"]
     turned = ["knobs turned"] if record["steered"] else []

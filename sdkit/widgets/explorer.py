@@ -16,7 +16,7 @@ from .. import figures, runs
 from ..experiment import METHODS, Experiment
 from ..figures.explorer import nearest, places, ring, words
 from ..figures.training import quick_png
-from .parts import Latest, Twin, choice, kept, notice, picture, sentence
+from .parts import CodeExport, LatestOnly, choice, kept, notice, picture, sentence
 from .pointer import Pointer
 
 ANY = "any"
@@ -41,17 +41,17 @@ class Explorer:
         self.memory: dict[str, Any] = kept("explorer", str(self.folder), dict)
         said = {k: v for k, v in (("x", x), ("y", y), ("colour", colour)) if v is not None}
         self.wish: dict[str, Any] = {"x": "seconds", "y": "accuracy.final", "colour": "method", **self.memory, **said}
-        self.table: list[runs.Record] = []
-        self.shown: list[runs.Record] = []
-        self.family: list[runs.Record] = []
-        self.chosen: runs.Record | None = None
+        self.table: list[runs.RunRow] = []
+        self.shown: list[runs.RunRow] = []
+        self.family: list[runs.RunRow] = []
+        self.chosen: runs.RunRow | None = None
         self.varied: set[str] = set()
         self.points: runs.Points | None = None
         self._lock, self._quiet = threading.RLock(), False
         self._curves: dict[tuple, bytes] = {}
         self._seen: tuple[Any, Figure, Any] | None = None
         self._asked: Any = None
-        self.latest = Latest(self._draw, self._failed)
+        self.latest = LatestOnly(self._draw, self._failed)
 
         self.axes = {name: choice(label, [], None) for name, label in (("x", "x axis"), ("y", "y axis"), ("colour", "colour"))}
         for box in self.axes.values():
@@ -68,8 +68,8 @@ class Explorer:
         self.sweep = W.VBox()
         self.curves = picture("sdkit-run-curves")
         plane_figure = lambda: figures.points_figure(self.points, self._key(), self._symbols())[0]  # noqa: E731
-        self.plane_twin = Twin("runs", self.plane_code, plane_figure, self.plane_data)
-        self.run_twin = Twin("run", self.run_code, self.run_figure, self.run_data)
+        self.plane_twin = CodeExport("runs", self.plane_code, plane_figure, self.plane_data)
+        self.run_twin = CodeExport("run", self.run_code, self.run_figure, self.run_data)
         for name, box in {**self.axes, **self.filters, "complete": self.complete, "refresh": self.refresh}.items():
             box.add_class(f"sdkit-{name}")
         for name, box in (("list", self.list), ("counted", self.counted), ("run-says", self.says), ("sweep", self.sweep)):
@@ -156,12 +156,12 @@ class Explorer:
             'Experiment("drg", data="digits", recipe="smoke").run(), and press Refresh'
         )
 
-    def choose(self, record: runs.Record) -> None:
+    def choose(self, record: runs.RunRow) -> None:
         """Shows one run: rings it, sets the sliders to it, draws its curves."""
         with self._lock:
             self._choose(record)
 
-    def _choose(self, record: runs.Record | None) -> None:
+    def _choose(self, record: runs.RunRow | None) -> None:
         self.chosen = record
         if record is not None:
             self.memory["chosen"] = record.run.key
@@ -172,7 +172,7 @@ class Explorer:
             self.says.value = ""
         self._ask()
 
-    def _slide_to(self, record: runs.Record) -> None:
+    def _slide_to(self, record: runs.RunRow) -> None:
         """The sliders of the sweep that a run belongs to, at its values. The same sweep keeps its sliders, and the focus."""
         self.family, values = runs.swept(self.table, record) if record.settings else ([], {})
         same = {n: [v for _, v in s.options] for n, s in self.sliders.items()} == values
@@ -253,7 +253,7 @@ class Explorer:
 
     def _line_of(self, wanted: dict[str, Any]) -> str:
         """The experiment at the sliders' values, whether or not it was run."""
-        like = Experiment.of(self.family[0].run.asked)
+        like = Experiment.of(self.family[0].run.config)
         knobs = {n.removeprefix("knobs."): v for n, v in wanted.items() if n.startswith("knobs.")}
         return str(replace(like, knobs={**like.knobs, **knobs}, seed=int(wanted.get("seed", like.seed))))
 
@@ -263,15 +263,15 @@ class Explorer:
         self._asked = (self.points, self._key(), self.chosen, tuple(self._symbols().items()))
         self.latest.ask(self._asked)
 
-    def _draw(self, asked: tuple[Any, str | None, Any, Any]) -> None:
+    def _draw(self, config: tuple[Any, str | None, Any, Any]) -> None:
         """In the drawing thread: the ring first, the curves where nothing newer is asked."""
-        points, key, chosen, symbols = asked
+        points, key, chosen, symbols = config
         if self._seen is None or self._seen[0] is not points:
             self._seen = (points, *figures.points_figure(points, key, dict(symbols)))
         _, figure, ax = self._seen
         ring(points, ax, key)
         self.plane.value = quick_png(figure)
-        if asked is not self._asked:
+        if config is not self._asked:
             return
         if chosen is None or chosen.status == "damaged":
             self.curves.value = BLANK
@@ -301,7 +301,7 @@ class Explorer:
                     found.setdefault(f"knobs.{part}.{name}" if len(parts) > 1 else f"knobs.{name}", set()).add(knob.symbol)
         return {column: f"{' or '.join(sorted(s))} ({column.removeprefix('knobs.')})" for column, s in sorted(found.items())}
 
-    def _line(self, record: runs.Record) -> str:
+    def _line(self, record: runs.RunRow) -> str:
         """A run in the list."""
         if record.status == "damaged":
             return f"damaged · {record.run.key}"
@@ -317,7 +317,7 @@ class Explorer:
         """Whether the list names a knob: where it differs between runs."""
         return isinstance(value, float) and column in self.varied
 
-    def _about(self, record: runs.Record) -> str:
+    def _about(self, record: runs.RunRow) -> str:
         """The run in words: numbers, the line that repeats it, and all that was asked."""
         if record.status == "damaged":
             return sentence(record.wrong)
@@ -329,7 +329,7 @@ class Explorer:
         numbers = "".join(
             f"<tr><td>{html.escape(words(n))}</td><td><b>{self._number(n, record[n])}</b></td></tr>" for n in shown
         )
-        asked = "".join(
+        config = "".join(
             f"<tr><td>{html.escape(self._symbols().get(n) or words(n))}</td><td>{html.escape(str(v))}</td></tr>"
             for n, v in record.settings.items()
         )
@@ -337,12 +337,12 @@ class Explorer:
         if turned:
             said.append(f"knobs were turned while it ran: {html.escape(', '.join(turned))}")
         try:
-            said.append(f"<code>{html.escape(str(Experiment.of(record.run.asked)))}</code>")
+            said.append(f"<code>{html.escape(str(Experiment.of(record.run.config)))}</code>")
         except Exception as error:
             said.append(sentence(error))
         tables = (
             f"<details open><summary>what came out</summary><table>{numbers}</table></details>"
-            f"<details><summary>all that was asked</summary><table>{asked}</table></details>"
+            f"<details><summary>all that was asked</summary><table>{config}</table></details>"
         )
         return f'<div style="line-height: 1.4">{"<br>".join(said)}{tables}</div>'
 
@@ -379,7 +379,7 @@ class Explorer:
         if self.chosen is None:
             line = self._line_of({name: slider.value for name, slider in self.sliders.items()}) if self.family else ""
         else:
-            line = str(Experiment.of(self._whole().run.asked))
+            line = str(Experiment.of(self._whole().run.config))
         if not line:
             raise ValueError("no run is chosen: click a point or a line of the list first")
         recipe = "from sdkit.train import Recipe\n" if "Recipe(" in line else ""
@@ -393,7 +393,7 @@ class Explorer:
         """What every epoch of the chosen run left, as columns."""
         return runs.epoch_table(self._whole().run.history())
 
-    def _whole(self) -> runs.Record:
+    def _whole(self) -> runs.RunRow:
         if self.chosen is None:
             raise ValueError("no run is chosen: click a point or a line of the list first")
         if self.chosen.status == "damaged":

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from .. import runs
-from ..core import Clock, Knob, pick
-from ..experiment import Epoch, Experiment, Run, Training, kept_state, live_record
+from ..core import Knob, Progress, pick
+from ..experiment import Epoch, Experiment, Run, Training, find_checkpoint, live_record
 from ..figures import Course, marks
 from ..methods import METHODS
 from .parts import every
@@ -40,7 +40,7 @@ class Live:
     """
 
     def __init__(
-        self, experiment: Experiment, listen: Callable[[Clock | Epoch | None], None], record: Run | None = None
+        self, experiment: Experiment, listen: Callable[[Progress | Epoch | None], None], record: Run | None = None
     ) -> None:
         self.experiment, self.listen = experiment, listen
         self.record: Run = record or live_record(experiment)
@@ -49,11 +49,11 @@ class Live:
             self.state = "stopped" if "-live-" in record.key and record.status == "training" else "recorded"
         self.history: list[Epoch] = self.record.history()
         self.running: list[tuple[float, dict[str, float]]] = []  # the terms' means between two looks, by the epochs before
-        self.clock: Clock | None = None
-        self.first: Clock | Epoch | None = None  # what the present thread's training began with
+        self.progress: Progress | None = None
+        self.first: Progress | Epoch | None = None  # what the present thread's training began with
         self.pace = Pace()
-        self.steps_per_epoch: int | None = self.record.about.get("steps per epoch")
-        self.turns: dict[str, float] = {}  # what the next step will read
+        self.steps_per_epoch: int | None = self.record.environment.get("steps per epoch")
+        self.pending: dict[str, float] = {}  # what the next step will read
         self._by_hand: dict[str, float] = {}
         self._training: Training | None = None
         self._go, self._stop, self._deciding = threading.Event(), threading.Event(), threading.Lock()
@@ -89,7 +89,7 @@ class Live:
         """Moves a knob before the next step, which writes it to the history. Moves between two steps count as one."""
         known = knobs_of(self.experiment)
         value = known[pick(knob, known, f"knob of {self.experiment.method}")].check(knob, value)
-        self.turns[knob] = self._by_hand[knob] = value
+        self.pending[knob] = self._by_hand[knob] = value
 
     @property
     def alive(self) -> bool:
@@ -117,23 +117,23 @@ class Live:
     def settings(self) -> dict[str, float]:
         """The knobs as they are now."""
         if self._training is not None and self.open:
-            return self._training.method.settings() | self.turns
+            return self._training.method.settings() | self.pending
         now = {k: v for k, v in self.experiment.knobs.items() if k in knobs_of(self.experiment)}
-        for turned in self.experiment.turned.values():
+        for turned in self.experiment.schedule.values():
             now |= turned
         for e in self.history:
-            now |= {t["knob"]: t["after"] for t in e.turned}
-        return now | self.turns
+            now |= {t["knob"]: t["after"] for t in e.changes}
+        return now | self.pending
 
     @property
     def replaying(self) -> bool:
         """Whether it trains again what came before its fork."""
-        return self.clock is not None and self.clock.epoch < min(self.experiment.turned, default=0)
+        return self.progress is not None and self.progress.epoch < min(self.experiment.schedule, default=0)
 
     def steered(self, epochs: int | None = None) -> Experiment:
         """The experiment that repeats it, knobs turned by hand included; epochs: only what was turned within so many."""
         done = self._so_far() if epochs is None else self.history[:epochs]
-        if not any(e.turned for e in done):
+        if not any(e.changes for e in done):
             return self.experiment
         if self.steps_per_epoch is None:
             raise ValueError(
@@ -147,33 +147,33 @@ class Live:
 
     def _so_far(self) -> list[Epoch]:
         """The history, and of the epoch that has not ended what was turned in it and what its next step will read."""
-        training, clock = self._training, self.clock
-        if training is None or clock is None or not self.open:
+        training, progress = self._training, self.progress
+        if training is None or progress is None or not self.open:
             return list(self.history)
-        moved = list(training.moved) if clock.epoch >= len(self.history) else []
+        moved = list(training.changes) if progress.epoch >= len(self.history) else []
         moved += [
-            {"step": clock.step + 1, "knob": k, "before": training.settings[k], "after": v}
-            for k, v in dict(self.turns).items()
+            {"step": progress.step + 1, "knob": k, "before": training.settings[k], "after": v}
+            for k, v in dict(self.pending).items()
             if v != training.settings[k]
         ]
-        return [*self.history, *([Epoch(len(self.history), math.nan, 0.0, turned=moved)] if moved else [])]
+        return [*self.history, *([Epoch(len(self.history), math.nan, 0.0, changes=moved)] if moved else [])]
 
     def _build(self) -> Training:
         training = self.experiment.training()
-        training.turns = self.turns
+        training.pending = self.pending
         self._training, self.steps_per_epoch = training, len(training.loader)
         return training
 
     def _work(self) -> None:
         try:
-            upto = math.floor(max(self.experiment.turned, default=0))
-            start = kept_state(self.experiment.asked, upto)
-            walk = self.record.follow(self.experiment.asked, self._build, start=start, keep=True)
+            upto = math.floor(max(self.experiment.schedule, default=0))
+            start = find_checkpoint(self.experiment.config, upto)
+            walk = self.record.follow(self.experiment.config, self._build, start=start, keep=True)
             self._follow(walk)
             self._become("stopped" if self._stop.is_set() else "done", "running", "paused")
             if self._training is not None:  # turned in an epoch that a stop gave up: turned again when it goes on
-                given_up = {t["knob"] for t in self._training.moved} if self.state == "stopped" else set()
-                self.turns = {k: v for k, v in self._by_hand.items() if k in given_up} | self.turns
+                given_up = {t["knob"] for t in self._training.changes} if self.state == "stopped" else set()
+                self.pending = {k: v for k, v in self._by_hand.items() if k in given_up} | self.pending
         except Exception as error:  # the thread's only way to speak is its state
             self._become(f"failed: {error.args[0] if isinstance(error, KeyError) else error}", "running", "paused")
         finally:
@@ -194,7 +194,7 @@ class Live:
                     self.history.append(event)
                     before = (time.monotonic(), 0, {})
                 else:
-                    self.clock = event
+                    self.progress = event
                     if due():
                         before = self._look(event, first, before, time.monotonic() - began - idle)
                 self.listen(event)
@@ -211,7 +211,7 @@ class Live:
         finally:
             walk.close()
 
-    def _look(self, clock: Clock, first: Clock, before: tuple[float, int, dict[str, float]], active: float):
+    def _look(self, progress: Progress, first: Progress, before: tuple[float, int, dict[str, float]], active: float):
         """Reads the sums that the loop keeps: the means since the look before, and the pace."""
         now, seen = time.monotonic(), self._training.seen
         sums = {name: float(s) for name, s in self._training.sums.items()}
@@ -220,11 +220,11 @@ class Live:
             return before
         means = {name: (s - old.get(name, 0.0)) / (seen - had) for name, s in sums.items()}
         if all(map(math.isfinite, means.values())):
-            self.running.append(((clock.step + 1) / clock.steps_per_epoch, means))
+            self.running.append(((progress.step + 1) / progress.steps_per_epoch, means))
         if len(self.running) > POINTS:
             del self.running[::2]
-        done = clock.step + 1 - first.step
-        left = clock.epochs * clock.steps_per_epoch - clock.step - 1
+        done = progress.step + 1 - first.step
+        left = progress.epochs * progress.steps_per_epoch - progress.step - 1
         self.pace = Pace((seen - had) / max(now - then, 1e-9), active / done * left)
         return now, seen, sums
 
@@ -238,11 +238,11 @@ def unfinished(experiment: Experiment) -> tuple[Experiment, Run] | None:
     for file in sorted(found, key=lambda f: f.stat().st_mtime, reverse=True):
         run = Run(file.parent)
         try:
-            asked = run.asked
-            knobs = {k: v for k, v in asked["knobs"].items() if k in knobs_of(experiment)}
-            turned = {float(when): moved for when, moved in asked.get("turned", {}).items()}
-            same = replace(experiment, knobs=experiment.knobs | knobs, turned=turned)
-            if same.asked != asked:
+            config = run.config
+            knobs = {k: v for k, v in config["knobs"].items() if k in knobs_of(experiment)}
+            schedule = {float(when): moved for when, moved in config.get("schedule", {}).items()}
+            same = replace(experiment, knobs=experiment.knobs | knobs, schedule=schedule)
+            if same.config != config:
                 continue
             waits = run.status == "training" and run.history() and (run.folder / "checkpoint.pt").exists()
         except (runs.Damaged, KeyError, TypeError, ValueError):  # of another method, or of another sdkit

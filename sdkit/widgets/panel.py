@@ -12,10 +12,10 @@ import ipywidgets as W
 from IPython.display import display
 
 from .. import figures
-from ..core import Clock, home
+from ..core import Progress, home
 from ..experiment import Epoch, Experiment
 from .live import Live, knobs_of, unfinished
-from .parts import Latest, Twin, every, kept, notice, picture, read, sentence, slider, with_ends
+from .parts import CodeExport, LatestOnly, every, kept, notice, picture, read, sentence, slider, with_ends
 
 __all__ = ["TrainingPanel", "knobs_of", "slider"]
 
@@ -59,11 +59,11 @@ class TrainingPanel:
         self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%"))
         self.says, self.notice = W.HTML(f"<code>{experiment}</code>"), notice()
         self.picture = picture("sdkit-curves")
-        self.twin = Twin(f"training-{experiment.method}", self.code, self.figure, self.data)
+        self.twin = CodeExport(f"training-{experiment.method}", self.code, self.figure, self.data)
         for name in ("start", "pause", "stop", "says", "target", "fork", "fork_at", "progress"):
             getattr(self, name).add_class(f"sdkit-{name.replace('_', '-')}")
         self._due, self._screen, self._quiet, self._forks = every(0.2), figures.Screen(), False, count(1)
-        self._drawing = Latest(self._draw, self._tell)
+        self._drawing = LatestOnly(self._draw, self._tell)
         self._saying = threading.Lock()
         self.start.on_click(lambda _: self._try(self._on_start))
         self.pause.on_click(lambda _: self._try(self._on_pause))
@@ -80,8 +80,8 @@ class TrainingPanel:
         if experiment.record.history():
             self._show("recorded", Live(experiment, self._listener("recorded"), experiment.record))
         if left := unfinished(experiment):  # by a kernel that died
-            asked, record = left
-            self._show("live", Live(asked, self._listener("live"), record))
+            config, record = left
+            self._show("live", Live(config, self._listener("live"), record))
             self._follow_knobs()
             self._say()
         self._draw(None)
@@ -138,7 +138,7 @@ class TrainingPanel:
         values = {name: read(box) for name, box in self.sliders.items()}
         experiment = parent.steered(epochs).fork(epochs, values)
         symbols = {name: knob.symbol for name, knob in knobs_of(self.experiment).items()}
-        moved = ", ".join(f"{symbols[name]} {value:.4g}" for name, value in experiment.turned.get(epochs, {}).items())
+        moved = ", ".join(f"{symbols[name]} {value:.4g}" for name, value in experiment.schedule.get(epochs, {}).items())
         name = f"fork {next(self._forks)}: {moved or 'nothing turned'} after epoch {epochs}"
         self._show(name, Live(experiment, self._listener(name)))
         self._begin()
@@ -198,12 +198,12 @@ class TrainingPanel:
 
     # what a training says, in its thread: only values of widgets are set
 
-    def _listener(self, name: str) -> Callable[[Clock | Epoch | None], None]:
+    def _listener(self, name: str) -> Callable[[Progress | Epoch | None], None]:
         return lambda event: self._on_event(name, event)
 
-    def _on_event(self, name: str, event: Clock | Epoch | None) -> None:
+    def _on_event(self, name: str, event: Progress | Epoch | None) -> None:
         mine = self.live is not None and self.trainings.get(name) is self.live
-        if not isinstance(event, Clock):
+        if not isinstance(event, Progress):
             self._drawing.ask(None)
             if mine:
                 self._say()
@@ -219,22 +219,22 @@ class TrainingPanel:
                 self._say_of(self.live)
 
     def _say_of(self, live: Live) -> None:
-        clock, alive = live.clock, live.state in ("running", "paused")
+        progress, alive = live.progress, live.state in ("running", "paused")
         self.start.disabled, self.pause.disabled, self.stop.disabled = alive, not alive, not alive
         self.start.description = "Go on" if live.state == "stopped" else "Start"
         self.pause.description = "Resume" if live.state == "paused" else "Pause"
         words = [f"<b>{'replaying' if alive and live.replaying and live.state == 'running' else live.state.split(':')[0]}</b>"]
         if live.state.startswith("failed: "):
             self._tell(live.state.removeprefix("failed: "))
-        if clock and alive:
-            words.append(f"epoch {clock.epoch + 1} of {clock.epochs}, step {clock.step + 1}")
+        if progress and alive:
+            words.append(f"epoch {progress.epoch + 1} of {progress.epochs}, step {progress.step + 1}")
         if live.state == "running" and live.pace.images == live.pace.images:
             words.append(f"{live.pace.images:,.0f} images/s, {lasting(live.pace.seconds_left)} left")
         if live.history:
             words.append(f"test accuracy {live.history[-1].accuracy.get('final', 0):.1%} after epoch {len(live.history)}")
-        if clock:
-            self.progress.max = clock.epochs * clock.steps_per_epoch
-            self.progress.value = self.progress.max if live.state == "done" else clock.step + 1
+        if progress:
+            self.progress.max = progress.epochs * progress.steps_per_epoch
+            self.progress.value = self.progress.max if live.state == "done" else progress.step + 1
         elif live.history:
             self.progress.max, self.progress.value = live.experiment.recipe.epochs, len(live.history)
         self.says.value = f"{' · '.join(words)} · run <code>{live.record.key}</code>"

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from ..core import Knob, home
 
 
-class Latest:
+class LatestOnly:
     """Does work(value) in a thread of its own for the last value asked. Asking never waits and never queues up.
 
     Values that come while one is worked on replace each other. An error goes to `failed`; without one, `wait` raises it.
@@ -66,7 +66,7 @@ class Latest:
 CODE = "display: block; line-height: 1.4; user-select: all; white-space: pre-wrap"
 
 
-class Twin:
+class CodeExport:
     """The code that makes what is on screen, and the picture as files.
 
     name: of the files. code: the line as it is now. figure, data: what "Save figure" writes, None for nothing to save; data

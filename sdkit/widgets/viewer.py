@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .. import figures
 from ..experiment import Trained
-from .parts import Latest, Twin, kept, notice, sentence
+from .parts import CodeExport, LatestOnly, kept, notice, sentence
 
 MOST = 200
 """Results that one viewer keeps; the oldest that the screen does not need go first."""
@@ -40,11 +40,11 @@ class Viewer:
         self.says, self.notice = W.HTML(), notice()
         self.says.add_class("sdkit-says")
         self.progress.add_class("sdkit-progress")
-        self.twin = Twin(self.name, self.code, self.figure, self.data)
+        self.twin = CodeExport(self.name, self.code, self.figure, self.data)
         self.networks: dict[str, tuple[nn.Module, nn.Module]] = {}
         self.looking = threading.Lock()  # a network under noise gives its answers to nobody else
         self.wanted: Any = None
-        self.drawing, self.computing = Latest(self._draw, self._failed), Latest(self._compute, self._failed)
+        self.drawing, self.computing = LatestOnly(self._draw, self._failed), LatestOnly(self._compute, self._failed)
 
     def _ipython_display_(self) -> None:
         display(self.box)
@@ -134,7 +134,7 @@ class Viewer:
             self.networks[name] = copy.deepcopy((trained.model, trained.method))
         return self.networks[name]
 
-    def still(self, key: tuple, make: Callable[[], figures.Still]) -> figures.Still:
+    def still(self, key: tuple, make: Callable[[], figures.CachedFigure]) -> figures.CachedFigure:
         """What stays of a figure, drawn once per key; the last dozen are kept."""
         if key not in self.stills:
             while len(self.stills) >= 12:

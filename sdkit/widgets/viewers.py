@@ -11,7 +11,7 @@ import torch
 from .. import analysis, figures
 from ..experiment import Trained
 from ..methods import Exit
-from .parts import Latest, choice, picture
+from .parts import LatestOnly, choice, picture
 from .pointer import Pointer
 from .viewer import Viewer, images_of, preamble, table
 
@@ -62,7 +62,7 @@ class NoiseViewer(Viewer):
         self.curves, self.cards = picture("sdkit-curves"), picture("sdkit-cards")
         self.words = W.HTML()
         self.words.add_class("sdkit-draw")
-        self.answering = Latest(self._answer, self._failed)
+        self.answering = LatestOnly(self._answer, self._failed)
         self.relative.observe(self._on_kind, "value")
         self.fresh.on_click(self._on_fresh)
         self.lay_out(self.relative, self.level, self.curves, W.HBox([self.fresh, self.words]), self.cards)
@@ -107,7 +107,7 @@ class NoiseViewer(Viewer):
 
     def draw(self, state: NoiseState) -> None:
         curves, cuts, steps = self.results(state.relative)
-        still = self.still((state.relative,), lambda: figures.Still(_noise_figure(curves, cuts)))
+        still = self.still((state.relative,), lambda: figures.CachedFigure(_noise_figure(curves, cuts)))
         self.curves.value = still.png(figures.noise_marks(curves, state.level, still.figure.axes, steps))
         levels = {name: analysis.noise_level(curve, state.level) for name, curve in curves.items()}
         rows = {n: [f"{a.accuracy:.1%} ± {a.accuracy_sd:.1%}", f"{a.loss:.3f} ± {a.loss_sd:.3f}"] for n, a in levels.items()}
@@ -137,11 +137,11 @@ class NoiseViewer(Viewer):
         data = next(iter(self.runs.values())).data
         y, classes = data.train.y[:CARDS], data.classes
 
-        def make() -> figures.Still:
+        def make() -> figures.CachedFigure:
             figure, axes = figures.cards(len(self.runs), CARDS)
             shown = images_of(next(iter(self.runs.values())), slice(CARDS), "train")
             figures.answer_cards(shown, list(self.runs), [classes[c] for c in y.tolist()], axes)
-            return figures.Still(figure)
+            return figures.CachedFigure(figure)
 
         still = self.still(("cards",), make)
         axes = [still.figure.axes[i : i + CARDS] for i in range(0, len(still.figure.axes), CARDS)]
@@ -217,7 +217,7 @@ class FeatureViewer(Viewer):
         super().__init__(runs, limit, per_class)
         data = next(iter(self.runs.values())).data
         self.names, k = data.classes, data.num_classes
-        exits = list(dict.fromkeys(e for t in self.runs.values() for e in ["final", *t.method.placed()]))
+        exits = list(dict.fromkeys(e for t in self.runs.values() for e in ["final", *t.method.auxiliary_heads()]))
         self.epochs = sorted({e for t in self.runs.values() for e in recorded(t)})
         along = [LOGITS] if self.epochs else []
         self.feature = self.keep("feature", choice("features of exit", [*exits, *along], "final"))
@@ -232,7 +232,7 @@ class FeatureViewer(Viewer):
             rows=min(k, 8),
             style={"description_width": "initial"},
         )
-        self.judging = Latest(self._judge, self._failed)
+        self.judging = LatestOnly(self._judge, self._failed)
         self.point = W.IntSlider(0, 0, 10**6, description="image (← → walk the points)", **LABELS)
         for name in ("feature", "engine"):
             getattr(self, name).style.description_width = "initial"
@@ -285,12 +285,14 @@ class FeatureViewer(Viewer):
         if state.feature == LOGITS:
             seen = next(iter(self.runs.values())).watched
             return [n for n, t in self.runs.items() if state.epoch in recorded(t) and torch.equal(t.watched, seen)]
-        return [name for name, t in self.runs.items() if state.feature == "final" or state.feature in t.method.placed()]
+        return [
+            name for name, t in self.runs.items() if state.feature == "final" or state.feature in t.method.auxiliary_heads()
+        ]
 
     def needs(self, state: FeatureState) -> list[tuple]:
         along = state.feature == LOGITS
         at = "every" if along and state.engine == "PCA" else state.epoch
-        first = [("outputs" if along else "taps", name) for name in self.shows(state)]
+        first = [("outputs" if along else "features", name) for name in self.shows(state)]
         return first + [("plane", name, state.feature, at, state.engine, state.classes) for name in self.shows(state)]
 
     def steps(self, key: tuple) -> int:
@@ -303,8 +305,8 @@ class FeatureViewer(Viewer):
         if kind == "outputs":
             epochs, outputs = self.runs[name].run.outputs()
             return {int(e): z for e, z in zip(epochs, outputs[:, : self.limit], strict=True)}
-        if kind == "taps":
-            return self._taps(name, progress)
+        if kind == "features":
+            return self._features(name, progress)
         feature, at, engine, classes = rest
         rows = self._rows(self._places(classes, feature), feature)
         if len(rows) < 3:
@@ -316,15 +318,15 @@ class FeatureViewer(Viewer):
 
     def values(self, name: str, feature: str, epoch: int | None) -> torch.Tensor:
         """A run's features of the images looked at, [N, D]."""
-        return self.found["outputs", name][epoch] if feature == LOGITS else self.found["taps", name]["features", feature]
+        return self.found["outputs", name][epoch] if feature == LOGITS else self.found["features", name]["features", feature]
 
-    def _taps(self, name: str, progress: Any) -> dict[tuple[str, str], torch.Tensor]:
+    def _features(self, name: str, progress: Any) -> dict[tuple[str, str], torch.Tensor]:
         """("features" or "logits", exit) -> [N, D] or [N, K], from one pass."""
         model, method = self.network(name)
         x, _ = self.runs[name].images("test", self.limit)
 
         def both(part: torch.Tensor) -> dict:
-            out = model.tap(part)
+            out = model.forward_features(part)
             features, logits = method.features(out), method.exits(out, part)
             return {("features", e): f for e, f in features.items()} | {("logits", e): logits[e] for e in features}
 
@@ -362,7 +364,7 @@ class FeatureViewer(Viewer):
         """What a run's exit says of the images looked at, [N, K]."""
         if state.feature == LOGITS:
             return self.found["outputs", name][state.epoch]
-        return self.found["taps", name]["logits", state.feature]
+        return self.found["features", name]["logits", state.feature]
 
     def draw(self, state: FeatureState) -> None:
         planes, apart = self.planes(state)
@@ -370,7 +372,7 @@ class FeatureViewer(Viewer):
             raise ValueError(f"none of these runs has recorded {state.feature}: choose another exit")
         places = self._places(state.classes, state.feature)
         chosen = min(state.chosen, len(places) - 1)
-        still = self.still(self._key(state, planes), lambda: figures.Still(self._frame(state, planes)))
+        still = self.still(self._key(state, planes), lambda: figures.CachedFigure(self._frame(state, planes)))
         still.over((state[:-1], *apart), lambda: self._points(state, planes, apart, still.figure.axes))
         self.plane.value = still.png(figures.feature_marks(planes, chosen, still.figure.axes))
         self.judging.ask(state)
@@ -510,7 +512,7 @@ class CamViewer(Viewer):
         super().__init__(runs, limit)
         data = self.data_of = next(iter(self.runs.values())).data
         self.limit = min(limit, len(data.test.y))
-        self.own = {name: ["final", *t.method.placed()] for name, t in self.runs.items()}
+        self.own = {name: ["final", *t.method.auxiliary_heads()] for name, t in self.runs.items()}
         exits = list(dict.fromkeys(e for own in self.own.values() for e in own))
         self.image = self.keep("image", W.IntSlider(0, 0, self.limit - 1, description="test image", **LABELS))
         self.exits = W.SelectMultiple(options=exits, value=tuple(exits[:3]), description="exits", rows=min(len(exits), 6))
@@ -534,7 +536,7 @@ class CamViewer(Viewer):
         _, name, exit, target = key
         model, method = self.network(name)
         x, y = self.runs[name].images("test", self.limit)
-        layer = analysis.layer_to_explain(model.stages, method.placed(), exit)
+        layer = analysis.layer_to_explain(model.stages, method.auxiliary_heads(), exit)
         targets = None if target == "answer" else y if target == "true" else torch.full_like(y, target)
         network = Exit(model, method, exit)
         found = analysis.grad_cam(network, x, layer, targets, progress=progress)
@@ -601,7 +603,7 @@ class CamViewer(Viewer):
     def draw(self, state: CamState) -> None:
         if not state.exits:
             raise ValueError("no exit is chosen: choose one or more in the list")
-        still = self.still(state.exits, lambda: figures.Still(self._frame(state.exits)))
+        still = self.still(state.exits, lambda: figures.CachedFigure(self._frame(state.exits)))
         self.maps.value = still.png(self._marks(state, still.figure))
         named = {f"{figures.label(n)} {e}": m for n, maps in self.shown_maps(state).items() for e, m in maps.items()}
         pairs = analysis.overlaps(named, state.top)
@@ -639,12 +641,12 @@ class CamViewer(Viewer):
             *torch_line,
             *preamble(self.runs),
             f"image, exits = {state.image}, {list(state.exits)}",
-            "own = {name: ['final', *t.method.placed()] for name, t in runs.items()}",
+            "own = {name: ['final', *t.method.auxiliary_heads()] for name, t in runs.items()}",
             "maps, words = {name: {} for name in runs}, {name: {} for name in runs}",
             "for name, t in runs.items():",
             f'    data, (x, y) = t.data, t.images("test", {self.limit})',
             "    for exit in [e for e in exits if e in own[name]]:",
-            "        layer = analysis.layer_to_explain(t.model.stages, t.method.placed(), exit)",
+            "        layer = analysis.layer_to_explain(t.model.stages, t.method.auxiliary_heads(), exit)",
             f"        maps[name][exit] = analysis.grad_cam(t.exit(exit), x, layer, {targets}).map[image]",
             "        said = analysis.answers(t.logits(exit)[image : image + 1])",
             "        right = int(said.label) == int(data.test.y[image])",
@@ -732,10 +734,10 @@ class RankedViewer(Viewer):
         head = ["variance of the ranked outputs", "largest output, mean ± sd", "test accuracy"]
         self.says.value = f"After epoch {state.epoch + 1}:{table(rows, head)}"
 
-    def _still(self, along: dict[str, analysis.RankedProfile]) -> figures.Still:
+    def _still(self, along: dict[str, analysis.RankedProfile]) -> figures.CachedFigure:
         figure, (left, right) = figures.ranked_panels()
         figures.ranked_view(along, self.epochs, left)
-        return figures.Still(figure, without=[right])
+        return figures.CachedFigure(figure, without=[right])
 
     def figure(self) -> Any:
         state = self.shown()

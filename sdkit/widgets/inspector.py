@@ -1,4 +1,4 @@
-"""The loss bench: one image of a recorded run under any method's terms, while the knobs are turned."""
+"""The loss inspector: one image of a recorded run under any method's terms, while the knobs are turned."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import ipywidgets as W
 import torch
 from IPython.display import display
 
-from ..analysis import Bench, Held, bench
-from ..analysis.bench import teachers
-from ..core import OwnChance
+from ..core import LocalRNG
 from ..experiment import Trained
 from ..figures import LossBoard, loss_board
-from ..methods import METHODS, Method, Together
-from .parts import Latest, Twin, choice, kept, notice, picture, sentence, slider, with_ends
+from ..methods import METHODS, Combined, Method
+from ..methods.inspector import FrozenStep, StepReport, step_report, teachers
+from .parts import CodeExport, LatestOnly, choice, kept, notice, picture, sentence, slider, with_ends
 
 DRAWS = 64
 """That the slider reaches."""
@@ -36,12 +35,12 @@ class Asked(NamedTuple):
     at: float  # when, seconds
 
 
-class LossBench:
+class LossInspector:
     """A held step of a recorded run: sliders for a method's knobs beside what each term says and does.
 
     methods: names to choose from, several joined by "+"; None takes the run's own and every method that fits its network.
     A method other than the run's own brings auxiliary classifiers that are not trained. batch_size: images of the step.
-    method, image, knobs, draw: where to begin; None goes on where the last bench of this run in this kernel was left.
+    method, image, knobs, draw: where to begin; None goes on where the last inspector of this run in this kernel was left.
     """
 
     def __init__(
@@ -58,15 +57,15 @@ class LossBench:
         self.trained, self.batch_size = trained, batch_size
         own = trained.experiment.method
         self.names = list(dict.fromkeys([own, *(fitting(trained) if methods is None else methods)]))
-        self._left: dict[str, Any] = kept("bench", str(trained.run.folder), lambda: {"knobs": {}})
+        self._left: dict[str, Any] = kept("inspector", str(trained.run.folder), lambda: {"knobs": {}})
         self._turned: dict[str, dict[str, float]] = copy.deepcopy(self._left["knobs"])
         begin = method or self._left.get("method", own)
         begin = begin if begin in self.names or method else own
         if knobs:
             self._turned[begin] = dict(knobs)
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, FrozenStep] = {}
         self._boards: dict[str, LossBoard] = {}
-        self.last: Bench | None = None
+        self.last: StepReport | None = None
 
         self.name, held = begin, self.held(begin)
         first = self._left.get("image", 0) if image is None else image
@@ -81,14 +80,14 @@ class LossBench:
         self.again = W.Button(description="Draw another", tooltip="the next one")
         self.drawing = W.HBox([self.draw, self.again])
         self.knobs, self.sliders = W.VBox(), {}
-        self.picture, self.says, self.notice = picture("sdkit-bench"), W.HTML(), notice()
+        self.picture, self.says, self.notice = picture("sdkit-inspector"), W.HTML(), notice()
         for widget, css in (
             (self.method, "method"), (self.image, "image"), (self.soften, "soften"), (self.draw, "draw"),
             (self.again, "again"), (self.says, "says"),
         ):  # fmt: skip
-            widget.add_class(f"sdkit-bench-{css}")
-        self.latest = Latest(self._work, self._failed)
-        self.twin = Twin("loss-bench", self.code, self._figure, self.data)
+            widget.add_class(f"sdkit-inspector-{css}")
+        self.latest = LatestOnly(self._work, self._failed)
+        self.twin = CodeExport("loss-inspector", self.code, self._figure, self.data)
         self.box = W.VBox(
             [
                 W.HBox([self.method, self.image, self.soften], layout=W.Layout(flex_flow="row wrap")),
@@ -106,35 +105,38 @@ class LossBench:
     def _ipython_display_(self) -> None:
         display(self.box)
 
-    def held(self, name: str) -> Held:
+    def held(self, name: str) -> FrozenStep:
         """The step under a method, made the first time."""
         if name not in self._held:
             model, method = around(self.trained, name)
             data, where = self.trained.data, next(model.parameters()).device
-            asks = {"pair": method.pair or "same image", "per_class": method.per_class}  # a spare pair leaves the images alone
+            asks = {
+                "pair": method.pair or "same image",
+                "samples_per_class": method.samples_per_class,
+            }  # a spare pair leaves the images alone
             batches = iter(data.batches(self.batch_size, **asks, device=where))
             batch, before = next(batches), next(batches, None)
             if before is None:
-                raise ValueError(f"the bench takes two batches of {self.batch_size}: say a smaller batch_size")
-            self._held[name] = Held(model, method, batch, before, data.mean, data.std)
+                raise ValueError(f"the inspector takes two batches of {self.batch_size}: say a smaller batch_size")
+            self._held[name] = FrozenStep(model, method, batch, before, data.mean, data.std)
             for knob, value in self._turned.get(name, {}).items():
                 setattr(self._held[name].method, knob, value)
         return self._held[name]
 
     def code(self) -> str:
-        """The line that opens this bench as it is, and the experiment that trains with these knobs."""
+        """The line that opens this inspector as it is, and the experiment that trains with these knobs."""
         now, begin = self._asked(), self.trained.experiment
         same = {k: v for k, v in now.knobs.items() if v != begin.knobs.get(k)} if now.method == begin.method else now.knobs
         said = {"method": now.method, "image": now.image, "knobs": same} | (
             {"draw": now.draw} if self.held(now.method).draws else {}
         )
         arguments = ", ".join(f"{k}={v!r}" for k, v in said.items() if v != {})
-        lines = [f"LossBench({begin}.run(), {arguments})"]
+        lines = [f"LossInspector({begin}.run(), {arguments})"]
         if same or now.method != begin.method:
             asks = any("teacher" in inspect.signature(METHODS[p]).parameters for p in now.method.split("+"))
             base = begin.knobs if now.method == begin.method else {}
             teacher = begin.teacher if asks else None
-            turned = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, turned={})
+            turned = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, schedule={})
             lines.append(f"# trained with these knobs: {turned}")
         return "\n".join(lines)
 
@@ -177,7 +179,7 @@ class LossBench:
         self._show_knobs()
         self._ask()
 
-    def _images(self, held: Held) -> dict[str, int]:
+    def _images(self, held: FrozenStep) -> dict[str, int]:
         return {f"{i}: {self.trained.data.classes[y]}": i for i, y in enumerate(held.batch.y.tolist())}
 
     def _show_knobs(self) -> None:
@@ -199,20 +201,20 @@ class LossBench:
         self.soften.layout.display = None if len(several) > 1 else "none"
         self.drawing.layout.display = None if held.draws else "none"
 
-    def _work(self, asked: Asked) -> None:
+    def _work(self, config: Asked) -> None:
         """In the worker's thread: it only sets values of widgets."""
-        held = self.held(asked.method)
-        for knob, value in asked.knobs.items():
+        held = self.held(config.method)
+        for knob, value in config.knobs.items():
             setattr(held.method, knob, value)
-        now = bench(held, asked.image, asked.knobs.get(asked.soften), asked.draw)
-        board = self._boards.setdefault(asked.method, LossBoard(self.trained.data.classes))
+        now = step_report(held, config.image, config.knobs.get(config.soften), config.draw)
+        board = self._boards.setdefault(config.method, LossBoard(self.trained.data.classes))
         self.picture.value, self.last = board.png(now), now
         self.notice.value = ""
-        self.says.value = f"{self._about(held, asked)} Answered in {1000 * (time.monotonic() - asked.at):.0f} ms."
+        self.says.value = f"{self._about(held, config)} Answered in {1000 * (time.monotonic() - config.at):.0f} ms."
 
-    def _about(self, held: Held, asked: Asked) -> str:
+    def _about(self, held: FrozenStep, config: Asked) -> str:
         said = [f"{len(held.batch.y)} training images of run <code>{self.trained.run.key}</code>, network in training mode."]
-        if asked.method != self.trained.experiment.method and held.method.placed():
+        if config.method != self.trained.experiment.method and held.method.auxiliary_heads():
             said.append("The auxiliary classifiers of this method are not trained.")
         if any(m.memory for m in held.method.modules() if isinstance(m, Method)):
             said.append(
@@ -229,16 +231,16 @@ def around(trained: Trained, name: str) -> tuple[torch.nn.Module, Method]:
     if name == trained.experiment.method:
         return trained.model, trained.method
     model = copy.deepcopy(trained.model)
-    with OwnChance(trained.experiment.seed):  # its first weights
+    with LocalRNG(trained.experiment.seed):  # its first weights
         parts = [_made(trained, part, model) for part in name.split("+")]
-    method = parts[0] if len(parts) == 1 else Together(*parts, names=name.split("+"))
+    method = parts[0] if len(parts) == 1 else Combined(*parts, names=name.split("+"))
     return model, method.to(next(model.parameters()).device)
 
 
 def fitting(trained: Trained) -> list[str]:
     """The methods that the run's network can be trained by, with the teacher it had."""
     names, model = [], copy.deepcopy(trained.model)
-    with OwnChance(0):  # first weights that nobody will see
+    with LocalRNG(0):  # first weights that nobody will see
         for name in METHODS:
             try:
                 _made(trained, name, model)

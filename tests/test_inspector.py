@@ -1,4 +1,4 @@
-"""The loss bench: its numbers against slow NumPy, its contract for every method, and the panel without a browser."""
+"""The loss inspector: its numbers against slow NumPy, its contract for every method, and the panel without a browser."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 import torch
 from test_methods import COMBINATIONS, build
 
-from sdkit.analysis import Held, bench
 from sdkit.core import Batch
 from sdkit.experiment import Experiment
 from sdkit.figures import LossBoard, loss_board
 from sdkit.losses import ranked
 from sdkit.methods import METHODS, Method
+from sdkit.methods.inspector import FrozenStep, step_report
 from sdkit.models import sampled
 from sdkit.train import Recipe
-from sdkit.widgets import LossBench
+from sdkit.widgets import LossInspector
 from sdkit.widgets.parts import KEPT
 
 B, IMAGE = 16, 3
@@ -28,7 +28,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def step(name: str, **knobs: float) -> Held:
+def step(name: str, **knobs: float) -> FrozenStep:
     """A held step of a small network, trained a little so that its outputs are not all alike."""
     model, method, data = build(name)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def step(name: str, **knobs: float) -> Held:
     for knob, value in knobs.items():
         setattr(method, knob, value)
     batch, before, *_ = data.batches(B, pair=method.pair or "same image")
-    return Held(model, method, batch, before, data.mean, data.std)
+    return FrozenStep(model, method, batch, before, data.mean, data.std)
 
 
 def softmax(z: torch.Tensor, t: float = 1.0) -> np.ndarray:
@@ -45,7 +45,7 @@ def softmax(z: torch.Tensor, t: float = 1.0) -> np.ndarray:
     return np.array([v / sum(e) for v in e])
 
 
-def hot(held: Held) -> np.ndarray:
+def hot(held: FrozenStep) -> np.ndarray:
     return np.eye(10)[int(held.batch.y[IMAGE])]
 
 
@@ -56,7 +56,7 @@ def close(a, b) -> None:
 @pytest.mark.parametrize("name", [*METHODS, *COMBINATIONS])
 def test_every_method_has_a_bench_whose_terms_are_those_of_its_step(name):
     held = step(name)
-    now = bench(held, IMAGE)
+    now = step_report(held, IMAGE)
     assert np.isfinite([*now.terms.values(), now.total]).all() and now.total == pytest.approx(sum(now.terms.values()))
     for p in (*now.distributions.values(), now.label):
         assert p.shape == (10,) and (p >= 0).all() and float(p.sum()) == pytest.approx(1, abs=1e-4)
@@ -65,22 +65,22 @@ def test_every_method_has_a_bench_whose_terms_are_those_of_its_step(name):
     for reader, pull in now.summed.items():
         close(pull, sum(by[reader].numpy() for by in now.gradient.values() if reader in by))
     if not held.draws:  # the same terms without listening, every pass made anew
-        plain = held.method.terms(held.model, held.out, held.batch, held.clock)
+        plain = held.method.terms(held.model, held.out, held.batch, held.progress)
         assert now.terms == pytest.approx({k: float(t) for k, t in plain.items()}, rel=1e-4, abs=1e-6)
-    again = bench(held, IMAGE)
+    again = step_report(held, IMAGE)
     assert again.terms == now.terms and all(torch.equal(now.logits[k], again.logits[k]) for k in now.logits)
     assert LossBoard([str(k) for k in range(10)]).png(now)[:4] == b"\x89PNG"
 
 
 def test_cross_entropy_sends_p_minus_y_over_b_to_the_logits():
     held = step("vanilla")
-    now = bench(held, IMAGE)
+    now = step_report(held, IMAGE)
     close(now.gradient["task"]["final"], (softmax(now.logits["final"]) - hot(held)) / B)
 
 
 def test_distillation_sends_the_difference_of_the_softened_outputs_times_alpha_t_over_b():
     held = step("kd", alpha=0.7, temperature=3.0)
-    now = bench(held, IMAGE)
+    now = step_report(held, IMAGE)
     z, t = now.logits["final"], now.logits["teacher"]
     close(now.gradient["kd"]["final"], 0.7 * 3 / B * (softmax(z, 3) - softmax(t, 3)))
     close(now.gradient["task"]["final"], 0.3 / B * (softmax(z) - hot(held)))
@@ -89,7 +89,7 @@ def test_distillation_sends_the_difference_of_the_softened_outputs_times_alpha_t
 
 def test_the_deepest_exit_pulls_every_shallow_one_and_is_not_pulled():
     held = step("byot", alpha=0.3, temperature=2.0)
-    now = bench(held, IMAGE)
+    now = step_report(held, IMAGE)
     assert now.gradient["kd"].keys() == {"1/4", "2/4", "3/4"} and now.gradient["hint"] == {}
     deep = now.logits["final"]
     for exit in ("1/4", "2/4", "3/4"):
@@ -100,14 +100,14 @@ def test_the_deepest_exit_pulls_every_shallow_one_and_is_not_pulled():
 
 
 def test_the_shallow_classifier_of_drg_pulls_the_whole_network():
-    now = bench(step("drg", alpha=0.5, temperature=2.0), IMAGE)
+    now = step_report(step("drg", alpha=0.5, temperature=2.0), IMAGE)
     z, shallow = now.logits["final"], now.logits["shallow 2"]
     close(now.gradient["rg"]["final"], 0.5 * 2 / B * (softmax(z, 2) - softmax(shallow, 2)))
 
 
 def test_both_views_of_ddgsd_pull_each_other():
     held = step("ddgsd", lam=2.0, temperature=3.0)
-    now = bench(held, IMAGE)
+    now = step_report(held, IMAGE)
     a, b = now.logits["final"], now.logits["other view"]
     assert not torch.allclose(a, b) and now.views.shape[0] == 2 and not torch.equal(*now.views)
     for mine, its, reader in ((a, b, "final"), (b, a, "other view")):
@@ -118,25 +118,25 @@ def test_both_views_of_ddgsd_pull_each_other():
 def test_the_ranked_shape_is_this_output_sorted_beside_that_of_the_batch_before():
     model, method, data = build("dsr")
     batch, before, *_ = data.batches(B, pair="same image")
-    held = Held(model, method, batch, before)
-    now = bench(held, IMAGE).ranked
+    held = FrozenStep(model, method, batch, before)
+    now = step_report(held, IMAGE).ranked
     model.train()
     close(now.now, sorted(softmax(held.out.logits[IMAGE], 4)))
-    close(now.target, softmax(ranked(model.tap(before.x).logits.detach())[IMAGE], 4))
+    close(now.target, softmax(ranked(model.forward_features(before.x).logits.detach())[IMAGE], 4))
     assert now.temperature == 4
 
 
 def test_the_label_is_read_as_the_method_softens_it():
     held = step("lsr", epsilon=0.3)
-    close(bench(held, IMAGE).label, 0.7 * hot(held) + 0.03)
+    close(step_report(held, IMAGE).label, 0.7 * hot(held) + 0.03)
     held = step("ps-kd", alpha=0.6)
-    close(bench(held, IMAGE).label, 0.4 * hot(held) + 0.6 * softmax(held.out.logits[IMAGE]))
+    close(step_report(held, IMAGE).label, 0.4 * hot(held) + 0.6 * softmax(held.out.logits[IMAGE]))
     held = step("sfr", epsilon=0.2)
     said = softmax(held.out.logits[IMAGE]) * (1 - hot(held))
-    close(bench(held, IMAGE).label, 0.8 * hot(held) + 0.2 * said / said.sum())
+    close(step_report(held, IMAGE).label, 0.8 * hot(held) + 0.2 * said / said.sum())
     for name in ("vanilla", "kd", "ddgsd", "dlb"):
         held = step(name)
-        close(bench(held, IMAGE).label.round(decimals=3), hot(held))
+        close(step_report(held, IMAGE).label.round(decimals=3), hot(held))
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_the_label_is_read_as_the_method_softens_it():
 )
 def test_a_knob_moves_its_terms_and_nothing_else(name, knob, value, moved):
     held = step(name)
-    before = bench(held, IMAGE)
+    before = step_report(held, IMAGE)
     setattr(held.method, knob, value)
-    after = bench(held, IMAGE)
+    after = step_report(held, IMAGE)
     assert {k for k in before.terms if before.terms[k] != pytest.approx(after.terms[k], rel=1e-6)} == moved
     assert all(torch.equal(before.logits[k], after.logits[k]) for k in before.logits)
 
@@ -167,17 +167,17 @@ def test_the_sampled_network_is_the_one_whose_blocks_are_shown():
     held = step("self-guidance")
     seen = {}
     for draw in range(12):
-        now = bench(held, IMAGE, draw=draw)
+        now = step_report(held, IMAGE, draw=draw)
         seen[now.blocks.on] = now
         with sampled(held.model, now.blocks.on), torch.no_grad():
-            close(now.logits["sub-network"], held.model.tap(held.batch.x).logits[IMAGE])
-        assert bench(held, IMAGE, draw=draw).terms == now.terms
+            close(now.logits["sub-network"], held.model.forward_features(held.batch.x).logits[IMAGE])
+        assert step_report(held, IMAGE, draw=draw).terms == now.terms
     assert len(seen) > 2 and len({now.terms["kd"] for now in seen.values()}) == len(seen)
     assert len({now.terms["task"] for now in seen.values()}) == 1, "the teacher is the whole network"
 
 
 def test_sinkhorn_plans_move_everything_and_attention_sums_to_one():
-    plan = bench(step("sfr"), IMAGE).plan
+    plan = step_report(step("sfr"), IMAGE).plan
     close(plan.plan.sum((1, 2)), np.ones(3))
     assert float(plan.weight.sum()) == pytest.approx(1, abs=1e-5)
 
@@ -190,23 +190,23 @@ def test_a_bench_leaves_everything_as_it_found_it(name):
     model.train()
     batch, before, *_ = data.batches(B, pair="same image")
     weights, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    held = Held(model, method, batch, before)
-    bench(held, IMAGE)
+    held = FrozenStep(model, method, batch, before)
+    step_report(held, IMAGE)
     setattr(held.method, next(iter(method.knobs)), 1.0)
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
     assert model.training and all(p.requires_grad and p.grad is None for p in model.parameters())
     assert not any(m.memory for m in method.modules() if isinstance(m, Method))
-    assert "tap" not in vars(held.model) and not any("forward" in vars(m) for m in held.method.modules())
+    assert "forward_features" not in vars(held.model) and not any("forward" in vars(m) for m in held.method.modules())
 
 
 def test_an_image_or_a_batch_that_is_not_there_is_refused():
     held = step("vanilla")
     with pytest.raises(IndexError, match="images 0 to 15, got 16"):
-        bench(held, B)
+        step_report(held, B)
     one = Batch(*(None if t is None else t[:1] for t in held.batch))
     with pytest.raises(ValueError, match="at least 2 images"):
-        Held(held.model, held.method, one, one)
+        FrozenStep(held.model, held.method, one, one)
 
 
 # the panel, without a browser
@@ -220,7 +220,7 @@ def trained():
 @pytest.fixture
 def panel(trained):
     KEPT.clear()
-    return LossBench(trained, ["byot", "sfr", "self-guidance", "vanilla"])
+    return LossInspector(trained, ["byot", "sfr", "self-guidance", "vanilla"])
 
 
 def test_every_slider_and_choice_gives_another_picture_and_other_numbers(panel):
@@ -250,7 +250,7 @@ def test_every_slider_and_choice_gives_another_picture_and_other_numbers(panel):
 def test_five_hundred_asks_return_at_once_and_leave_the_last(panel):
     slider = panel.sliders["dsr.beta"]
     drawn, work = [], panel.latest.work
-    panel.latest.work = lambda asked: (drawn.append(asked), work(asked))
+    panel.latest.work = lambda config: (drawn.append(config), work(config))
     began = time.monotonic()
     for i in range(500):
         slider.value = 0.1 + 2.9 * (i + 1) / 500
@@ -258,7 +258,7 @@ def test_five_hundred_asks_return_at_once_and_leave_the_last(panel):
     assert panel.latest.wait(30)
     assert drawn[-1].knobs["dsr.beta"] == slider.value == 3.0 and len(drawn) < 400
     assert took < 10, "sliding waits for no drawing"
-    alone = bench(panel.held("drg+dsr"), panel.image.value)
+    alone = step_report(panel.held("drg+dsr"), panel.image.value)
     assert panel.last.terms == pytest.approx(alone.terms)
 
 
@@ -273,7 +273,7 @@ def test_a_method_that_does_not_fit_says_why_and_changes_nothing(panel):
 
 
 def test_without_a_choice_every_method_that_fits_the_network_is_offered(trained):
-    names = LossBench(trained).names
+    names = LossInspector(trained).names
     assert names[0] == "drg+dsr" and {"vanilla", "byot", "ddgsd", "drg", "dsr", "sfr", "dlb", "ps-kd"} <= {*names}
     assert not {"kd", "self-guidance"} & {*names}, "this run has no teacher, and its network drops no blocks"
 
@@ -285,7 +285,7 @@ def test_the_code_twin_opens_the_same_bench(panel):
     panel.latest.wait(20)
     line, comment = panel.code().splitlines()
     KEPT.clear()
-    again = eval(line, {"LossBench": LossBench, "Experiment": Experiment, "Recipe": Recipe})
+    again = eval(line, {"LossInspector": LossInspector, "Experiment": Experiment, "Recipe": Recipe})
     assert again.last.terms == panel.last.terms and again.picture.value == panel.picture.value
     said = eval(comment.partition(": ")[2], {"Experiment": Experiment, "Recipe": Recipe})
     assert said.method == "byot" and said.knobs["alpha"] == 0.8
@@ -294,7 +294,7 @@ def test_the_code_twin_opens_the_same_bench(panel):
 def test_the_saved_figure_and_its_numbers_are_those_on_screen(panel, tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     panel.twin.save.click()
-    files = sorted(tmp_path.rglob("loss-bench-1.*"))
+    files = sorted(tmp_path.rglob("loss-inspector-1.*"))
     assert [f.suffix for f in files] == [".csv", ".pdf", ".png", ".svg"]
     header, first, *_ = files[0].read_text().splitlines()
     cells = dict(zip(header.split(","), first.split(","), strict=True))
@@ -304,12 +304,12 @@ def test_the_saved_figure_and_its_numbers_are_those_on_screen(panel, tmp_path, m
 
 def test_a_rerun_of_the_cell_finds_the_bench_as_it_was_and_two_do_not_disturb_each_other(trained):
     KEPT.clear()
-    one = LossBench(trained, ["byot"])
+    one = LossInspector(trained, ["byot"])
     one.method.value = "byot"
     one.sliders["temperature"].value = 7.0
     one.image.value = 4
     one.latest.wait(20)
-    two = LossBench(trained, ["byot"])
+    two = LossInspector(trained, ["byot"])
     assert (two.method.value, two.image.value, two.sliders["temperature"].value) == ("byot", 4, 7.0)
     assert two.picture.value == one.picture.value
     shown = one.picture.value
@@ -321,7 +321,7 @@ def test_a_rerun_of_the_cell_finds_the_bench_as_it_was_and_two_do_not_disturb_ea
 def test_the_board_draws_again_what_it_drew_before(panel):
     """What moves is drawn over a kept background: nothing of an older picture may stay behind."""
     board, classes = LossBoard(panel.trained.data.classes), panel.trained.data.classes
-    first, other = bench(panel.held("drg+dsr"), 0), bench(panel.held("drg+dsr"), 1, temperature=5.0)
+    first, other = step_report(panel.held("drg+dsr"), 0), step_report(panel.held("drg+dsr"), 1, temperature=5.0)
     drawn = board.png(first)
     assert board.png(other) != drawn and board.png(first) == drawn == LossBoard(classes).png(first)
     assert not [a for ax in loss_board(first, classes).axes for a in ax.get_children() if a.get_animated()]

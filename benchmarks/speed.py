@@ -243,18 +243,18 @@ def child(**case: Any) -> Row:
 
     clock: so many seconds of steps instead. -> images a second and the threads that worked, too.
     """
-    loop, steps, clock, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
+    loop, steps, progress, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
     if "threads" in case:
         torch.set_num_threads(case["threads"])
-    elif clock and loop != "plain" and device().type == "cpu":
+    elif progress and loop != "plain" and device().type == "cpu":
         case["threads"] = fast.threads()  # as a run does
     train = training(**case)
     if loop == "plain":
         model = train.model.to(memory_format=torch.contiguous_format)
         plain = Plain(model, train.data, train.recipe, on=str(train.device), workers=workers)
-    if clock:
+    if progress:
         seconds = plain.seconds if loop == "plain" else arm(train.stepper(), str(train.device))
-        rate = train.recipe.batch_size / seconds(max(round(clock / seconds(2)), 2))
+        rate = train.recipe.batch_size / seconds(max(round(progress / seconds(2)), 2))
         return {"images/s": rate, "threads": case.get("threads", torch.get_num_threads()), "MB": peak_memory()}
     if loop == "plain":
         plain.seconds(steps, lead=0)
@@ -292,9 +292,9 @@ def memory(**case: Any) -> float | None:
 
 def fresh(**case: Any) -> Row:
     """`child` in a process of its own. What of a case is named in capitals is an environment variable."""
-    asked = {name: case.pop(name) for name in [*case] if name.isupper()}
+    config = {name: case.pop(name) for name in [*case] if name.isupper()}
     command = [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(case)]
-    out = subprocess.run(command, capture_output=True, text=True, env=os.environ | asked)
+    out = subprocess.run(command, capture_output=True, text=True, env=os.environ | config)
     if out.returncode:
         raise RuntimeError(f"the process that measures {case} failed: {out.stderr.strip().splitlines()[-1]}")
     return json.loads(out.stdout.splitlines()[-1])
@@ -377,7 +377,7 @@ def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Ro
     rounds = 0 if said.device == "cuda" else 1 if said.quick else said.rounds  # a process takes seconds before its first step
     for _ in range(rounds):
         for name, options in loops.items():
-            found = fresh(**case, **options, clock=4 * said.block, workers=said.workers)
+            found = fresh(**case, **options, progress=4 * said.block, workers=said.workers)
             speed[name].append(found["images/s"]), held[name].append(found["MB"]), threads[name].append(found["threads"])
     return [
         {

@@ -1,4 +1,4 @@
-"""The loss bench: one image under one step of a method. Drawn once, then only what moves is drawn again."""
+"""The loss inspector: one image under one step of a method. Drawn once, then only what moves is drawn again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..analysis import Bench
+from ..methods.inspector import StepReport
 from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, house, legend
 
 MOST = 12
@@ -32,9 +32,9 @@ FAINT = 1e-8
 
 
 class LossBoard:
-    """The bench as a figure that follows: `png(bench)` draws the new numbers into the old axes.
+    """The report as a figure that follows: `png(report)` draws the new numbers into the old axes.
 
-    classes: [K] names. Axes, labels and legends are drawn anew only where a bench has other readers, terms or classes, or
+    classes: [K] names. Axes, labels and legends are drawn anew only where a report has other readers, terms or classes, or
     where a scale no longer fits.
     """
 
@@ -42,9 +42,9 @@ class LossBoard:
         self.classes, self.dpi, self.figure = classes, dpi, None
         self._built, self._still, self._moving = None, None, []
 
-    def png(self, bench: Bench) -> bytes:
-        """The bench as a PNG file's bytes, quickly compressed."""
-        self.update(bench)
+    def png(self, report: StepReport) -> bytes:
+        """The report as a PNG file's bytes, quickly compressed."""
+        self.update(report)
         canvas = self.figure.canvas
         if self._still is None:
             canvas.draw()
@@ -59,42 +59,42 @@ class LossBoard:
         Image.fromarray(np.ascontiguousarray(rgba[..., :3])).save(out, "png", compress_level=1)
         return out.getvalue()
 
-    def update(self, bench: Bench) -> Figure:
-        """The figure with this bench's numbers."""
-        shown = _shown(bench)
+    def update(self, report: StepReport) -> Figure:
+        """The figure with the numbers of a report."""
+        shown = _shown(report)
         layout = (
-            tuple(bench.distributions),
-            tuple(bench.terms),
-            tuple(_rows(bench)),
+            tuple(report.distributions),
+            tuple(report.terms),
+            tuple(_rows(report)),
             tuple(shown),
-            len(bench.views),
-            bench.ranked is None,
-            None if bench.plan is None else bench.plan.plan.shape,
-            None if bench.blocks is None else len(bench.blocks.on),
+            len(report.views),
+            report.ranked is None,
+            None if report.plan is None else report.plan.plan.shape,
+            None if report.blocks is None else len(report.blocks.on),
         )
         if layout != self._built:
-            self._build(bench, shown)
+            self._build(report, shown)
             self._built, self._still = layout, None
         for move in self._moves:
-            move(bench)
+            move(report)
         return self.figure
 
-    def _build(self, bench: Bench, shown: list[int]) -> None:
+    def _build(self, report: StepReport, shown: list[int]) -> None:
         self.figure = Figure((10.6, 6.3), dpi=self.dpi, facecolor="white")
         FigureCanvasAgg(self.figure)
         self._moving, self._moves, self._shown = [], [], shown
         extras = [
             draw
-            for draw, there in ((self._ranked, bench.ranked), (self._plan, bench.plan), (self._blocks, bench.blocks))
+            for draw, there in ((self._ranked, report.ranked), (self._plan, report.plan), (self._blocks, report.blocks))
             if there is not None
         ]
         extras = extras or [self._opinions]
         room = self.figure.add_axes
-        self._views([room((0.012, 0.68 - 0.24 * i, 0.115, 0.2)) for i in range(len(bench.views))], bench)
-        self._distributions(house(room((0.255, 0.55, 0.315, 0.36))), bench)
-        if rows := _rows(bench):
+        self._views([room((0.012, 0.68 - 0.24 * i, 0.115, 0.2)) for i in range(len(report.views))], report)
+        self._distributions(house(room((0.255, 0.55, 0.315, 0.36))), report)
+        if rows := _rows(report):
             height = min(0.34, 0.06 * len(rows))
-            self._gradient(house(room((0.255, 0.455 - height, 0.315, height))), bench)
+            self._gradient(house(room((0.255, 0.455 - height, 0.315, height))), report)
         else:
             self.figure.text(
                 0.255,
@@ -104,10 +104,10 @@ class LossBoard:
                 va="top",
             )
         terms = (0.735, 0.57, 0.185, 0.34)
-        self._terms(house(room(terms)), bench)
+        self._terms(house(room(terms)), report)
         for i, draw in enumerate(extras[:2]):
             height = 0.365 if len(extras) == 1 else 0.135
-            draw(house(room((0.715, (0.09, 0.315)[i], 0.265, height))), bench)
+            draw(house(room((0.715, (0.09, 0.315)[i], 0.265, height))), report)
 
     def _live(self, *artists: Artist) -> None:
         """Artists that move: left out of the still background."""
@@ -115,31 +115,31 @@ class LossBoard:
             artist.set_animated(True)
             self._moving.append(artist)
 
-    def _views(self, axes: Sequence[Axes], bench: Bench) -> None:
+    def _views(self, axes: Sequence[Axes], report: StepReport) -> None:
         pictures = [bare(ax).imshow(np.zeros((2, 2, 3)), vmin=0, vmax=1, extent=(0, 1, 0, 1)) for ax in axes]
         said = axes[0].text(0.0, 1.05, "", fontsize=SIZE + 1, transform=axes[0].transAxes, va="bottom")
         for ax, name in zip(axes, ("", "its partner"), strict=False):
             ax.text(0, -0.05, name, fontsize=SIZE, transform=ax.transAxes, va="top", color=GREY)
         self._live(*pictures, said)
 
-        def move(bench: Bench) -> None:
-            for image, view in zip(pictures, bench.views, strict=True):
+        def move(report: StepReport) -> None:
+            for image, view in zip(pictures, report.views, strict=True):
                 image.set_data(view.permute(1, 2, 0).numpy())
-            said.set_text(f"label\n{self.classes[int(bench.label.argmax())]}")
+            said.set_text(f"label\n{self.classes[int(report.label.argmax())]}")
 
         self._moves.append(move)
 
-    def _distributions(self, ax: Axes, bench: Bench) -> None:
+    def _distributions(self, ax: Axes, report: StepReport) -> None:
         at = np.arange(len(self._shown))
         label = ax.bar(
             at, np.zeros(len(at)), 0.8, facecolor=PALE, edgecolor=GREY, linewidth=0.8, label="label, T = 1", zorder=1
         )
         lines = [
             ax.plot(at, at * 0.0, color=c, marker=m, linestyle=s, linewidth=1.1, markersize=5, label=name)[0]
-            for name, (c, m, s) in zip(bench.distributions, _looks(len(bench.distributions)), strict=True)
+            for name, (c, m, s) in zip(report.distributions, _looks(len(report.distributions)), strict=True)
         ]
         self._over_classes(ax)
-        ax.tick_params(labelbottom=not _rows(bench))  # else the names stand below the gradient, in the same columns
+        ax.tick_params(labelbottom=not _rows(report))  # else the names stand below the gradient, in the same columns
         ax.set_ylim(0, 1.02)
         ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
         ax.grid(False, axis="x")
@@ -151,17 +151,17 @@ class LossBoard:
         said = ax.text(-0.17, 0.5, "", fontsize=SIZE + 1, transform=ax.transAxes, ha="center", va="center", rotation=90)
         self._live(*label, *lines, said)
 
-        def move(bench: Bench) -> None:
-            for bar, height in zip(label, bench.label[self._shown].tolist(), strict=True):
+        def move(report: StepReport) -> None:
+            for bar, height in zip(label, report.label[self._shown].tolist(), strict=True):
                 bar.set_height(height)
-            for line, p in zip(lines, bench.distributions.values(), strict=True):
+            for line, p in zip(lines, report.distributions.values(), strict=True):
                 line.set_ydata(p[self._shown].numpy())
-            said.set_text(f"softmax at T = {bench.temperature:.3g}")
+            said.set_text(f"softmax at T = {report.temperature:.3g}")
 
         self._moves.append(move)
 
-    def _gradient(self, ax: Axes, bench: Bench) -> None:
-        rows = _rows(bench)
+    def _gradient(self, ax: Axes, report: StepReport) -> None:
+        rows = _rows(report)
         image = ax.imshow(np.zeros((len(rows), len(self._shown))), cmap="PuOr_r", aspect="auto", vmin=-1.3, vmax=1.3)
         ax.grid(False)
         ax.set_yticks(range(len(rows)), [f"{term} → {reader}" for term, reader in rows])
@@ -184,8 +184,8 @@ class LossBoard:
         sizes = [ax.text(1.03, i, "", fontsize=SIZE, transform=place, va="center") for i in range(len(rows))]
         self._live(image, *signs, *sizes)
 
-        def move(bench: Bench) -> None:
-            pulls = np.stack([_pull(bench, *row)[self._shown].numpy() for row in rows])
+        def move(report: StepReport) -> None:
+            pulls = np.stack([_pull(report, *row)[self._shown].numpy() for row in rows])
             largest = np.abs(pulls).max(1, keepdims=True)
             share = -pulls / np.where(largest > FAINT, largest, np.inf)
             image.set_data(share)
@@ -196,9 +196,9 @@ class LossBoard:
 
         self._moves.append(move)
 
-    def _terms(self, ax: Axes, bench: Bench) -> None:
-        names = [*bench.terms, "sum"]
-        bars = ax.barh(range(len(names)), [0.0] * len(names), 0.62, color=[*([BLUE] * len(bench.terms)), INK])
+    def _terms(self, ax: Axes, report: StepReport) -> None:
+        names = [*report.terms, "sum"]
+        bars = ax.barh(range(len(names)), [0.0] * len(names), 0.62, color=[*([BLUE] * len(report.terms)), INK])
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.4, -0.6)
         ax.xaxis.set_major_locator(MaxNLocator(3))
@@ -207,8 +207,8 @@ class LossBoard:
         values = [ax.text(1.03, i, "", fontsize=SIZE + 1, transform=place, va="center") for i in range(len(names))]
         self._live(ax.xaxis, *bars, *values)
 
-        def move(bench: Bench) -> None:
-            numbers = [*bench.terms.values(), bench.total]
+        def move(report: StepReport) -> None:
+            numbers = [*report.terms.values(), report.total]
             limits = -_nice(-min(numbers)), _nice(max(numbers))
             if limits != ax.get_xlim():
                 ax.set_xlim(*limits)
@@ -218,8 +218,8 @@ class LossBoard:
 
         self._moves.append(move)
 
-    def _ranked(self, ax: Axes, bench: Bench) -> None:
-        at = np.arange(1, len(bench.ranked.now) + 1)
+    def _ranked(self, ax: Axes, report: StepReport) -> None:
+        at = np.arange(1, len(report.ranked.now) + 1)
         now = ax.semilogy(at, at * 0 + 1.0, color=INK, marker="o", markersize=4, label="this image")[0]
         target = ax.semilogy(at, at * 0 + 1.0, color=RED, marker="^", markersize=4, linestyle="--", label="target")[0]
         ax.set_ylim(LEAST, 1.5)
@@ -229,15 +229,15 @@ class LossBoard:
         title = self._title(ax)
         self._live(now, target, title)
 
-        def move(bench: Bench) -> None:
-            now.set_ydata(bench.ranked.now.clamp_min(LEAST).numpy())
-            target.set_ydata(bench.ranked.target.clamp_min(LEAST).numpy())
-            title.set_text(f"sorted output, τ = {bench.ranked.temperature:.3g}")
+        def move(report: StepReport) -> None:
+            now.set_ydata(report.ranked.now.clamp_min(LEAST).numpy())
+            target.set_ydata(report.ranked.target.clamp_min(LEAST).numpy())
+            title.set_text(f"sorted output, τ = {report.ranked.temperature:.3g}")
 
         self._moves.append(move)
 
-    def _plan(self, ax: Axes, bench: Bench) -> None:
-        stages, n, _ = bench.plan.plan.shape
+    def _plan(self, ax: Axes, report: StepReport) -> None:
+        stages, n, _ = report.plan.plan.shape
         gap = max(n // 8, 1)
         image = ax.imshow(np.zeros((n, stages * (n + gap) - gap)), cmap="cividis", vmin=0, vmax=1)
         bare(ax)
@@ -248,19 +248,19 @@ class LossBoard:
         ]
         self._live(image, *said)
 
-        def move(bench: Bench) -> None:
+        def move(report: StepReport) -> None:
             wide = np.full((n, stages * (n + gap) - gap), np.nan)
-            for i, plan in enumerate(bench.plan.plan.numpy()):
+            for i, plan in enumerate(report.plan.plan.numpy()):
                 wide[:, i * (n + gap) : i * (n + gap) + n] = plan
-                said[i].set_text(f"stage {i + 1}\nEMD {bench.plan.distance[i]:.2f}\nattention {bench.plan.weight[i]:.2f}")
+                said[i].set_text(f"stage {i + 1}\nEMD {report.plan.distance[i]:.2f}\nattention {report.plan.weight[i]:.2f}")
             image.set_data(np.ma.masked_invalid(wide))
             image.set_clim(0, np.nanmax(wide))
 
         self._moves.append(move)
 
-    def _blocks(self, ax: Axes, bench: Bench) -> None:
-        n = len(bench.blocks.on)
-        ax.plot(range(1, n + 1), bench.blocks.survival, color=PALE, linewidth=1.2)
+    def _blocks(self, ax: Axes, report: StepReport) -> None:
+        n = len(report.blocks.on)
+        ax.plot(range(1, n + 1), report.blocks.survival, color=PALE, linewidth=1.2)
         off = ax.plot([], [], ls="", marker="s", mfc="white", mec=INK, ms=9, label="off")[0]
         on = ax.plot([], [], ls="", marker="s", color=INK, ms=9, label="on")[0]
         ax.set_xlim(0.4, n + 0.6)
@@ -274,17 +274,17 @@ class LossBoard:
         title = self._title(ax)
         self._live(off, on, title)
 
-        def move(bench: Bench) -> None:
+        def move(report: StepReport) -> None:
             at = np.arange(1, n + 1)
-            stays, survival = np.array(bench.blocks.on), np.array(bench.blocks.survival)
+            stays, survival = np.array(report.blocks.on), np.array(report.blocks.survival)
             on.set_data(at[stays], survival[stays])
             off.set_data(at[~stays], survival[~stays])
             title.set_text(f"sampled sub-network: {stays.sum()} of {n} blocks")
 
         self._moves.append(move)
 
-    def _opinions(self, ax: Axes, bench: Bench) -> None:
-        names = [*bench.opinions]
+    def _opinions(self, ax: Axes, report: StepReport) -> None:
+        names = [*report.opinions]
         bars = ax.barh(range(len(names)), [0.0] * len(names), 0.62, color=PALE, edgecolor=GREY)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.4, -0.6)
@@ -295,8 +295,8 @@ class LossBoard:
         said = [ax.text(0.02, i, "", fontsize=SIZE + 1, va="center") for i in range(len(names))]
         self._live(*bars, *said)
 
-        def move(bench: Bench) -> None:
-            for bar, words, opinion in zip(bars, said, bench.opinions.values(), strict=True):
+        def move(report: StepReport) -> None:
+            for bar, words, opinion in zip(bars, said, report.opinions.values(), strict=True):
                 bar.set_width(opinion.probability)
                 sign = "✓" if opinion.right else "✗"
                 words.set_text(f"{sign} {self.classes[opinion.answer]}, {opinion.probability:.1%}")
@@ -313,36 +313,36 @@ class LossBoard:
         ax.set_xlim(-0.5, len(names) - 0.5)
 
 
-def loss_board(bench: Bench, classes: Sequence[str]) -> Figure:
+def loss_board(report: StepReport, classes: Sequence[str]) -> Figure:
     """One image under one step of a method as a figure. classes: [K] names.
 
     Softened outputs of every reader, each term and its value, what each term does to each logit of the image, and what else
     the method has to show: the ranked shape, the transport plans, the sampled blocks.
     """
-    figure = (board := LossBoard(classes)).update(bench)
+    figure = (board := LossBoard(classes)).update(report)
     for artist in board._moving:
         artist.set_animated(False)
     return figure
 
 
-def _shown(bench: Bench) -> list[int]:
-    k = len(bench.label)
+def _shown(report: StepReport) -> list[int]:
+    k = len(report.label)
     if k <= MOST:
         return [*range(k)]
-    likely = bench.logits["final"].argsort(descending=True).tolist()
-    label = int(bench.label.argmax())
+    likely = report.logits["final"].argsort(descending=True).tolist()
+    label = int(report.label.argmax())
     return [label, *[c for c in likely if c != label][: MOST - 3]]
 
 
-def _rows(bench: Bench) -> list[tuple[str, str]]:
+def _rows(report: StepReport) -> list[tuple[str, str]]:
     """(term, reader) of every gradient, and the sum of each reader that several terms reach."""
-    rows = [(term, reader) for term, by in bench.gradient.items() for reader in by]
+    rows = [(term, reader) for term, by in report.gradient.items() for reader in by]
     reached = [reader for _, reader in rows]
-    return rows + [("sum", reader) for reader in bench.summed if reached.count(reader) > 1]
+    return rows + [("sum", reader) for reader in report.summed if reached.count(reader) > 1]
 
 
-def _pull(bench: Bench, term: str, reader: str):
-    return bench.gradient[term][reader] if term in bench.gradient else bench.summed[reader]
+def _pull(report: StepReport, term: str, reader: str):
+    return report.gradient[term][reader] if term in report.gradient else report.summed[reader]
 
 
 def _looks(n: int) -> list[tuple[str, str, str]]:

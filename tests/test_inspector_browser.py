@@ -1,4 +1,4 @@
-"""The loss bench in a browser: every control changes the picture, by keyboard."""
+"""The loss inspector in a browser: every control changes the picture, by keyboard."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 CELL = """
 from sdkit.experiment import Experiment
 from sdkit.train import Recipe
-from sdkit.widgets import LossBench
+from sdkit.widgets import LossInspector
 run = Experiment("drg+dsr", model="four-stage", network={"width": 4, "survival": 0.5}, data="digits",
                  dataset={"train_size": 128}, recipe=Recipe(epochs=2, batch_size=32, lr=0.05)).run(progress=False)
-LossBench(run, ["byot", "self-guidance", "ddgsd"])
+LossInspector(run, ["byot", "self-guidance", "ddgsd"])
 """
-PICTURE = "img.sdkit-bench"
+PICTURE = "img.sdkit-inspector"
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def test_every_slider_choice_and_button_of_the_bench_answers(bench, tmp_path):
 
     for knob in ("drg-alpha", "drg-temperature", "dsr-beta", "dsr-temperature"):
         changes(turn, f"sdkit-{knob}")
-    changes(choose, "sdkit-bench-soften", "τ of dsr")
-    image = page.locator(".sdkit-bench-image select option").nth(4).inner_text()
-    changes(choose, "sdkit-bench-image", image)
+    changes(choose, "sdkit-inspector-soften", "τ of dsr")
+    image = page.locator(".sdkit-inspector-image select option").nth(4).inner_text()
+    changes(choose, "sdkit-inspector-image", image)
     page.screenshot(path=str(tmp_path / "drg+dsr.png"))  # to be looked at
 
     for method, knobs in {
@@ -54,13 +54,13 @@ def test_every_slider_choice_and_button_of_the_bench_answers(bench, tmp_path):
         "ddgsd": ["lam", "mu", "temperature"],
         "self-guidance": ["lam", "temperature"],
     }.items():
-        changes(choose, "sdkit-bench-method", method)
+        changes(choose, "sdkit-inspector-method", method)
         for knob in knobs:
             page.locator(f".sdkit-{knob} .noUi-handle").wait_for()
             changes(turn, f"sdkit-{knob}")
         page.screenshot(path=str(tmp_path / f"{method}.png"))
-    changes(turn, "sdkit-bench-draw")
-    changes(page.locator(".sdkit-bench-again").click)
+    changes(turn, "sdkit-inspector-draw")
+    changes(page.locator(".sdkit-inspector-again").click)
 
     page.locator(".sdkit-copy").click()
     page.wait_for_function("document.querySelector('.sdkit-code').innerText.includes(\"method='self-guidance'\")")
@@ -72,7 +72,7 @@ def test_every_slider_choice_and_button_of_the_bench_answers(bench, tmp_path):
 
 def test_sliding_for_five_seconds_never_queues_up(bench):
     page = bench
-    page.locator(".sdkit-bench-method select").select_option("drg+dsr")
+    page.locator(".sdkit-inspector-method select").select_option("drg+dsr")
     page.locator(".sdkit-dsr-beta .noUi-handle").focus()
     for _ in range(500):
         page.keyboard.press("ArrowRight", delay=2)

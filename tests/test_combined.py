@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdkit.core import Batch, Clock
+from sdkit.core import Batch, Progress
 from sdkit.experiment import Experiment
-from sdkit.methods import BYOT, KD, DropoutGuidance, Together
+from sdkit.methods import BYOT, KD, Combined, DropoutGuidance
 from sdkit.models import four_stage
 from sdkit.train import Recipe
 
-CLOCK = Clock(0, 0, 1, 1)
+CLOCK = Progress(0, 0, 1, 1)
 
 
 def test_terms_of_one_name_each_count():
@@ -20,9 +20,9 @@ def test_terms_of_one_name_each_count():
     model = four_stage(10, width=4).train()
     kd, byot = KD(model, teacher=four_stage(10, width=4)), BYOT(model)
     batch = Batch(torch.randn(8, 3, 16, 16), torch.arange(8), torch.arange(8))
-    out = model.tap(batch.x)
+    out = model.forward_features(batch.x)
     alone = [m.terms(model, out, batch, CLOCK) for m in (kd, byot)]
-    both = Together(kd, byot).terms(model, out, batch, CLOCK)
+    both = Combined(kd, byot).terms(model, out, batch, CLOCK)
     assert both.keys() == {"task", "kd kd", "byot kd", "head ce", "hint"}
     assert both["task"] == alone[0]["task"] and both["kd kd"] == alone[0]["kd"] and both["byot kd"] == alone[1]["kd"]
     total = sum(alone[0].values()) + sum(alone[1].values()) - alone[1]["task"]
@@ -31,9 +31,9 @@ def test_terms_of_one_name_each_count():
 
 def test_methods_are_called_as_whoever_joins_them_says():
     model = four_stage(10, width=4)
-    plain = Together(BYOT(model), DropoutGuidance(model))
+    plain = Combined(BYOT(model), DropoutGuidance(model))
     assert "byot.alpha" in plain.settings() and "dropoutguidance.p" in plain.settings()
-    named = Together(BYOT(model), DropoutGuidance(model), names=["byot", "dropout-guidance"])
+    named = Combined(BYOT(model), DropoutGuidance(model), names=["byot", "dropout-guidance"])
     setattr(named, "dropout-guidance.p", 0.5)
     assert named.settings()["dropout-guidance.p"] == 0.5 == named.methods[1].p
     assert named.settings().keys() == named.knobs.keys()
@@ -45,6 +45,6 @@ def test_a_knob_of_joined_methods_has_one_name_from_the_experiment_to_the_histor
     plain = Experiment("cs-kd+drg", recipe=Recipe(epochs=2, batch_size=32, lr=0.05), **small)
     steered = plain.fork(1, {"cs-kd.lam": 2.0, "alpha": 0.5})
     done = steered.run(progress=False)
-    turned = [(t["step"], t["knob"], t["after"]) for e in done.history for t in e.turned]
+    turned = [(t["step"], t["knob"], t["after"]) for e in done.history for t in e.changes]
     assert sorted(turned) == [(2, "cs-kd.lam", 2.0), (2, "drg.alpha", 0.5)]
     assert plain.as_turned(done.history, 2) == steered

@@ -1,7 +1,7 @@
 """A training step held still: what every term of any method says of one image, while its knobs are turned.
 
 The network passes over the batch once. After that only the terms are computed anew, from what the passes said, so that a
-knob is answered within milliseconds. No method is known by name: what a bench shows is what the method has.
+knob is answered within milliseconds. No method is known by name: what a report shows is what the method has.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Clock, OwnChance, Taps
+from ..core import Batch, Features, LocalRNG, Progress
 
-STEP = Clock(1, 3, 2, 2)
+STEP = Progress(1, 3, 2, 2)
 """Where the held step stands: in the last of two epochs, behind its first step, so that every memory is in use."""
 
 KEPT = 24
@@ -55,7 +55,7 @@ class Opinion(NamedTuple):
     right: bool
 
 
-class Bench(NamedTuple):
+class StepReport(NamedTuple):
     """One image of a held step. A reader is a prediction: the final exit, another exit, the other view, a second pass."""
 
     terms: dict[str, float]  # weighted, of the whole batch
@@ -73,7 +73,7 @@ class Bench(NamedTuple):
     blocks: Blocks | None = None
 
 
-class Held:
+class FrozenStep:
     """A training step held still: copies of network and method in training mode, one batch, and what their passes said.
 
     batch, before: the step's batch and the one before it, with the partners that the method asks for. The method remembers
@@ -94,7 +94,7 @@ class Held:
         if len(batch.y) < 2 or len(before.y) < 2:
             raise ValueError(f"a held batch has at least 2 images (BatchNorm), got {len(batch.y)} and {len(before.y)}")
         self.model, self.method = copy.deepcopy((model, method))
-        self.batch, self.clock = batch, STEP
+        self.batch, self.progress = batch, STEP
         self.model.train()
         self.method.train()
         for m in (*self.model.modules(), *self.method.modules()):
@@ -105,10 +105,10 @@ class Held:
         self.blocks = [m for m in self.model.modules() if hasattr(m, "survival") and hasattr(m, "branch")]
         self._other = "other view" if method.pair == "same image" else "partner"
         self.passes: dict[Any, tuple[Tensor, Any]] = {}
-        with torch.no_grad(), OwnChance(0), _forced(self.blocks, self._drawn(0)):
-            self.out: Taps = self.model.tap(self.method.view(batch))
+        with torch.no_grad(), LocalRNG(0), _forced(self.blocks, self._drawn(0)):
+            self.out: Features = self.model.forward_features(self.method.view(batch))
             self.method.remember(self.out, batch, STEP._replace(epoch=0, step=0))
-            self.method.remember(self.model.tap(self.method.view(before)), before, STEP._replace(epoch=0, step=1))
+            self.method.remember(self.model.forward_features(self.method.view(before)), before, STEP._replace(epoch=0, step=1))
         views = torch.stack([batch.x, *([batch.pair] if self.method.pair else [])], 1).float().cpu()
         scale, shift = (torch.tensor(list(v)).view(3, 1, 1) for v in (std, mean))
         self.views = (views * scale + shift).clamp(0, 1)  # [B, 1 or 2, 3, H, W]
@@ -143,15 +143,15 @@ class Held:
             heard.append((name, leaf, on))
             return leaf
 
-        def tap(x: Tensor) -> Taps:
+        def forward_features(x: Tensor) -> Features:
             on = self._drawn(draw)
             with _forced(self.blocks, on):
-                taps = self.once("network", draw, x, own)
+                features = self.once("network", draw, x, own)
             if on is not None:
                 name = "sub-network"
             else:
                 name = self._other if x is self.batch.pair else "last batch" if self._remembered(x) else "second pass"
-            return taps._replace(logits=listen(name, taps.logits, on))
+            return features._replace(logits=listen(name, features.logits, on))
 
         def head_of(name: str, forward):
             def ask(feature: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,24 +161,24 @@ class Held:
             return ask
 
         def peer_of(name: str, its):
-            def ask(x: Tensor) -> Taps:
-                taps = self.once(name, 0, x, its)
-                return taps._replace(logits=listen(name, taps.logits))
+            def ask(x: Tensor) -> Features:
+                features = self.once(name, 0, x, its)
+                return features._replace(logits=listen(name, features.logits))
 
             return ask
 
         def teacher_of(name: str, its):
             return lambda x: self.once(name, 0, x, its)
 
-        own = self.model.tap
+        own = self.model.forward_features
         with ExitStack() as stack:
-            stack.enter_context(_instead(self.model, "tap", tap))
-            for name, head in self.method.placed().items():
+            stack.enter_context(_instead(self.model, "forward_features", forward_features))
+            for name, head in self.method.auxiliary_heads().items():
                 stack.enter_context(_instead(head, "forward", head_of(name, head.forward)))
             for name, teacher in teachers(self.method).items():
-                stack.enter_context(_instead(teacher, "tap", teacher_of(name, teacher.tap)))
+                stack.enter_context(_instead(teacher, "forward_features", teacher_of(name, teacher.forward_features)))
             for name, peer in peers(self.method).items():
-                stack.enter_context(_instead(peer, "tap", peer_of(name, peer.tap)))
+                stack.enter_context(_instead(peer, "forward_features", peer_of(name, peer.forward_features)))
             yield heard
 
     def mask(self, draw: int) -> tuple[bool, ...]:
@@ -199,8 +199,8 @@ class Held:
         shrink: what the final exit's logits are multiplied by.
         """
         leaf = (shrink * self.out.logits).detach().requires_grad_()
-        with OwnChance(draw) as chance, self.listening(draw) as heard:
-            terms = self.method.terms(self.model, self.out._replace(logits=leaf), self.batch, self.clock)
+        with LocalRNG(draw) as chance, self.listening(draw) as heard:
+            terms = self.method.terms(self.model, self.out._replace(logits=leaf), self.batch, self.progress)
         self.draws |= chance.drawn or any(on for *_, on in heard)
         readers, on = {"final": leaf}, None
         for name, logits, blocks in heard:
@@ -209,7 +209,7 @@ class Held:
         return terms, readers, on
 
 
-def bench(held: Held, image: int, temperature: float | None = None, draw: int = 0) -> Bench:
+def step_report(held: FrozenStep, image: int, temperature: float | None = None, draw: int = 0) -> StepReport:
     """What the held step says of one image of its batch, with the knobs as they are. image: its row, 0 to B-1.
 
     temperature: of the softened distributions; None takes the method's first, 1 where it has none. draw: of all that is left
@@ -231,7 +231,7 @@ def bench(held: Held, image: int, temperature: float | None = None, draw: int = 
     logits = {reader: wanted[i][row].detach().float().cpu() for reader, i, row in rows}
     logits |= _more(held, image, logits)
     values = {name: float(term.detach()) for name, term in terms.items()}
-    return Bench(
+    return StepReport(
         values,
         sum(values.values()),
         logits,
@@ -250,14 +250,14 @@ def bench(held: Held, image: int, temperature: float | None = None, draw: int = 
 
 def teachers(method: nn.Module) -> dict[str, nn.Module]:
     """Every frozen network that the method asks, by name."""
-    found = [m for m in method.modules() if hasattr(m, "net") and hasattr(m, "tap")]
+    found = [m for m in method.modules() if hasattr(m, "net") and hasattr(m, "forward_features")]
     return {"teacher" if i == 0 else f"teacher {i + 1}": m for i, m in enumerate(found)}
 
 
 def peers(method: nn.Module) -> dict[str, nn.Module]:
     """Every network that learns beside the deployed one, by name."""
     taught = {part for teacher in teachers(method).values() for part in teacher.modules()}
-    found = [m for m in method.modules() if hasattr(m, "tap") and m not in taught]
+    found = [m for m in method.modules() if hasattr(m, "forward_features") and m not in taught]
     return {f"peer {i + 1}": m for i, m in enumerate(found)}
 
 
@@ -286,17 +286,17 @@ def _opinion(logits: Tensor, y: int) -> Opinion:
 
 
 @torch.no_grad()
-def _more(held: Held, image: int, known: dict[str, Tensor]) -> dict[str, Tensor]:
+def _more(held: FrozenStep, image: int, known: dict[str, Tensor]) -> dict[str, Tensor]:
     """The logits [K] of readers that no term hears: a teacher, an ensemble of the exits."""
     found = {}
     with held.listening(0):
         n = len(held.batch.y)
-        out = held.out if len(held.out.logits) == n else Taps(*(_first(t, n) for t in held.out))
+        out = held.out if len(held.out.logits) == n else Features(*(_first(t, n) for t in held.out))
         for name, z in held.method.exits(out, held.batch.x).items():
             if name not in known and z is not out.logits:
                 found[name] = z[image].detach().float().cpu()
         for name, teacher in teachers(held.method).items():
-            found[name] = teacher.tap(held.batch.x).logits[image].float().cpu()
+            found[name] = teacher.forward_features(held.batch.x).logits[image].float().cpu()
     return found
 
 
@@ -304,7 +304,7 @@ def _first(t: Any, n: int) -> Any:
     return t[:n] if isinstance(t, Tensor) else tuple(s[:n] for s in t)
 
 
-def _label(held: Held, logits: Tensor, pull: Tensor | None, draw: int) -> Tensor:
+def _label(held: FrozenStep, logits: Tensor, pull: Tensor | None, draw: int) -> Tensor:
     """What "task" asks of the final exit, [B, K] as distributions.
 
     A method may say so: `targets`. Otherwise it is read from the gradient: that of w times a cross entropy against t is
@@ -312,9 +312,11 @@ def _label(held: Held, logits: Tensor, pull: Tensor | None, draw: int) -> Tensor
     """
     n, k = len(held.batch.y), logits.shape[1]
     hard = F.one_hot(held.batch.y, k).to(logits.dtype)
-    says = next((m.targets for m in held.method.modules() if getattr(m, "own_task", False) and hasattr(m, "targets")), None)
+    says = next(
+        (m.targets for m in held.method.modules() if getattr(m, "replaces_task_loss", False) and hasattr(m, "targets")), None
+    )
     if says is not None:
-        return says(held.batch, held.clock)
+        return says(held.batch, held.progress)
     if pull is None:
         return hard
     terms, readers, _ = held.terms(draw, shrink=0.5)
@@ -329,7 +331,7 @@ def _label(held: Held, logits: Tensor, pull: Tensor | None, draw: int) -> Tensor
     return target.clamp_min(0) if float(target.min()) > -1e-3 else hard
 
 
-def _ranked(held: Held, image: int, temperature: float) -> Ranked | None:
+def _ranked(held: FrozenStep, image: int, temperature: float) -> Ranked | None:
     for m in held.method.modules():
         before = getattr(m, "memory", {}).get("ranked")
         if before is not None and image < len(before):
@@ -339,7 +341,7 @@ def _ranked(held: Held, image: int, temperature: float) -> Ranked | None:
     return None
 
 
-def _plan(held: Held, image: int) -> Plan | None:
+def _plan(held: FrozenStep, image: int) -> Plan | None:
     for m in held.method.modules():
         if hasattr(m, "inspect"):
             seen = held.once("plan", 0, held.out.logits, lambda _: m.inspect(held.out))  # noqa: B023
