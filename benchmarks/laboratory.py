@@ -165,9 +165,9 @@ def measure(seeds: int) -> None:
 
     rows = []
     for name, e in chosen(seeds):
-        if e.record.status == "diverged":
+        if e.stored.status == "diverged":
             rows.append({"method": name, "seed": e.seed, "lost": True})
-        if e.record.status != "done":
+        if e.stored.status != "done":
             continue
         t = Trained(e)
         sure, right = calibration(t.logits(), t.labels()), t.logits().argmax(1) == t.labels()

@@ -30,6 +30,7 @@ def train(
     teacher: str | None = None,
     seed: int = 0,
     download: bool = False,
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
 ) -> None:
     """Train one network and record the run; a run that was interrupted continues, a finished one is found again.
 
@@ -44,10 +45,13 @@ def train(
         teacher: the network of the teacher, for methods that need one: it is trained first, with the same recipe.
         seed: of the first weights and of the order of images.
         download: fetch the data set first where it is missing.
+        source: a Python file that registers parts of your own, which the names may then be.
     """
     from .data import DATASETS
     from .experiment import Experiment
 
+    if source:
+        load(source)
     if download:
         DATASETS[core.pick(data, DATASETS, "data set")](download=True)
     common: dict[str, Any] = {"data": data, "recipe": recipe, "dataset": values(dataset)}
@@ -61,10 +65,25 @@ def train(
         **common,
     )
     print(experiment)
-    found = experiment.record.status == "done"
+    found = experiment.stored.status == "done"
     trained = experiment.run()
     print(f"{'found' if found else 'trained'}: run {trained.run.key} in {trained.run.folder}")
     summary(trained.run)
+
+
+def load(path: Path) -> None:
+    """Runs a file of parts of a user's own, which gives them names by `sdkit.register`."""
+    import importlib.util
+
+    from joblib.externals import cloudpickle
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: --from takes a Python file that calls sdkit.register")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
 
 
 def show(run: tyro.conf.Positional[str]) -> None:
@@ -170,9 +189,9 @@ def record(
         out: where records go instead.
         data: the folder of data sets, where it is not data/.
     """
-    from .record import record
+    from .studies import execute_plan
 
-    if record(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
+    if execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
         raise SystemExit(1)
 
 

@@ -125,23 +125,23 @@ def _gpu() -> Check:
 def _precision() -> Check:
     import torch
 
-    from . import fast
+    from .train import device
 
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    can, kind = fast.has_bfloat16(on), "bfloat16, losses in float32" if fast.half(on) else "float32"
-    if fast.half(on) and not can:
+    can, kind = device.has_bfloat16(on), "bfloat16, losses in float32" if device.half(on) else "float32"
+    if device.half(on) and not can:
         mend = "leave SDKIT_PRECISION out: float32 is faster here"
         return Check("precision", "warn", f"{kind}, which this {on.type.upper()} emulates", mend)
-    more = "; it multiplies bfloat16, too: without SDKIT_PRECISION it trains faster" if can and not fast.half(on) else ""
+    more = "; it multiplies bfloat16, too: without SDKIT_PRECISION it trains faster" if can and not device.half(on) else ""
     return Check("precision", "ok", kind + more)
 
 
 def _threads() -> Check:
-    from . import fast
+    from .train import device
 
-    if said := fast.threads_said():
+    if said := device.threads_said():
         return Check("threads", "ok", f"SDKIT_THREADS says {said}")
-    return Check("threads", "ok", f"{fast.threads()} for a run that begins now, as many as there are idle cores")
+    return Check("threads", "ok", f"{device.threads()} for a run that begins now, as many as there are idle cores")
 
 
 def _memory() -> Check:

@@ -16,6 +16,7 @@ from torch import nn
 from sdkit import figures, runs
 from sdkit.experiment import Experiment, Run
 from sdkit.figures.explorer import nearest, places, ring, words
+from sdkit.runs import table
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets.explorer import Explorer
 
@@ -38,7 +39,7 @@ def accuracy_of(experiment: Experiment) -> float:
 
 def write(experiment: Experiment, status: str = "done", epochs: int = 3, turned: bool = False) -> Run:
     """A run's folder as `Run.follow` leaves it, through its own writers."""
-    run = experiment.record
+    run = experiment.stored
     runs.write_json(run.folder / "experiment.json", {"config": experiment.config, "environment": {"torch": torch.__version__}})
     last = accuracy_of(experiment)
     history = [
@@ -110,8 +111,8 @@ def test_one_bad_folder_hides_no_other_and_says_its_mend(many):
 def test_only_what_changed_is_read_again(many, monkeypatch):
     runs.records()
     read = []
-    inner = runs._row
-    monkeypatch.setattr(runs, "_row", lambda run: read.append(run.key) or inner(run))
+    inner = table._row
+    monkeypatch.setattr(table, "_row", lambda run: read.append(run.key) or inner(run))
     runs.records()
     assert read == []
     write(Experiment("dsr", **SMALL), status="training", epochs=3)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sdkit import figures
-from sdkit.comparison import Band, Row
 from sdkit.figures.records import Sheet, gain_by_length, length_sheet, recorded_gains, score_sheet, seed_curves, stamp
-from sdkit.lengths import Gain, Level, Said
 from sdkit.papers.printed import Printed
+from sdkit.studies.compare import Band, Row
+from sdkit.studies.lengths import Gain, Level, Said
 
 
 def row(name="drg", gain=0.02, margin=0.01, accuracy=(0.51, 0.53), told=None, step=0.02, pace=1.5, **said):

@@ -421,18 +421,18 @@ def test_the_doctor_finds_this_installation_able_to_work():
 
 
 def test_the_doctor_says_the_precision_and_what_this_cpu_could(monkeypatch):
-    from sdkit import fast
+    from sdkit.train import device
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for can in (True, False):
-        monkeypatch.setattr(fast, "has_bfloat16", lambda on, can=can: can)
+        monkeypatch.setattr(device, "has_bfloat16", lambda on, can=can: can)
         monkeypatch.delenv("SDKIT_PRECISION", raising=False)
         assert found("precision").found.startswith("bfloat16") == can
         monkeypatch.setenv("SDKIT_PRECISION", "float32")
         assert ("without SDKIT_PRECISION" in found("precision").found) == can
     monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")  # where the CPU cannot
     assert found("precision").ok == "warn" and found("precision").found.startswith("bfloat16")
-    monkeypatch.setattr(fast, "has_bfloat16", lambda on: True)
+    monkeypatch.setattr(device, "has_bfloat16", lambda on: True)
     assert found("precision") == ("precision", "ok", "bfloat16, losses in float32", "")
     monkeypatch.setenv("SDKIT_PRECISION", "half")
     assert found("precision").ok == "fail" and "auto, float32 or bfloat16" in found("precision").mend

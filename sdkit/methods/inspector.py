@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Features, LocalRNG, Progress
+from ..core import Batch, Features, Progress
+from ..rng import LocalRNG
 
 STEP = Progress(1, 3, 2, 2)
 """Where the held step stands: in the last of two epochs, behind its first step, so that every memory is in use."""

@@ -165,7 +165,7 @@ def opened(record: runs.RunRow) -> Trained:
     def load() -> Trained:
         experiment, history = Experiment.of(record.run.config), record.run.history()
         if any(e.changes for e in history):
-            experiment = experiment.as_turned(history, record.run.environment["steps per epoch"])
+            experiment = experiment.as_steered(history, record.run.environment["steps per epoch"])
         return Trained(experiment, record.run)
 
     return kept("opened", str(record.run.folder), load)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from .. import runs
 from ..core import Knob, Progress, pick
-from ..experiment import Epoch, Experiment, Run, Training, find_checkpoint, live_record
+from ..experiment import Epoch, Experiment, Run, Training, find_checkpoint, live_folder
 from ..figures import Course, marks
 from ..methods import METHODS
 from .parts import every
@@ -43,16 +43,16 @@ class Live:
         self, experiment: Experiment, listen: Callable[[Progress | Epoch | None], None], record: Run | None = None
     ) -> None:
         self.experiment, self.listen = experiment, listen
-        self.record: Run = record or live_record(experiment)
+        self.stored: Run = record or live_folder(experiment)
         self.state = "idle"
         if record is not None:
             self.state = "stopped" if "-live-" in record.key and record.status == "training" else "recorded"
-        self.history: list[Epoch] = self.record.history()
+        self.history: list[Epoch] = self.stored.history()
         self.running: list[tuple[float, dict[str, float]]] = []  # the terms' means between two looks, by the epochs before
         self.progress: Progress | None = None
         self.first: Progress | Epoch | None = None  # what the present thread's training began with
         self.pace = Pace()
-        self.steps_per_epoch: int | None = self.record.environment.get("steps per epoch")
+        self.steps_per_epoch: int | None = self.stored.environment.get("steps per epoch")
         self.pending: dict[str, float] = {}  # what the next step will read
         self._by_hand: dict[str, float] = {}
         self._training: Training | None = None
@@ -67,7 +67,7 @@ class Live:
         self._go.set()
         self._stop.clear()
         self.state = "running"
-        self._thread = threading.Thread(target=self._work, name=f"training {self.record.key}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"training {self.stored.key}", daemon=True)
         self._thread.start()
 
     def pause(self) -> None:
@@ -137,9 +137,9 @@ class Live:
             return self.experiment
         if self.steps_per_epoch is None:
             raise ValueError(
-                f"run {self.record.key} does not say how many steps an epoch has: train it again to repeat its turns"
+                f"run {self.stored.key} does not say how many steps an epoch has: train it again to repeat its turns"
             )
-        return self.experiment.as_turned(done, self.steps_per_epoch)
+        return self.experiment.as_steered(done, self.steps_per_epoch)
 
     def course(self) -> Course:
         """What its curves show."""
@@ -168,7 +168,7 @@ class Live:
         try:
             upto = math.floor(max(self.experiment.schedule, default=0))
             start = find_checkpoint(self.experiment.config, upto)
-            walk = self.record.follow(self.experiment.config, self._build, start=start, keep=True)
+            walk = self.stored.follow(self.experiment.config, self._build, start=start, keep=True)
             self._follow(walk)
             self._become("stopped" if self._stop.is_set() else "done", "running", "paused")
             if self._training is not None:  # turned in an epoch that a stop gave up: turned again when it goes on
@@ -187,7 +187,7 @@ class Live:
                 if first is None:  # what follow found: a checkpoint, or a kept state of the parent
                     self.first = first = event
                     began = time.monotonic()
-                    self.history = self.record.history()
+                    self.history = self.stored.history()
                     self.running = [p for p in self.running if p[0] <= len(self.history)]
                     before = (began, 0, {})
                 if isinstance(event, Epoch):
@@ -207,7 +207,7 @@ class Live:
                 if self._stop.is_set():
                     break
             if first is None:  # another process ended it meanwhile
-                self.history = self.record.history()
+                self.history = self.stored.history()
         finally:
             walk.close()
 

@@ -77,8 +77,8 @@ class TrainingPanel:
         buttons = W.HBox([self.start, self.pause, self.stop, self.target], layout=W.Layout(flex_flow="row wrap"))
         forks = W.HBox([self.fork, self.fork_at], layout=W.Layout(flex_flow="row wrap"))
         self.box = W.VBox([*turned, buttons, self.progress, self.says, self.notice, self.picture, forks, self.twin.box])
-        if experiment.record.history():
-            self._show("recorded", Live(experiment, self._listener("recorded"), experiment.record))
+        if experiment.stored.history():
+            self._show("recorded", Live(experiment, self._listener("recorded"), experiment.stored))
         if left := unfinished(experiment):  # by a kernel that died
             config, record = left
             self._show("live", Live(config, self._listener("live"), record))
@@ -237,7 +237,7 @@ class TrainingPanel:
             self.progress.value = self.progress.max if live.state == "done" else progress.step + 1
         elif live.history:
             self.progress.max, self.progress.value = live.experiment.recipe.epochs, len(live.history)
-        self.says.value = f"{' · '.join(words)} · run <code>{live.record.key}</code>"
+        self.says.value = f"{' · '.join(words)} · run <code>{live.stored.key}</code>"
 
     def _courses(self) -> dict[str, figures.Course]:
         """What the picture shows, what the sliders turn last."""
