@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset, TensorDataset
 
-from sdkit.data import ABOUT, DATASETS, Data, Images, as_data, digest, digits, loads, shapes
+from sdkit.data import ABOUT, DATASETS, Data, Images, as_data, digest, digits, reader, shapes
 from sdkit.data.drawing import KINDS, SHAPES, TEXTURES, render
 from sdkit.data.pixels import stratified
 from sdkit.data.shapes import Grades, draw_scenes, generate
@@ -354,6 +354,7 @@ FORMS_OF_COLOURS = {
     "half floats": lambda: mine((COLOURS / 255).half()),
     "arrays, channels last": lambda: mine(COLOURS.permute(0, 2, 3, 1).numpy(), LABELS.numpy().astype(np.uint8)),
     "whole numbers": lambda: mine(COLOURS.long(), LABELS.int()),
+    "Images": lambda: tuple(Images(x / 255, y) for x, y in mine(COLOURS)),
     "a dict": lambda: dict(zip(CUTS, mine(COLOURS), strict=True)),
     "Datasets of tensors": lambda: tuple(TensorDataset(x, y) for x, y in mine(COLOURS)),
     "Datasets of pictures": lambda: in_datasets(pictures(COLOURS), LABELS.tolist()),
@@ -431,7 +432,7 @@ def test_the_options_of_all_sets_are_those_of_own_data(load):
     assert as_data(whole).train is whole.train and as_data(replace(whole, cutout=2)).cutout == 2
     assert as_data(whole, mixup=0.3, norm="imagenet").mean == (0.485, 0.456, 0.406)
     for thing in (whole, tensors, "digits"):
-        known = inspect.signature(loads(thing)).parameters
+        known = inspect.signature(reader(thing)).parameters
         assert {"validation", "train_size", "seed", "distort", "cutout", "mixup", "norm"} <= {*known}
         with pytest.raises(KeyError, match="called 'mixap': did you mean 'mixup'"):
             as_data(thing, mixap=0.2)
@@ -531,7 +532,7 @@ REFUSED = {
     "paths": (([("a.png", 0)] * 3,) * 2, ValueError, r"train\[0\] has str 'a.png' for an image"),
     "a random transform": ((_Random(), _Random()), ValueError, r"train\[0\] came differently the second time: .* random"),
     "sixteen bits": (in_datasets(DEEP), ValueError, r"train\[2\] is a picture of mode I;16, with more than 256 levels"),
-    "one colour": (mine(torch.full_like(COLOURS, 9)), ValueError, r"of one and the same colour"),
+    "one colour": (mine(torch.full_like(COLOURS, 9)), ValueError, r"has one value in all pixels: .*norm='imagenet'"),
     "no name": ("digit", KeyError, r"no data set \(nor any folder\) is called 'digit': did you mean 'digits'"),
     "a number": (7, TypeError, r"own data are .* got int 7"),
 }  # fmt: skip

@@ -22,7 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdkit.data import ABOUT, DATASETS, Data, Streamed, as_data, digest, fetch, files, loads, published, small
+from sdkit.data import ABOUT, DATASETS, Data, Streamed, as_data, digest, fetch, files, published, reader, small
 from sdkit.data.fetch import Archive
 from sdkit.data.files import Files, Framing, Unreadable, view
 
@@ -727,7 +727,7 @@ def test_a_path_is_a_folder_of_images_and_its_digest_is_that_of_its_files(tmp_pa
     data, named = as_data(tmp_path / "pets", **said), DATASETS["image_folder"](folder="pets", **said)
     assert isinstance(data, Streamed) and data.classes == ("cat", "dog") and (len(data.train.y), len(data.val.y)) == (6, 2)
     assert same([b[:3] for b in data.batches(3, seed=1)], [b[:3] for b in named.batches(3, seed=1)])
-    known, before = inspect.signature(loads(str(tmp_path / "pets"))).parameters, digest(data)
+    known, before = inspect.signature(reader(str(tmp_path / "pets"))).parameters, digest(data)
     assert {"size", "crop", "train_size"} <= {*known}
 
     shutil.copytree(tmp_path / "pets", tmp_path / "moved" / "cats")

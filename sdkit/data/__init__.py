@@ -76,7 +76,7 @@ ABOUT: dict[str, str] = {
 __all__ = [
     "ABOUT", "DATASETS", "DISTORTIONS", "PAIRS", "Data", "Evaluation", "Images", "Loader", "Streamed", "as_data",
     "caltech101", "cifar10", "cifar100", "cub200", "cub200_retrieval", "digest", "digits", "dukemtmc", "faces", "fer2013",
-    "image_folder", "imagenet", "loads", "rafdb", "reid", "shapes", "stanford_dogs", "tiny_imagenet",
+    "image_folder", "imagenet", "rafdb", "reader", "reid", "shapes", "stanford_dogs", "tiny_imagenet",
 ]  # fmt: skip
 
 
@@ -86,17 +86,17 @@ def as_data(thing: Any, **options: Any) -> Data:
     Args:
         thing: a name of DATASETS; a `Data`; tensors, arrays or Datasets as `own.own` takes them; or the path of a folder with
             train/<class>/* and test/<class>/*, as `image_folder` reads it. A name wins over a folder of that name.
-        options: those that all sets share, see `options.with_options`, and the thing's own, see `loads`.
+        options: those that all sets share, see `options.with_options`, and the thing's own, see `reader`.
 
     Raises:
         KeyError: an unknown name or option, with the nearest ones.
         TypeError: a thing of another kind.
         ValueError: images, labels or options that cannot be meant, each with the mend.
     """
-    return loads(thing)(**options)
+    return reader(thing)(**options)
 
 
-def loads(thing: Any) -> Callable[..., Data]:
+def reader(thing: Any) -> Callable[..., Data]:
     """The function that makes a data set of a thing: `inspect.signature` says which options it takes. See `as_data`."""
     if isinstance(thing, str | Path):
         path = Path(thing).expanduser()

@@ -44,9 +44,14 @@ def with_options(
             in [0, 1] each. A teacher wants the images as it was trained on them.
 
     Raises:
-        ValueError: a size that the set does not have, an unknown distortion, a number out of range.
+        ValueError: images without contrast, a size that the set does not have, an unknown distortion, a number out of range.
     """
     mean, std = (data.mean, data.std) if norm is None else _norm(norm)
+    if not all(std):
+        raise ValueError(
+            f"a colour of the training images of {data.name} has one value in all pixels: say what to normalise by, "
+            "norm='imagenet' for example"
+        )
     train, val = carve(data.train, data.name, data.num_classes, validation, train_size, seed)
     return replace(
         data, train=train, val=val if validation else data.val, mean=mean, std=std, distort=distort or data.distort,

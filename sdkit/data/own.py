@@ -78,8 +78,6 @@ def check(data: Data) -> Data:
                 f"{split} of {data.name} has the label {wrong}, expected are 0 to {k - 1}, one for each of its {k} classes: "
                 "number the labels of all splits alike"
             )
-    if not all(data.std):
-        raise ValueError(f"all training images of {data.name} are of one and the same colour: nothing can be learned from them")
     return data
 
 
@@ -95,24 +93,19 @@ def splits(thing: Any) -> dict[str, Any]:
 
 def read(part: Any, split: str) -> Images:
     """One split, as it was given -> uint8 images and their labels."""
-    if isinstance(part, Images):
-        return part
-    if isinstance(part, tuple | list) and len(part) == 2 and isinstance(part[0], Tensor | np.ndarray):
-        x, y = pixels_of(part[0], split), labels_of(part[1], split)
-    elif (
-        isinstance(part, Mapping | Tensor | np.ndarray | str)
-        or not hasattr(part, "__getitem__")
-        or not hasattr(part, "__len__")
-    ):
+    pair = isinstance(part, tuple | list) and (len(part) == 2 or isinstance(part, Images))
+    if pair and isinstance(part[0], Tensor | np.ndarray):
+        x, y, *more = pixels_of(part[0], split), labels_of(part[1], split), *part[2:]
+    elif isinstance(part, Mapping | Tensor | np.ndarray | str) or not {"__getitem__", "__len__"} <= {*dir(part)}:
         raise TypeError(
             f"{split} is {_kind(part)}, expected is (images, labels), or a Dataset with a length and items (image, label): of "
             "an iterable one, list(dataset) is such a thing"
         )
     else:
-        x, y = items(part, split)
+        x, y, *more = items(part, split)
     if len(x) != len(y):
         raise ValueError(f"{split} has {len(x)} images and {len(y)} labels: every image has one label")
-    return Images(x, y)
+    return Images(x, y, *more)
 
 
 def items(dataset: Any, split: str) -> tuple[Tensor, Tensor]:
