@@ -15,7 +15,7 @@ from torch import nn
 
 from sdkit import figures, runs
 from sdkit.experiment import Experiment, Run
-from sdkit.figures.explorer import nearest, places, ring, words
+from sdkit.figures.screens.explorer import nearest, places, ring, words
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets.explorer import Explorer
 

@@ -8,7 +8,7 @@ from test_explorer import drg, row, write
 
 from sdkit import figures, runs
 from sdkit.experiment import Experiment
-from sdkit.figures.explorer import places
+from sdkit.figures.screens.explorer import places
 
 NOTEBOOK = """
 from sdkit.widgets import Explorer

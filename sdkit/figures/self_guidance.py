@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
 from ..analysis import Projection
+from ..train import Epoch
 from .diagrams import DATA, OUTPUT, arrow, box, canvas
 from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, legend
 from .training import CYCLE, learning_curves
@@ -72,7 +72,7 @@ def _green(p: float) -> tuple[float, float, float]:
     return tuple(1 - max(p - 0.3, 0) / 0.7 * (1 - c) for c in (0.35, 0.75, 0.5))
 
 
-def train_and_test(histories: Mapping[str, Sequence[Any]], ax: Axes) -> Axes:
+def train_and_test(histories: Mapping[str, Sequence[Epoch]], ax: Axes) -> Axes:
     """Training (thin) and test (bold) error over the epochs, the last epoch's gap in the legend. Paper 002, Fig. 2."""
     learning_curves(histories, ax)
     for text, history in zip(ax.get_legend().get_texts(), histories.values(), strict=False):  # the star comes last
@@ -83,7 +83,7 @@ def train_and_test(histories: Mapping[str, Sequence[Any]], ax: Axes) -> Axes:
     return ax
 
 
-def lambda_curves(histories: Mapping[float, Sequence[Sequence[Any]]], ax: Axes) -> Axes:
+def lambda_curves(histories: Mapping[float, Sequence[Sequence[Epoch]]], ax: Axes) -> Axes:
     """Training (dashed) and test (solid) error over the epochs for each weight of the distillation. Paper 002, Fig. 3 and 4.
 
     histories: λ -> histories over seeds, whose mean is drawn.

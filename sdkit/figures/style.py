@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 SIZE = 9.0
@@ -132,6 +133,11 @@ def bare(ax: Axes) -> Axes:
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     return ax
+
+
+def instead(ax: Axes, words: str, size: float = SIZE + 1) -> Text:
+    """Words in the middle of an Axes that has nothing to draw."""
+    return ax.text(0.5, 0.5, words, fontsize=size, color=GREY, ha="center", va="center", transform=ax.transAxes)
 
 
 def legend(ax: Axes, outside: bool = False, **options) -> None:
