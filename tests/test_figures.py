@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from sdkit import figures
 from sdkit.analysis import NoiseCurve, Projection, Separation, StepCost, Timing, calibration, ranked_along
 from sdkit.analysis.gradients import GradientStatistics
-from sdkit.papers import PAPERS
+from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
 from sdkit.train import Epoch
 
@@ -475,28 +475,26 @@ def test_reliability_leaves_out_empty_bins():
 
 # --- reports ---
 
-NOTE = types.SimpleNamespace(paper="sfr", figure="3 left", caption="Curves of <A> & B", claim="A > B")
-PAPER = types.SimpleNamespace(
-    number="000", title="A <title>", authors=("X", "Y"), venue="V", year=2023, notice="Withdrawn & kept for study"
-)
+NOTE = FigureNote("sfr_fig3", "sfr", "3 left", "Curves of <A> & B", "plot", "", "A > B", "", "")
+PAPER = Paper("000", "A <title>", "X and Y", "V", 2023, "Withdrawn & kept for study")
 
 
 @pytest.fixture
 def papers(monkeypatch, tmp_path):
     """One paper with one figure, and an empty folder to write to."""
-    room = types.ModuleType("sdkit.papers")
-    room.PAPERS, room.figure = {"sfr": PAPER}, {"sfr_fig3": NOTE, "sfr_fig10": NOTE}.__getitem__
-    monkeypatch.setitem(sys.modules, "sdkit.papers", room)
+    room = importlib.import_module("sdkit.figures.report")  # `figures.report` is the function
+    monkeypatch.setattr(room, "PAPERS", {"sfr": PAPER})
+    monkeypatch.setattr(room, "about", {"sfr_fig3": NOTE, "sfr_fig10": NOTE}.__getitem__)
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "out"))
     return tmp_path / "out"
 
 
-def verdict(word: str) -> types.SimpleNamespace:
-    return types.SimpleNamespace(claim="falls <fast>", measured="r = -0.9", held=None, word=word)
+def verdict(held: bool | None) -> Verdict:
+    return Verdict("falls <fast>", "r = -0.9", held)
 
 
 def test_a_report_writes_three_files_and_shows_claim_and_measurement(papers):
-    report = figures.report(GALLERY["sweep"](), "sfr_fig3--resnet18", [verdict("held")], "small & quick")
+    report = figures.report(GALLERY["sweep"](), "sfr_fig3--resnet18", [verdict(True)], "small & quick")
     assert sorted(p.name for p in (papers / "sfr").iterdir()) == [f"sfr_fig3--resnet18.{e}" for e in ("json", "pdf", "png")]
     assert report.paths["png"].read_bytes()[:4] == b"\x89PNG" and report.paths["pdf"].read_bytes()[:4] == b"%PDF"
     record = json.loads(report.paths["json"].read_text())
@@ -515,8 +513,8 @@ def test_a_report_writes_three_files_and_shows_claim_and_measurement(papers):
 
 
 def test_the_index_shows_every_report_with_words_and_colours(papers):
-    for id, word in [("sfr_fig10", "did not hold"), ("sfr_fig3", "held"), ("sfr_fig3--b", "cannot be told at this scale")]:
-        figures.report(GALLERY["algorithm"](), id, [verdict(word)])
+    for id, held in [("sfr_fig10", False), ("sfr_fig3", True), ("sfr_fig3--b", None)]:
+        figures.report(GALLERY["algorithm"](), id, [verdict(held)])
     (papers / "notebooks").mkdir()
     (papers / "notebooks" / "04 drg.html").write_text("x")
     page = figures.index(papers).read_text(encoding="utf-8")

@@ -157,7 +157,7 @@ class NoiseViewer(Viewer):
         which = f"one of the {self.draws} of the curves" if state.draw < self.draws else "not among those of the curves"
         self.words.value = f"Answers under draw {state.draw + 1} of the noise ({which}); on top the true classes"
 
-    def columns(self) -> dict[str, list[Any]]:
+    def data(self) -> dict[str, list[Any]]:
         curves = self.of_every_run("curve", self.shown().relative)
         columns: dict[str, list] = {"sigma": next(iter(curves.values())).sigma.tolist()}
         for name, curve in curves.items():

@@ -8,8 +8,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import count, zip_longest
 from pathlib import Path
@@ -23,10 +22,7 @@ from ..core import Knob, home
 
 
 class Panel:
-    """What every panel has: a `box` that a cell displays, a place for what went wrong, and widgets that it sets itself.
-
-    A panel that sets one of its own widgets does so within `quiet()`, and its observers ask `self.is_quiet` before they act.
-    """
+    """What every panel has: a `box` that a cell displays, a place for what went wrong, and widgets that it sets itself."""
 
     box: W.Widget
     is_quiet = False
@@ -43,23 +39,21 @@ class Panel:
         """A mistake is a sentence in the panel."""
         self.notice.value = sentence(error)
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """Within, changes of widgets are the panel's own, not the reader's."""
-        before, self.is_quiet = self.is_quiet, True
+    def put(self, box: W.Widget, **values: Any) -> None:
+        """Sets a widget while `is_quiet` holds, so that the panel's own observers can take no notice."""
+        self.is_quiet = True
         try:
-            yield
+            for name, value in values.items():
+                if name != "options" or tuple(value) != tuple(box.options):
+                    setattr(box, name, value)
         finally:
-            self.is_quiet = before
+            self.is_quiet = False
 
     def offer(self, box: W.Dropdown, options: Mapping[str, Any], wish: Any) -> None:
-        """New options for a list, quietly; chosen is the wish where it is among them, else what was chosen, else the first."""
+        """New options for a list; chosen is the wish where it is among them, else what was chosen, else the first."""
         there = list(options.values())
         value = next((v for v in (wish, box.value) if v in there), there[0] if there else None)
-        with self.quiet():
-            if tuple(options.items()) != tuple(box.options):
-                box.options = list(options.items())
-            box.value = value
+        self.put(box, options=list(options.items()), value=value)
 
 
 class LatestOnly:
@@ -139,7 +133,7 @@ class CodeExport:
         self.copy.on_click(lambda _: self._on_copy())
         self.save.on_click(lambda _: self._on_save())
         buttons = [self.copy] if figure is None and data is None else [self.copy, self.save]
-        self.box = row(*buttons, self.shown, self.saved)
+        self.box = beside(*buttons, self.shown, self.saved)
 
     def _on_copy(self) -> None:
         try:
@@ -234,7 +228,7 @@ def styled(**widgets: W.Widget) -> None:
         widget.add_class(f"sdkit-{name.replace('_', '-').replace('.', '-')}")
 
 
-def row(*widgets: W.Widget) -> W.HBox:
+def beside(*widgets: W.Widget) -> W.HBox:
     """Widgets beside each other, in several lines where the page is narrow."""
     return W.HBox(widgets, layout=W.Layout(flex_flow="row wrap", align_items="center"))
 

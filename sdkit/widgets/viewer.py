@@ -61,7 +61,7 @@ class Viewer(Panel):
         self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%", visibility="hidden"))
         self.says = W.HTML()
         styled(says=self.says, progress=self.progress)
-        self.export = CodeExport(self.name, self.code, self.figure, self.columns)
+        self.export = CodeExport(self.name, self.code, self.figure, self.data)
         self.networks: dict[str, tuple[nn.Module, nn.Module]] = {}
         self.looking = threading.Lock()  # a network under noise gives its answers to nobody else
         self.wanted: Any = None
@@ -136,7 +136,7 @@ class Viewer(Panel):
         """The code that makes `figure` of the runs."""
         raise NotImplementedError
 
-    def columns(self) -> dict[str, list[Any]]:
+    def data(self) -> dict[str, list[Any]]:
         """What is on screen as columns of numbers."""
         raise NotImplementedError
 
@@ -148,7 +148,7 @@ class Viewer(Panel):
         return next(iter(self.runs.values())).data
 
     @cached_property
-    def exits(self) -> dict[str, list[str]]:
+    def own_exits(self) -> dict[str, list[str]]:
         """run -> the names of its exits, the final one first."""
         return {name: ["final", *t.method.auxiliary_heads()] for name, t in self.runs.items()}
 
