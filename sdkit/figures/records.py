@@ -36,7 +36,7 @@ class Row(Protocol):
     best: Sequence[float]  # of the best watched epoch, a value a seed
     mean: float  # of `accuracy`
     gain: float  # above plain training; nan where there is none to compare with
-    margin: float  # a gain within ± this is not told from none
+    margin: float  # a gain within ± this may be chance
     told: bool | None  # whether the gain is positive; None within the margin
     step: float  # seconds of one step
     pace: float  # the same, plain training's being 1
@@ -160,8 +160,8 @@ def seed_curves(bands: Mapping[str, Band], ax: Axes, what: str, percent: bool = 
 def recorded_gains(rows: Sequence[Row], printed: Sequence[Printed], ax: Axes) -> Axes:
     """Points of test accuracy above plain training, each side with its own: recorded ones, and the papers' as open marks.
 
-    A bar is the margin within which a gain is not told from none, a dot is a seed. The papers' numbers are of other networks
-    and trainings.
+    A bar is the margin: a gain smaller than that may be chance. A dot is a seed. The papers' numbers are of other networks and
+    trainings.
     """
     plain = [row for row in rows if row.method == "vanilla" and row.accuracy]
     rows = [row for row in rows if math.isfinite(row.gain)]
@@ -203,7 +203,7 @@ def length_sheet(found: ByLength) -> Sheet:
 def gain_by_length(found: ByLength, axes: Iterable[Axes]) -> list[Axes]:
     """A panel a method: its gain over plain training of the same length; in the panel after them plain training itself.
 
-    A bar is the margin within which a gain is not told from none, a filled mark a gain that is told, a dot a seed.
+    A bar is the margin, a filled mark a gain that is larger than it and so hardly chance, a dot a seed.
 
     Args:
         found: what was trained at several lengths.
@@ -251,11 +251,11 @@ def gain_by_length(found: ByLength, axes: Iterable[Axes]) -> list[Axes]:
 
 TOLD, UNTOLD, KNOWN, SEED = "mean gain, told from zero", "not told from zero", "95 % interval of the mean", "a seed"
 WORDS = {"better": GREEN, "faster": BLUE, "worse": RED}
-"""What `lengths` may say of a method -> its colour."""
+"""What the gains of a method may come to -> its colour."""
 
 
 def _short(names: Iterable[str]) -> dict[str, str]:
-    """Row -> its method alone, where no other row is of the method."""
+    """Row -> its method's name, or its own name where several rows are of one method."""
     methods = [name.partition(",")[0] for name in names]
     return {n: label(m if methods.count(m) == 1 else n) for n, m in zip(names, methods, strict=True)}
 
@@ -301,7 +301,7 @@ def _length_axis(ax: Axes, lengths: Sequence[int], usual: int | None) -> None:
 
 
 def _gain_limits(rows: Iterable[Sequence[Gain]]) -> tuple[float, float]:
-    """One scale for all panels, of all bars; bars that would dwarf the gains run out of it."""
+    """One scale for all panels. It holds every gain, and the bars as far as they do not dwarf the gains."""
     gains = [g for row in rows for g in row]
     seen = [0.0, *(100 * value for g in gains for value in g.seeds.values())]
     low, high = min(seen), max(seen)

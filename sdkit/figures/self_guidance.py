@@ -13,7 +13,8 @@ from torch import Tensor
 from ..analysis import Projection
 from ..train import Epoch
 from .diagrams import DATA, OUTPUT, arrow, box, canvas
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, legend
+from .general import plane
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, legend
 from .training import CYCLE, learning_curves
 
 LAMBDA_LOOKS = {0: (INK, "o"), 0.1: (SKY, "P"), 0.25: (RED, "s"), 0.5: (BLUE, "D"), 1: (GREEN, "^"), 3: (PURPLE, "v")}
@@ -165,14 +166,10 @@ def snapshots(
     points: row -> epochs done -> N points of the plane. y [N] labels. axes: [rows, columns]. silhouette: written below.
     """
     grid = np.asarray(axes, dtype=object).reshape(len(points), -1)
-    order = {int(c): i for i, c in enumerate(sorted(set(y.tolist())))}
     for r, (name, along) in enumerate(points.items()):
         for c, (epoch, p) in enumerate(along.items()):
-            ax = bare(grid[r, c])
-            ax.spines[:].set(visible=True, color=PALE)
-            for k, i in order.items():
-                xy = p.points[y == k].numpy()
-                ax.scatter(xy[:, 0], xy[:, 1], s=9, linewidths=0, **class_look(i))
+            ax = grid[r, c]
+            plane(p, y, ax, 9)
             if r == 0:
                 ax.set_title(f"after epoch {epoch}")
             if c == 0:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from zlib import crc32
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -180,6 +181,13 @@ def picture(image: Tensor) -> np.ndarray:
     if float(image.min()) < -1e-3 or float(image.max()) > 1 + 1e-3:
         raise ValueError(f"an image to show lies in [0, 1], got {float(image.min()):.2f} to {float(image.max()):.2f}")
     return image.clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
+
+
+def outline(mask: Tensor, ax: Axes) -> list[Artist]:
+    """A white line around an object, where it is a part of the image. mask [H, W] bool."""
+    if not mask.any() or mask.all():
+        return []
+    return [ax.contour(mask.cpu().numpy().astype(float), [0.5], colors="white", linewidths=1.3)]
 
 
 class Shown:

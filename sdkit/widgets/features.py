@@ -163,7 +163,7 @@ class FeatureViewer(Viewer):
         return ("apart", name, state.feature, state.epoch, state.classes)
 
     def _judge(self, state: FeatureState) -> None:
-        """How well the classes are separated: known a moment after the picture, and then drawn below it."""
+        """Measures how well the classes are separated. This takes longer than the picture, which then gets the numbers."""
         missing = [name for name in self.shows(state) if self._apart(name, state) not in self.found]
         places = self.places(state.classes, state.feature)
         for name in missing:

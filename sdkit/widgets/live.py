@@ -107,7 +107,7 @@ class Live:
         return self.state in ("idle", "running", "paused", "stopped")
 
     def _become(self, state: str, *out_of: str) -> bool:
-        """Goes from one state to another; says whether it did. A hand and the training may want to at one moment."""
+        """Goes from one state to another; says whether it did. The reader and the training may try at the same moment."""
         with self._deciding:
             if self.state not in out_of:
                 return False
@@ -133,11 +133,11 @@ class Live:
 
     @property
     def replaying(self) -> bool:
-        """Whether it trains again what came before its fork."""
+        """Whether it is still training the epochs before its fork."""
         return self.progress is not None and self.progress.epoch < min(self.experiment.schedule, default=0)
 
     def steered(self, epochs: int | None = None) -> Experiment:
-        """The experiment that repeats it, knobs turned by hand included; epochs: only what was turned within so many."""
+        """The experiment that repeats it with all knobs turned by hand; epochs: only those turned in the first so many."""
         done = self._so_far() if epochs is None else self.history[:epochs]
         if not any(e.changes for e in done):
             return self.experiment
@@ -152,7 +152,7 @@ class Live:
         return Course(list(self.history), list(self.running), marks(self._so_far(), self.steps_per_epoch))
 
     def _so_far(self) -> list[Epoch]:
-        """The history, and of the epoch that has not ended what was turned in it and what its next step will read."""
+        """The history, and after it the epoch that has not ended: only with the knobs turned in it, those of its next step too."""
         training, progress = self._training, self.progress
         if training is None or progress is None or not self.open:
             return list(self.history)

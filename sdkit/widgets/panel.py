@@ -20,7 +20,7 @@ from .parts import CodeExport, LatestOnly, Panel, beside, every, kept, picture, 
 
 NEXT = "the next fork"
 SHOWN = 4
-"""How many trainings the curves show: beyond, the oldest forks leave the picture. Their records stay."""
+"""The most trainings that the picture shows. When there are more, the oldest forks leave it; their runs stay recorded."""
 
 
 class TrainingPanel(Panel):
@@ -88,11 +88,11 @@ class TrainingPanel(Panel):
 
     @property
     def history(self) -> list[Epoch]:
-        """What the training that the sliders turn has recorded."""
+        """The epochs of the training that the sliders turn."""
         return self.live.history if self.live else []
 
     def code(self) -> str:
-        """The line that makes what the sliders turn; of a training, every turn so far included."""
+        """The experiment that the sliders turn, as code, with every knob that was turned while it trained."""
         return str(self.live.steered() if self.live else self._chosen())
 
     def figure(self) -> Figure:
@@ -154,7 +154,7 @@ class TrainingPanel(Panel):
         self._drawing.ask(None)
 
     def _follow_knobs(self) -> None:
-        """The sliders show the knobs of what they turn."""
+        """Moves the sliders to the knobs of the training that they turn."""
         for name, value in self.live.settings.items():
             self.put(self.sliders[name], value=value)
 
@@ -197,7 +197,7 @@ class TrainingPanel(Panel):
                 self._say()
 
     def _say(self) -> None:
-        """The state in words. One thread at a time: what is said last is what is."""
+        """Writes the state in words. One thread at a time, so that the latest state is what stays written."""
         with self._saying:
             if self.live is not None:
                 self._say_of(self.live)
@@ -224,7 +224,7 @@ class TrainingPanel(Panel):
         self.says.value = f"{' · '.join(words)} · run <code>{live.record.key}</code>"
 
     def _courses(self) -> dict[str, figures.Course]:
-        """What the picture shows, what the sliders turn last."""
+        """The trainings in the picture; last, and so drawn boldly, the one that the sliders turn."""
         shown = sorted(self.trainings.items(), key=lambda pair: pair[1] is self.live)
         return {name: live.course() for name, live in shown}
 
@@ -233,7 +233,7 @@ class TrainingPanel(Panel):
 
 
 def lasting(seconds: float) -> str:
-    """A time to wait, to read at a glance."""
+    """Seconds as words: "40 s", "12 min", "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

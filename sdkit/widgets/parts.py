@@ -79,7 +79,7 @@ class LatestOnly:
                 threading.Thread(target=self._run, name="latest", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until nothing is left to do; says whether that is so."""
+        """Waits until nothing is left to do; False where the time was over first."""
         with self._changed:
             idle = self._changed.wait_for(lambda: not self._busy, timeout)
         error, self.error = self.error, None
@@ -193,7 +193,7 @@ def slider(knob: Knob, value: float) -> W.FloatSlider:
 
 
 def read(box: W.FloatSlider) -> float:
-    """A slider's value without the noise of its steps."""
+    """A slider's value without rounding errors."""
     return float(f"{box.value:.10g}")
 
 
@@ -254,7 +254,7 @@ def notice() -> W.HTML:
 
 
 def sentence(error: Exception | str) -> str:
-    """What an error says, as HTML: bold and with a sign before it, so that no colour needs to be told apart."""
+    """What an error says, as HTML: bold and with a sign before it, readable without colours."""
     words = error.args[0] if isinstance(error, KeyError) and error.args else error
     return f'<b role="alert">⚠ {html.escape(str(words))}</b>'
 
@@ -271,7 +271,7 @@ def kept(kind: str, key: Any, make: Callable[[], Any]) -> Any:
 
 
 def every(seconds: float) -> Callable[[], bool]:
-    """A clock that says yes at most once in so many seconds."""
+    """A function that answers True at most once in so many seconds."""
     last = [-seconds]
 
     def now() -> bool:

@@ -30,7 +30,7 @@ LABELS = {"style": {"description_width": "initial"}, "layout": {"width": "100%"}
 """A slider as wide as the page, with all of its name."""
 
 Watch = Callable[[Iterable], Iterable]
-"""Hands items through and moves the progress bar with each."""
+"""Iterates over items and moves the progress bar with each."""
 
 
 class Viewer(Panel):
@@ -201,7 +201,7 @@ class Viewer(Panel):
         return all(key in self.found for key in self.needs(state))
 
     def wait(self, timeout: float = 60) -> bool:
-        """Until nothing is computed or drawn any more."""
+        """Waits until nothing is computed or drawn any more; False where the time was over first."""
         return self.computing.wait(timeout) and self.drawing.wait(timeout)
 
     def shown(self) -> Any:

@@ -18,10 +18,15 @@ from ..style import bare, picture
 
 
 class CachedFigure:
-    """A finished figure as pixels, to draw a few artists over again and again: some milliseconds instead of a hundred."""
+    """A finished figure as pixels, over which a few artists are drawn again and again: in milliseconds instead of a hundred.
+
+    Args:
+        figure: its layout and its scales stay as they are now.
+        dpi: pixels per inch.
+        without: Axes that are left out because they change: `over` draws them.
+    """
 
     def __init__(self, figure: Figure, dpi: float = 90, without: Sequence[Axes] = ()) -> None:
-        """without: Axes left to `over`, because they change."""
         self.figure, self.canvas = figure, FigureCanvasAgg(figure)
         figure.set_dpi(dpi)
         for ax in without:
@@ -36,9 +41,11 @@ class CachedFigure:
         self._bare = self._pixels = self.canvas.copy_from_bbox(figure.bbox)
 
     def over(self, what: Hashable, draw: Callable[[], Iterable[Artist]]) -> None:
-        """Artists that `png` will draw over, in place of the former ones; nothing happens where `what` already lies there.
+        """Draws a layer between the figure and the artists of `png`, in place of the layer before.
 
-        An Axes among them stays in the figure.
+        Args:
+            what: tells one layer from another; the layer that is there already is not drawn again.
+            draw: makes the layer's artists. They are taken off the figure again, but for an Axes among them.
         """
         if what == self._over:
             return

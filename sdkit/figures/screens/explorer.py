@@ -47,14 +47,14 @@ WORDS = {
     "recipe.epochs": "epochs asked",
     "recipe.batch_size": "batch size",
 }
-"""A part of the table's columns, or one of them, as a reader says it."""
+"""A column of the table of runs, or the part before its dot -> what a reader calls it."""
 
 AT_MOST = 14
-"""So many names a legend lists."""
+"""The most names that a legend lists."""
 
 
 def words(column: str) -> str:
-    """A column of the table of runs as a reader says it."""
+    """What a reader calls a column of the table of runs."""
     part, _, rest = column.partition(".")
     said = WORDS.get(column) or WORDS.get(part if rest else "") or (f"{part}: {{}}" if rest else part)
     if part in ("accuracy", "best", "validation"):
@@ -166,7 +166,7 @@ def run_curves(name: str, history: Sequence[Epoch], axes: Sequence[Axes]) -> Seq
 
 
 def points_figure(points: Points, chosen: str | None = None, symbols: Mapping[str, str] | None = None) -> tuple[Figure, Axes]:
-    """`run_points` laid out once and drawn: `ring` moves its ring without a new layout."""
+    """`run_points` on a figure of its own whose layout is settled: `ring` moves the ring without a new one."""
     figure, ax = new(width=7.2, height=4.2)
     figure.set_dpi(90)
     run_points(points, ax, chosen, symbols)
@@ -176,7 +176,7 @@ def points_figure(points: Points, chosen: str | None = None, symbols: Mapping[st
 
 
 def curves_figure(name: str, history: Sequence[Epoch]) -> Figure:
-    """`run_curves` at fixed places: drawn within a slider's step."""
+    """`run_curves` on a figure of its own, at fixed places: quick enough for a slider."""
     figure, axes = new(columns=3, width=12.4, height=2.9)
     figure.set_dpi(90)
     figure.set_layout_engine("none")

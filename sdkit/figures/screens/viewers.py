@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...analysis import Answers, NoiseCurve, Projection, RankedProfile, Separation
 from ..drg_dsr import SPACE_LABELS
-from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, picture
+from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, outline, picture
 
 
 def noise_marks(
@@ -173,8 +173,8 @@ def cam_marks(
             drawn.append(_pixels(ax, shown.mean(2), cmap="gray"))
             drawn.append(_pixels(ax, maps[name][exit].cpu().numpy(), cmap="inferno", alpha=0.65))
             drawn.append(_below(ax, *words[name][exit]))
-            if mask is not None and mask.any() and not mask.all():
-                drawn.append(ax.contour(mask.cpu().numpy().astype(float), [0.5], colors="white", linewidths=1.3))
+            if mask is not None:
+                drawn += outline(mask, ax)
     return drawn
 
 
