@@ -152,7 +152,7 @@ class Live:
         return Course(list(self.history), list(self.running), marks(self._so_far(), self.steps_per_epoch))
 
     def _so_far(self) -> list[Epoch]:
-        """The history, and after it the epoch that has not ended: only with the knobs turned in it, those of its next step too."""
+        """The history, then the epoch that has not ended, with the knobs turned in it and those of its next step alone."""
         training, progress = self._training, self.progress
         if training is None or progress is None or not self.open:
             return list(self.history)
