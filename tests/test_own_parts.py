@@ -192,9 +192,7 @@ def test_a_name_is_free_and_says_what_it_is():
 
 
 def test_a_part_that_this_process_does_not_hold_says_so():
-    with pytest.raises(
-        KeyError, match="Gone@12345678 is a part of your own .* not hold: import or define it"
-    ):
+    with pytest.raises(KeyError, match="Gone@12345678 is a part of your own .* not hold: import or define it"):
         Experiment("Gone@12345678")
     name = Experiment(Confident, **NETWORK, **TINY).method
     with pytest.raises(KeyError, match=f"it was edited, and is {name} now"):

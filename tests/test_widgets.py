@@ -20,9 +20,8 @@ from sdkit.runs import folder
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets import App, TrainingPanel
 from sdkit.widgets.app import opened
-from sdkit.widgets.live import unfinished
-from sdkit.widgets.panel import knobs_of, slider
-from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly
+from sdkit.widgets.live import knobs_of, unfinished
+from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly, slider
 
 SMALL = {
     "model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 128},
@@ -96,31 +95,31 @@ def test_an_error_of_the_work_is_told_or_raised_and_the_next_value_is_worked_on(
         bare.wait(5)
 
 
-def test_the_twin_shows_the_code_and_saves_picture_and_numbers(home):
+def test_an_export_shows_the_code_and_saves_picture_and_numbers(home):
     from sdkit import figures
 
-    twin = CodeExport("noise", lambda: 'Experiment("a<b")', lambda: figures.new()[0], lambda: {"x": [1, 2], "y": [0.5]})
-    twin.copy.click()
-    assert "Experiment(&quot;a&lt;b&quot;)" in twin.shown.value and "clipboard" in twin.shown.value
-    first = twin.shown.value
-    twin.copy.click()
-    assert twin.shown.value != first, "a second click copies again"
-    twin.save.click()
-    twin.save.click()
+    export = CodeExport("noise", lambda: 'Experiment("a<b")', lambda: figures.new()[0], lambda: {"x": [1, 2], "y": [0.5]})
+    export.copy.click()
+    assert "Experiment(&quot;a&lt;b&quot;)" in export.shown.value and "clipboard" in export.shown.value
+    first = export.shown.value
+    export.copy.click()
+    assert export.shown.value != first, "a second click copies again"
+    export.save.click()
+    export.save.click()
     folder = home / "figures" / "saved"
     assert {p.name for p in folder.iterdir()} == {f"noise-{n}.{s}" for n in (1, 2) for s in ("png", "pdf", "svg", "csv")}
     assert list(csv.reader((folder / "noise-1.csv").open())) == [["x", "y"], ["1", "0.5"], ["2", ""]]
-    assert "noise-2" in twin.saved.value
+    assert "noise-2" in export.saved.value
 
 
-def test_what_fails_in_a_twin_is_a_sentence():
+def test_what_fails_in_an_export_is_a_sentence():
     def nothing():
         raise ValueError("train something first")
 
-    twin = CodeExport("x", nothing, nothing)
-    twin.copy.click()
-    twin.save.click()
-    assert "train something first" in twin.shown.value and "train something first" in twin.saved.value
+    export = CodeExport("x", nothing, nothing)
+    export.copy.click()
+    export.save.click()
+    assert "train something first" in export.shown.value and "train something first" in export.saved.value
 
 
 def test_a_slider_shows_the_symbol_the_range_and_what_its_ends_mean():
@@ -216,20 +215,20 @@ def test_a_panel_trains_in_a_thread_and_records_the_knobs_that_were_turned():
     assert panel.experiment.stored.status == "new", "a steered run is never found as the plain experiment"
 
 
-def test_the_code_twin_of_a_steered_training_repeats_it_bit_for_bit(home):
+def test_the_copied_code_of_a_steered_training_repeats_it_bit_for_bit(home):
     panel = TrainingPanel(Experiment("drg", **SMALL))
     assert eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe}) == panel.experiment
     panel.start.click()
     until(lambda: panel.history)
     panel.sliders["alpha"].value = 0.9
     live = trained(panel)
-    twin = eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe})
-    assert len(twin.schedule) == 1 and twin.key != panel.experiment.key
+    export = eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe})
+    assert len(export.schedule) == 1 and export.key != panel.experiment.key
     for kept in live.stored.folder.glob("epochs/*.pt"):
-        kept.unlink()  # else the twin takes them over
-    again = twin.run(progress=False)
+        kept.unlink()  # else the export takes them over
+    again = export.run(progress=False)
     assert numbers(again.history) == numbers(live.history) and same_weights(again.run, live.stored)
-    panel.twin.save.click()
+    panel.export.save.click()
     rows = list(csv.DictReader((home / "figures" / "saved" / "training-drg-1.csv").open()))
     assert [float(r["term task"]) for r in rows] == [e.terms["task"] for e in live.history]
     assert [r["changes"] != "" for r in rows] == [bool(e.changes) for e in live.history]

@@ -1,10 +1,5 @@
 """The assembly room: names, numbers and parts of your own become trained networks that are found again."""
 
-from ..data import DATASETS  # noqa: F401 SHIM
-from ..methods import METHODS  # noqa: F401
-from ..models import MODELS  # noqa: F401
-from ..runs import Run, find_checkpoint  # noqa: F401
-from ..train import RECIPES, Epoch, Training  # noqa: F401
 from .bases import base_experiment, small_experiment
 from .own import find, register
 from .spec import Experiment, live_folder
