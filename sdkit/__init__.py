@@ -6,4 +6,4 @@ from .vision import ensure
 
 ensure()  # `import torchvision` works beside any torch, whoever imports it
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
