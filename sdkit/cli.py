@@ -144,7 +144,7 @@ def figures(
         seed: of their first weights.
         again: draw again although nothing changed.
     """
-    from .experiment import lab
+    from .experiment import base_experiment
     from .figures import index
 
     folder = (
@@ -159,7 +159,7 @@ def figures(
     settings = {"SDKIT_DATA": data, "SDKIT_MODEL": model, "SDKIT_RECIPE": recipe, "SDKIT_SEED": str(seed)}
     settings |= {"SDKIT_TRAIN_SIZE": str(train_size)} if train_size else {}
     os.environ.update(settings | {"SDKIT_FIGURES": str(folder), "SDKIT_HOME": str(core.home())})
-    lab()  # refuses a wrong name before a kernel starts
+    base_experiment()  # refuses a wrong name before a kernel starts
     sources = sorted(notebook_folder().glob("[0-9]*.ipynb"))
     chosen = [
         next(p for p in sources if p.stem == core.pick(n, [p.stem for p in sources], "notebook")) for n in notebooks
@@ -188,6 +188,9 @@ def record(
         minutes: end within; 0 only says what is missing. Called again, it goes on from there.
         out: where records go instead.
         data: the folder of data sets, where it is not data/.
+
+    Raises:
+        SystemExit: 1 if a record is damaged.
     """
     from .studies import execute_plan
 
@@ -201,13 +204,17 @@ def app(port: int = 8866, browser: bool = True) -> None:
     Args:
         port: of 127.0.0.1; the next free one where it is taken.
         browser: open the page.
+
+    Raises:
+        RuntimeError: Voilà is not installed.
     """
     import secrets
 
     try:
         from voila.app import Voila
     except ImportError as error:
-        raise RuntimeError("the app needs Voilà: `pip install sdkit[app]`, or `python3 start.py setup`") from error
+        mend = "`pip install 'sdkit-workbook[app]'`, or `python3 start.py setup` in a checkout"
+        raise RuntimeError(f"the app needs Voilà: {mend}") from error
 
     port, token = free_port(port), secrets.token_urlsafe(24)
     os.environ["SDKIT_HOME"] = str(core.home())  # of the page's kernel, too
@@ -278,9 +285,9 @@ def summary(run: runs.Run, whole: bool = False) -> None:
                 print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
     if history:
         last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
-        whole = "the whole test set" if last.test else "the watched test images"
+        images = "the whole test set" if last.test else "the watched test images"
         print(
-            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {whole}; "
+            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {images}; "
             f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
             f"{sum(e.seconds for e in history):.0f} s of training"
         )
@@ -335,7 +342,7 @@ def execute(source: Path, target: Path) -> None:
     from nbclient.exceptions import CellExecutionError
 
     class Watched(NotebookClient):
-        def process_message(self, msg, cell, cell_index):
+        def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
             if msg["msg_type"] == "stream":
                 print(msg["content"]["text"], end="", file=sys.stderr, flush=True)
             return super().process_message(msg, cell, cell_index)
@@ -371,10 +378,10 @@ def page(notebook: Any) -> str:
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Drawn(IPythonRenderer):
-        def inline_math(self, body):
+        def inline_math(self, body: str) -> str:
             return mathml(body, "inline") or super().inline_math(body)
 
-        def block_math(self, body):
+        def block_math(self, body: str) -> str:
             return mathml(body, "block") or super().block_math(body)
 
     class Page(HTMLExporter):

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+DISTRIBUTION = "sdkit-workbook"  # as pip calls us; what pip calls sdkit is Stable Diffusion Kit, and imports as sdkit, too
 DATA_FOLDERS = {"CIFAR-10": "cifar-10-batches-py", "CIFAR-100": "cifar-100-python"}
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _APPLICATIONS = (
@@ -85,6 +86,23 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 def _python() -> Check:
     return Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")  # start.py refuses one that is too old
+
+
+def _sdkit() -> Check:
+    here = Path(__file__).resolve().parent
+    for other in metadata.distributions(name="sdkit"):
+        about = other.metadata["Summary"] or ""
+        if "self-distillation" in about:  # our own name before 0.2.0
+            continue
+        found = f"sdkit {other.version} is installed, another project of the same import name ({about[:40].strip()} ...)"
+        if Path(str(other.locate_file("sdkit"))).resolve() == here:  # either wrote over the other's files
+            mend = f"pip uninstall sdkit, then pip install --force-reinstall --no-deps {DISTRIBUTION}"
+            return Check("sdkit", "fail", found, mend)
+        return Check("sdkit", "warn", found, "pip uninstall sdkit: where it comes first, `import sdkit` is not this one")
+    try:
+        return Check("sdkit", "ok", f"{metadata.version(DISTRIBUTION)} at {here}")
+    except metadata.PackageNotFoundError:
+        return Check("sdkit", "ok", f"at {here}, not installed")
 
 
 def _torch() -> Check:
@@ -161,7 +179,7 @@ def _total_memory() -> int | None:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return min(total, with_limit) if with_limit else total
-    if os.name == "nt":
+    if sys.platform == "win32":
 
         class Status(ctypes.Structure):  # MEMORYSTATUSEX
             _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong), ("numbers", ctypes.c_ulonglong * 7)]
@@ -197,7 +215,7 @@ def _data() -> Check:
 def _packages() -> Check:
     wanted = _requirements()
     if wanted is None:
-        mend = "start from a whole checkout, or set SDKIT_HOME to it"
+        mend = "`pip check` compares them with sdkit's ranges; a whole checkout, or SDKIT_HOME set to one, has tested versions"
         return Check("packages", "warn", f"no requirements.txt at {_home()} or above: versions not compared", mend)
     missing, other = [], []
     for name, version in wanted.items():
@@ -218,7 +236,7 @@ def _packages() -> Check:
 
 
 def _requirements() -> dict[str, str] | None:
-    """name -> pinned version, from the nearest requirements.txt at or above home(). None: there is none."""
+    """Name -> pinned version, from the nearest requirements.txt at or above home(). None: there is none."""
     here = _home().resolve()
     for folder in (here, *here.parents):
         if (folder / "requirements.txt").is_file():
@@ -259,6 +277,7 @@ def _some(names: list[str], most: int = 5) -> str:
 
 CHECKS: dict[str, Callable[[], Check]] = {
     "Python": _python,
+    "sdkit": _sdkit,
     "packages": _packages,
     "torch": _torch,
     "torchvision": _torchvision,
