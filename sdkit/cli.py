@@ -75,7 +75,7 @@ def load(path: Path) -> None:
     """Runs a file of parts of a user's own, which gives them names by `sdkit.register`."""
     import importlib.util
 
-    from joblib.externals import cloudpickle
+    import cloudpickle
 
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: --from takes a Python file that calls sdkit.register")
