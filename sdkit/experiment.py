@@ -403,7 +403,7 @@ class Trained:
 KNOWN = 0.9
 """From this accuracy on the last epoch's training batches on, a network knows its training images."""
 
-HANDED_IN = ("model", "teacher", "train_size", "num_classes")
+HANDED_IN = ("model", "teacher", "train_size", "num_classes", "side")
 """Arguments of methods and networks that come from the experiment, not from its knobs."""
 
 PLACES = ("root", "download")
