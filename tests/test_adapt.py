@@ -51,7 +51,7 @@ NETWORKS = {
     "torchvision:resnet18": ({}, (64, 128, 256, 512), (4, 8, 16, 32)),
     "timm:convnext_atto": ({}, (40, 80, 160, 320), (4, 8, 16, 32)),
     "timm:vit_tiny_patch16_224": (VIT, (48,) * 4, (8,) * 4),
-    plain: ({}, (8, 12, 16), (2, 4, 4)),
+    plain: ({}, (8, 12, 16), (1, 2, 4)),
     Functional: ({"width": 6}, (6, 16), (1, 3)),
 }
 """Name or class: its options, the channels and strides of the stages that are found."""
