@@ -325,7 +325,7 @@ def live_folder(experiment: Experiment) -> Run:
             return Run(folder)
 
 
-HANDED_IN = ("model", "teacher", "train_size", "num_classes")
+HANDED_IN = ("model", "teacher", "train_size", "num_classes", "side")
 """Arguments of methods and networks that come from the experiment, not from its knobs."""
 
 PLACES = ("root", "download")

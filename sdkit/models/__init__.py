@@ -1,4 +1,4 @@
-"""Every network by name, each a `Backbone`: called with `num_classes` and the network's own options."""
+"""Every network by name, each a `Backbone`, and `as_backbone`, which makes one of any other network."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .backbone import (
 from .densenet import densenet, densenet_121
 from .embedded import embedded
 from .googlenet import googlenet
+from .lookup import Network, as_backbone, options_of
 from .mobilenet import mobilenet_tiny, mobilenet_v2
 from .preact import preact_resnet, wide_resnet
 from .pyramid import pyramidnet
@@ -93,15 +94,8 @@ ABOUT: dict[str, str] = {
 }
 
 __all__ = [
-    "ABOUT", "MODELS", "Backbone", "Head", "PlainSum", "Projection", "Residual", "alexnet", "cifar_resnet", "cifar_resnext",
-    "convolutions",
-    "densenet", "densenet_121", "embedded", "four_stage", "googlenet", "imagenet_resnet", "imagenet_resnext", "mobilenet_tiny",
-    "mobilenet_v2", "parameters", "preact_resnet", "pyramidnet", "residuals", "sampled", "still_statistics", "vgg19_bn",
-    "vgg_tiny", "wide_resnet",
+    "ABOUT", "MODELS", "Backbone", "Head", "Network", "PlainSum", "Projection", "Residual", "alexnet", "as_backbone",
+    "cifar_resnet", "cifar_resnext", "convolutions", "densenet", "densenet_121", "embedded", "four_stage", "googlenet",
+    "imagenet_resnet", "imagenet_resnext", "mobilenet_tiny", "mobilenet_v2", "options_of", "parameters", "preact_resnet",
+    "pyramidnet", "residuals", "sampled", "still_statistics", "vgg19_bn", "vgg_tiny", "wide_resnet",
 ]  # fmt: skip
-
-
-def as_backbone(thing, num_classes, side=32, **options):  # SHIM
-    if isinstance(thing, str):
-        thing = MODELS[thing]
-    return thing(num_classes=num_classes, **options)
