@@ -14,8 +14,7 @@ from sdkit.core import Batch
 from sdkit.experiment import Experiment
 from sdkit.figures import LossBoard, loss_board
 from sdkit.losses import ranked
-from sdkit.methods import METHODS, Combined, Frozen, Method, Vanilla
-from sdkit.methods.base import RankedTarget, TransportPlans
+from sdkit.methods import METHODS, Combined, Frozen, Method, RankedTarget, TransportPlans, Vanilla
 from sdkit.methods.inspector import FrozenStep, StepReport, step_report
 from sdkit.models import four_stage, sampled
 from sdkit.train import Recipe
