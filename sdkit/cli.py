@@ -30,6 +30,7 @@ def train(
     teacher: str | None = None,
     seed: int = 0,
     download: bool = False,
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
 ) -> None:
     """Train one network and record the run; a run that was interrupted continues, a finished one is found again.
 
@@ -44,10 +45,13 @@ def train(
         teacher: the network of the teacher, for methods that need one: it is trained first, with the same recipe.
         seed: of the first weights and of the order of images.
         download: fetch the data set first where it is missing.
+        source: a Python file that registers parts of your own, which the names may then be.
     """
     from .data import DATASETS
     from .experiment import Experiment
 
+    if source:
+        load(source)
     if download:
         DATASETS[core.pick(data, DATASETS, "data set")](download=True)
     common: dict[str, Any] = {"data": data, "recipe": recipe, "dataset": values(dataset)}
@@ -61,10 +65,25 @@ def train(
         **common,
     )
     print(experiment)
-    found = experiment.record.status == "done"
+    found = experiment.stored.status == "done"
     trained = experiment.run()
     print(f"{'found' if found else 'trained'}: run {trained.run.key} in {trained.run.folder}")
     summary(trained.run)
+
+
+def load(path: Path) -> None:
+    """Runs a file of parts of a user's own, which gives them names by `sdkit.register`."""
+    import importlib.util
+
+    from joblib.externals import cloudpickle
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: --from takes a Python file that calls sdkit.register")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
 
 
 def show(run: tyro.conf.Positional[str]) -> None:
@@ -125,7 +144,7 @@ def figures(
         seed: of their first weights.
         again: draw again although nothing changed.
     """
-    from .experiment import lab
+    from .experiment import base_experiment
     from .figures import index
 
     folder = (
@@ -140,7 +159,7 @@ def figures(
     settings = {"SDKIT_DATA": data, "SDKIT_MODEL": model, "SDKIT_RECIPE": recipe, "SDKIT_SEED": str(seed)}
     settings |= {"SDKIT_TRAIN_SIZE": str(train_size)} if train_size else {}
     os.environ.update(settings | {"SDKIT_FIGURES": str(folder), "SDKIT_HOME": str(core.home())})
-    lab()  # refuses a wrong name before a kernel starts
+    base_experiment()  # refuses a wrong name before a kernel starts
     sources = sorted(notebook_folder().glob("[0-9]*.ipynb"))
     chosen = [
         next(p for p in sources if p.stem == core.pick(n, [p.stem for p in sources], "notebook")) for n in notebooks
@@ -169,10 +188,13 @@ def record(
         minutes: end within; 0 only says what is missing. Called again, it goes on from there.
         out: where records go instead.
         data: the folder of data sets, where it is not data/.
-    """
-    from .record import record
 
-    if record(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
+    Raises:
+        SystemExit: 1 if a record is damaged.
+    """
+    from .studies import execute_plan
+
+    if execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
         raise SystemExit(1)
 
 
@@ -182,13 +204,17 @@ def app(port: int = 8866, browser: bool = True) -> None:
     Args:
         port: of 127.0.0.1; the next free one where it is taken.
         browser: open the page.
+
+    Raises:
+        RuntimeError: Voilà is not installed.
     """
     import secrets
 
     try:
         from voila.app import Voila
     except ImportError as error:
-        raise RuntimeError("the app needs Voilà: `pip install sdkit[app]`, or `python3 start.py setup`") from error
+        mend = "`pip install 'sdkit-workbook[app]'`, or `python3 start.py setup` in a checkout"
+        raise RuntimeError(f"the app needs Voilà: {mend}") from error
 
     port, token = free_port(port), secrets.token_urlsafe(24)
     os.environ["SDKIT_HOME"] = str(core.home())  # of the page's kernel, too
@@ -259,9 +285,9 @@ def summary(run: runs.Run, whole: bool = False) -> None:
                 print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
     if history:
         last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
-        whole = "the whole test set" if last.test else "the watched test images"
+        images = "the whole test set" if last.test else "the watched test images"
         print(
-            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {whole}; "
+            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {images}; "
             f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
             f"{sum(e.seconds for e in history):.0f} s of training"
         )
@@ -316,7 +342,7 @@ def execute(source: Path, target: Path) -> None:
     from nbclient.exceptions import CellExecutionError
 
     class Watched(NotebookClient):
-        def process_message(self, msg, cell, cell_index):
+        def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
             if msg["msg_type"] == "stream":
                 print(msg["content"]["text"], end="", file=sys.stderr, flush=True)
             return super().process_message(msg, cell, cell_index)
@@ -352,10 +378,10 @@ def page(notebook: Any) -> str:
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Drawn(IPythonRenderer):
-        def inline_math(self, body):
+        def inline_math(self, body: str) -> str:
             return mathml(body, "inline") or super().inline_math(body)
 
-        def block_math(self, body):
+        def block_math(self, body: str) -> str:
             return mathml(body, "block") or super().block_math(body)
 
     class Page(HTMLExporter):

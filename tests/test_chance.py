@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from sdkit.analysis import FrozenStep, gradient_statistics
-from sdkit.core import LocalRNG, Progress
+from sdkit.core import Progress
 from sdkit.experiment import Experiment
 from sdkit.models import MODELS
+from sdkit.rng import LocalRNG
 from sdkit.train import Recipe
 
 DRAWS = {

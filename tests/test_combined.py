@@ -376,4 +376,4 @@ def test_a_knob_of_joined_methods_has_one_name_from_the_experiment_to_the_histor
     done = steered.run(progress=False)
     turned = [(t["step"], t["knob"], t["after"]) for e in done.history for t in e.changes]
     assert sorted(turned) == [(2, "cs-kd.lam", 2.0), (2, "drg.alpha", 0.5)]
-    assert plain.as_turned(done.history, 2) == steered
+    assert plain.as_steered(done.history, 2) == steered

@@ -43,8 +43,8 @@ MAY_IMPORT = {
     "papers": {"core"},
     "doctor": {"core", "fast"},
     "experiment": {"core", "data", "models", "methods", "train", "fast", "runs", "papers"},  # where all meet
-    "figures": {"core", "methods", "analysis", "papers"},
-    "widgets": {"core", "methods", "runs", "experiment", "analysis", "papers", "figures"},  # imported by notebooks alone
+    "figures": {"core", "methods", "train", "runs", "analysis", "papers"},  # the types that they draw
+    "widgets": {"core", "data", "models", "methods", "train", "runs", "experiment", "analysis", "figures"},
     "record": EVERYTHING - {"widgets", "comparison", "lengths", "cli"},  # runs plans without a browser
     "comparison": {"train", "analysis", "papers", "record"},  # tables of what records hold
     "lengths": {"train", "papers", "record", "comparison"},  # what becomes of a gain when all train longer

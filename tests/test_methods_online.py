@@ -677,7 +677,7 @@ def test_born_again_generations_teach_each_other_in_turn(tmp_path, monkeypatch):
     assert [e.method for e in chain] == ["vanilla", "ban", "ban"] and [e.seed for e in chain] == [0, 1, 2]
     assert chain[1].teacher == first and chain[2].teacher == chain[1]
     last = chain[2].run(progress=False)
-    assert all(e.record.status == "done" for e in chain), "the last one trained them all"
+    assert all(e.stored.status == "done" for e in chain), "the last one trained them all"
     x, _ = last.images(limit=8)
     nets = [e.run(progress=False).model for e in chain]
     with torch.no_grad():

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Features, LocalRNG, Progress
+from ..core import Batch, Features, Progress
 from ..models import residuals
+from ..rng import LocalRNG
 from .base import Method, first_rows
 
 STEP = Progress(1, 3, 2, 2)

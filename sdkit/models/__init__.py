@@ -99,3 +99,9 @@ __all__ = [
     "mobilenet_v2", "parameters", "preact_resnet", "pyramidnet", "residuals", "sampled", "still_statistics", "vgg19_bn",
     "vgg_tiny", "wide_resnet",
 ]  # fmt: skip
+
+
+def as_backbone(thing, num_classes, side=32, **options):  # SHIM
+    if isinstance(thing, str):
+        thing = MODELS[thing]
+    return thing(num_classes=num_classes, **options)

@@ -13,11 +13,11 @@ import ipywidgets as W
 import torch
 from IPython.display import display
 
-from ..core import LocalRNG
 from ..experiment import Trained
 from ..figures import LossBoard, loss_board
 from ..methods import METHODS, Combined, Frozen, Method
 from ..methods.inspector import FrozenStep, StepReport, step_report
+from ..rng import LocalRNG
 from .parts import CodeExport, LatestOnly, choice, kept, notice, picture, sentence, slider, with_ends
 
 DRAWS = 64

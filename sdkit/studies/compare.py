@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .analysis import Calibration
-from .papers.checks import sign
-from .papers.printed import Printed, printed, training
-from .record import Result, label
-from .train import Recipe
+from ..analysis import Calibration
+from ..papers.checks import sign
+from ..papers.printed import Printed, printed, training
+from ..train import Recipe
+from .result import Result, result_label
 
 
 class Row(NamedTuple):
@@ -73,11 +73,11 @@ class Comparison:
         return Comparison({name: group for name, group in self.groups.items() if group[0]["method"] in wanted})
 
     @property
-    def label(self) -> str:
+    def result_label(self) -> str:
         """ "recorded, on DEVICE, recipe R, n seeds"; where the rows have different numbers of seeds, from the least on."""
         fewest, *_, most = sorted([len(group) for group in self.groups.values()] * 2)
         seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
-        return label(self.records[0], seeds)
+        return result_label(self.records[0], seeds)
 
     @property
     def setting(self) -> str:

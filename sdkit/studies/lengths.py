@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .comparison import at_any_length, margin, network_and_images, of_images, optimised, plain_for, tables
-from .papers.checks import label as written
-from .papers.checks import sign
-from .record import Result, label
-from .train import RECIPES, Recipe
+from ..papers.checks import label as written
+from ..papers.checks import sign
+from ..train import RECIPES, Recipe
+from .compare import at_any_length, margin, network_and_images, of_images, optimised, plain_for, tables
+from .result import Result, result_label
 
 Pairs = Mapping[int, tuple[Result, Result]]
 """Seed -> a method's run and plain training's."""
@@ -102,7 +102,7 @@ class ByLength:
         return sorted({_epochs(r) for group in self.groups.values() for r in group})
 
     @property
-    def label(self) -> str:
+    def result_label(self) -> str:
         """ "recorded, on DEVICE, recipe R at n lengths, m seeds"; where they differ, from the least seeds on."""
         counts = [len(g.seeds) for gains in self.gains.values() for g in gains]
         counts = counts or [len(level.test) for level in self.plain] or [1]
@@ -110,7 +110,7 @@ class ByLength:
         if min(counts) < max(counts):
             seeds = f"{min(counts)} to {seeds}"
         n = len(self.lengths)
-        return label(self._first, seeds, f"{self.recipe} at {n} length{'s' if n > 1 else ''}")
+        return result_label(self._first, seeds, f"{self.recipe} at {n} length{'s' if n > 1 else ''}")
 
     @property
     def setting(self) -> str:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..methods.inspector import StepReport
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, house, legend
+from ...methods.inspector import StepReport
+from ..style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, house, legend
 
 MOST = 12
 """Classes that have room beside each other; of more, those are shown that the final exit finds likeliest, and the label."""

@@ -1,24 +1,24 @@
-"""Recorded runs as points of a plane. Nothing is moved aside or filled in: what was not run is not drawn.
-
-The points are anything with the fields of `sdkit.runs.Points`.
-"""
+"""Recorded runs as points of a plane. Nothing is moved aside or filled in: what was not run is not drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import GREY, INK, RED, SIZE, label, legend, looks, new
-from .training import CYCLE, MARKERS, exit_accuracy, learning_curves, loss_terms, marks
+from ...runs import Points
+from ...train import Epoch
+from ..style import GREY, INK, RED, SIZE, instead, label, legend, looks, new
+from ..training import CYCLE, MARKERS, exit_accuracy, learning_curves, loss_terms, marks
 
 PERCENT = ("accuracy.", "best.", "validation.", "train_accuracy")
 """Columns that are fractions: percent on an axis."""
@@ -47,14 +47,14 @@ WORDS = {
     "recipe.epochs": "epochs asked",
     "recipe.batch_size": "batch size",
 }
-"""A part of the table's columns, or one of them, as a reader says it."""
+"""A column of the table of runs, or the part before its dot -> what a reader calls it."""
 
 AT_MOST = 14
-"""So many names a legend lists."""
+"""The most names that a legend lists."""
 
 
 def words(column: str) -> str:
-    """A column of the table of runs as a reader says it."""
+    """What a reader calls a column of the table of runs."""
     part, _, rest = column.partition(".")
     said = WORDS.get(column) or WORDS.get(part if rest else "") or (f"{part}: {{}}" if rest else part)
     if part in ("accuracy", "best", "validation"):
@@ -62,7 +62,7 @@ def words(column: str) -> str:
     return said.format(rest) + (", %" if column.startswith(PERCENT) else "")
 
 
-def run_points(points: Any, ax: Axes, chosen: str | None = None, symbols: Mapping[str, str] | None = None) -> Axes:
+def run_points(points: Points, ax: Axes, chosen: str | None = None, symbols: Mapping[str, str] | None = None) -> Axes:
     """A point per run; filled: done, hollow: not finished, a red cross on the x axis: diverged before it had a value.
 
     Lines join the means over the seeds of runs that are alike in everything else; a dash is such a mean at a single place.
@@ -77,8 +77,7 @@ def run_points(points: Any, ax: Axes, chosen: str | None = None, symbols: Mappin
     if not points.keys:
         ax.set_xticks([])
         ax.set_yticks([])
-        middle = {"ha": "center", "va": "center", "transform": ax.transAxes}
-        ax.text(0.5, 0.5, "no run here has both of these", fontsize=SIZE + 1, color=GREY, **middle)
+        instead(ax, "no run here has both of these")
         return ax
     x, y = _axis(ax.xaxis, points.x, x_name), _axis(ax.yaxis, points.y, y_name)
     style, handles = _colours(ax, points.colour, c_name, said[c_name])
@@ -115,7 +114,7 @@ def run_points(points: Any, ax: Axes, chosen: str | None = None, symbols: Mappin
     return ax
 
 
-def ring(points: Any, ax: Axes, chosen: str | None) -> Axes:
+def ring(points: Points, ax: Axes, chosen: str | None) -> Axes:
     """Moves the ring of `run_points` to the chosen run, or takes it away."""
     x, y = _coordinates(points, ax)
     at = [points.keys.index(chosen)] if chosen in points.keys else []
@@ -125,7 +124,7 @@ def ring(points: Any, ax: Axes, chosen: str | None) -> Axes:
     return ax
 
 
-def places(points: Any, ax: Axes) -> np.ndarray:
+def places(points: Points, ax: Axes) -> np.ndarray:
     """Where the points lie on the drawn figure, [N, 2]: fractions of its width and height from the top left corner."""
     if not points.keys:
         return np.empty((0, 2))
@@ -148,7 +147,7 @@ def nearest(where: np.ndarray, at: tuple[float, float], shape: tuple[float, floa
     return int(apart.argmin())
 
 
-def run_curves(name: str, history: Sequence[Any], axes: Sequence[Axes]) -> Sequence[Axes]:
+def run_curves(name: str, history: Sequence[Epoch], axes: Sequence[Axes]) -> Sequence[Axes]:
     """One run on three axes: its errors, the terms of its loss, the accuracy of every exit; dotted where knobs were turned."""
     learning_curves({name: history}, axes[0])
     loss_terms(history, axes[1])
@@ -158,8 +157,7 @@ def run_curves(name: str, history: Sequence[Any], axes: Sequence[Axes]) -> Seque
         for where, _ in marks(history):
             ax.axvline(where, color=GREY, linestyle=":", linewidth=1.2)
         if not history:
-            middle = {"ha": "center", "va": "center", "transform": ax.transAxes}
-            ax.text(0.5, 0.5, "no epoch has ended yet", fontsize=SIZE + 1, color=GREY, **middle)
+            instead(ax, "no epoch has ended yet")
         if ax.get_legend():
             legend(ax, outside=True)
     if axes[0].get_legend():
@@ -167,8 +165,8 @@ def run_curves(name: str, history: Sequence[Any], axes: Sequence[Axes]) -> Seque
     return axes
 
 
-def points_figure(points: Any, chosen: str | None = None, symbols: Mapping[str, str] | None = None) -> tuple[Figure, Axes]:
-    """`run_points` laid out once and drawn: `ring` moves its ring without a new layout."""
+def points_figure(points: Points, chosen: str | None = None, symbols: Mapping[str, str] | None = None) -> tuple[Figure, Axes]:
+    """`run_points` on a figure of its own whose layout is settled: `ring` moves the ring without a new one."""
     figure, ax = new(width=7.2, height=4.2)
     figure.set_dpi(90)
     run_points(points, ax, chosen, symbols)
@@ -177,8 +175,8 @@ def points_figure(points: Any, chosen: str | None = None, symbols: Mapping[str, 
     return figure, ax
 
 
-def curves_figure(name: str, history: Sequence[Any]) -> Figure:
-    """`run_curves` at fixed places: drawn within a slider's step."""
+def curves_figure(name: str, history: Sequence[Epoch]) -> Figure:
+    """`run_curves` on a figure of its own, at fixed places: quick enough for a slider."""
     figure, axes = new(columns=3, width=12.4, height=2.9)
     figure.set_dpi(90)
     figure.set_layout_engine("none")
@@ -188,7 +186,7 @@ def curves_figure(name: str, history: Sequence[Any]) -> Figure:
     return figure
 
 
-def _coordinates(points: Any, ax: Axes) -> tuple[np.ndarray, np.ndarray]:
+def _coordinates(points: Points, ax: Axes) -> tuple[np.ndarray, np.ndarray]:
     """Where the points lie on the axes, [N] and [N]; diverged ones without a value at the lower end."""
     low = ax.get_ylim()[0]
     x, y = (_numbers(v, name)[0] for v, name in zip((points.x, points.y), points.columns, strict=False))
@@ -203,7 +201,7 @@ def _numbers(values: Sequence[Any], column: str) -> tuple[np.ndarray, list[str]]
     return np.array(values, float) * (100 if column.startswith(PERCENT) else 1), []
 
 
-def _axis(axis: Any, values: Sequence[Any], column: str) -> np.ndarray:
+def _axis(axis: Axis, values: Sequence[Any], column: str) -> np.ndarray:
     """Prepares an axis for its values: places for names, a logarithm for numbers a hundredfold apart. -> the numbers [N]."""
     at, names = _numbers(values, column)
     side = axis.axis_name
@@ -231,7 +229,7 @@ def _axis(axis: Any, values: Sequence[Any], column: str) -> np.ndarray:
     return at
 
 
-def _colours(ax: Axes, values: Sequence[Any], column: str, said: str) -> tuple[Any, list[Line2D]]:
+def _colours(ax: Axes, values: Sequence[Any], column: str, said: str) -> tuple[Callable[[Any], dict[str, Any]], list[Line2D]]:
     """How a value of the colour column looks (colour and marker), and the legend's entries."""
     known = [v for v in values if v is not None]
     if not known:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
-import os
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,79 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import fast
-from .core import Progress, one_thread, pick
+from ..core import Progress, one_thread
+from . import device, graphs
+from .device import autocast, default_device, keep_freed_memory
+from .recipe import Recipe
 
 OUTPUTS_KEPT = 10_000
 """Of how many images of the test set a record keeps the logits at most."""
+
 
 WATCHED, FEWEST = 4, 100
 """Along the way an epoch is tested on a part of the test set: one image for every WATCHED to learn from, FEWEST at least.
 
 An image costs about a third in a test of what it costs in training, so this part takes a twelfth of a run's time.
 """
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the network is optimised: SGD with momentum under a schedule.
-
-    epochs: passes over the training set. batch_size: images per step. lr: the schedule's peak.
-    schedule: "step" multiplies by `gamma` at each of `milestones` (fractions of the epochs); "one cycle" climbs linearly for
-    the first quarter, then falls to 0 along a cosine, step by step; "cosine" only falls; "constant" stays.
-    """
-
-    epochs: int = 200
-    batch_size: int = 128
-    lr: float = 0.1
-    schedule: str = "step"
-    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
-    gamma: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    nesterov: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"a recipe needs epochs >= 1 and batch_size >= 2, got {self.epochs} and {self.batch_size}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"a recipe's lr is a positive number, got {self.lr}")
-        pick(self.schedule, ("step", "one cycle", "cosine", "constant"), "schedule")
-        if any(not 0 < m < 1 for m in self.milestones):
-            raise ValueError(f"milestones are fractions of training in (0, 1), got {self.milestones}")
-
-    def rate(self, progress: Progress) -> float:
-        """The learning rate of one step."""
-        if self.schedule == "step":
-            passed = sum(progress.epoch >= round(m * self.epochs) for m in self.milestones)
-            return self.lr * self.gamma**passed
-        if self.schedule == "constant":
-            return self.lr
-        climb = 0.25 if self.schedule == "one cycle" else 0.0
-        if progress.fraction < climb:
-            return self.lr * (0.05 + 0.95 * progress.fraction / climb)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (progress.fraction - climb) / (1 - climb)))
-
-
-RECIPES: dict[str, Recipe] = {
-    "smoke": Recipe(epochs=2, batch_size=64, lr=0.05, schedule="one cycle"),
-    "quick": Recipe(epochs=40, batch_size=32, lr=0.1, schedule="one cycle"),
-    "lab": Recipe(epochs=30, batch_size=128, lr=0.1, schedule="one cycle"),
-    "paper": Recipe(),
-}
-
-RECIPES_ABOUT: dict[str, str] = {
-    "smoke": "seconds: does it run at all",
-    "quick": "about a minute on two cores: long enough to know the training images by heart",
-    "lab": "minutes on one GPU: 30 epochs, one cycle",
-    "paper": "the schedule of paper 004 on CIFAR-100: 200 epochs, x0.2 at 60, 120 and 160",
-}
-
-
-def recipe_name(recipe: Recipe) -> str:
-    """The recipe's name in RECIPES, or "own"."""
-    return next((name for name, known in RECIPES.items() if known == recipe), "own")
 
 
 @dataclass
@@ -147,25 +85,6 @@ class Diverged(ArithmeticError):
         return Diverged, (self.epoch,)
 
 
-def device() -> torch.device:
-    """Where to compute: $SDKIT_DEVICE, else a CUDA card, else the CPU."""
-    return torch.device(os.environ.get("SDKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def device_name(on: torch.device, threads: int | None = None, precision: str | None = None) -> str:
-    """What computes, as a record says it: "CPU, 2 threads" or a card's name; and the precision, where it is not the usual one.
-
-    Usual is float32 on a CPU, on a card what "auto" chooses. What is not said is as a run that takes all threads would have it.
-    """
-    threads = threads or fast.threads_said() or torch.get_num_threads()
-    precision = precision or fast.precision(on)
-    if on.type == "cuda":
-        name, usual = torch.cuda.get_device_name(on), "bfloat16" if fast.has_bfloat16(on) else "float32"
-    else:
-        name, usual = f"CPU, {threads} thread{'s' * (threads != 1)}", "float32"
-    return name if precision == usual else f"{name}, {precision}"
-
-
 class Training:
     """A network being trained: all that the next step depends on, in one place.
 
@@ -173,7 +92,7 @@ class Training:
     them the caller may turn knobs, stop, or wait. `state_dict()` is taken between epochs; from it another process
     continues to the same bits: with the precision and the number of threads that the training began with.
 
-    threads: of a CPU; by default `fast.threads` says it when the training begins.
+    threads: of a CPU; by default `train.device.threads` says it when the training begins.
     """
 
     def __init__(
@@ -187,13 +106,13 @@ class Training:
         on: torch.device | str | None = None,
         threads: int | None = None,
     ) -> None:
-        self.device = torch.device(on) if on is not None else device()
-        self.precision = "float32" if method.full_precision else fast.precision(self.device)
+        self.device = torch.device(on) if on is not None else default_device()
+        self.precision = "float32" if method.full_precision else device.precision(self.device)
         if threads is not None:
             self.threads = threads
         if self.device.type == "cpu":
             keep_freed_memory()
-        fast.tune(self.device)
+        device.tune(self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.method = method.to(self.device, memory_format=torch.channels_last)
         self.data, self.recipe, self.epochs_done = data, recipe, 0
@@ -203,28 +122,34 @@ class Training:
         self.pending: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
         self.sums: dict[str, Tensor] = {}  # of the terms over the `seen` images of the present epoch
         self.seen = 0
+        self.environment: dict[str, Any] = {}  # what a record is to say of where this training came from
         self.changes: list[dict[str, Any]] = []  # knobs turned in the present epoch, as its record will say
         self.loader = data.batches(
             recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
         self.weights = sum(p.numel() for p in self.params)
-        how = fast.mode()
+        how = graphs.mode()
         self.forward_features = (
-            fast.compiled(model.forward_features, type(model).__name__) if "compile" in how else model.forward_features
+            graphs.compiled(model.forward_features, type(model).__name__) if "compile" in how else model.forward_features
         )
         self.replayed = (
-            fast.Replayed(self._work, method, self.device) if "graphs" in how and self.device.type == "cuda" else None
+            graphs.Replayed(self._work, method, self.device) if "graphs" in how and self.device.type == "cuda" else None
         )
         rate = torch.tensor(recipe.lr, device=self.device) if self.replayed else recipe.lr  # a recorded step reads a tensor
-        self.optimiser = torch.optim.SGD(
-            self.params, rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
-        )
+        if recipe.optimizer == "adamw":
+            self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(
+                self.params, rate, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay, fused=True
+            )
+        else:
+            self.optimiser = torch.optim.SGD(
+                self.params, rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
+            )
 
     @cached_property
     def threads(self) -> int:
         """Of a CPU: how many work on a step. Chosen when it is first asked for."""
-        return fast.threads() if self.device.type == "cpu" else torch.get_num_threads()
+        return device.threads() if self.device.type == "cpu" else torch.get_num_threads()
 
     def iterate(self) -> Iterator[Progress | Epoch]:
         """Trains to the recipe's end. Raises `Diverged` after the epoch in which the loss stopped being a number."""
@@ -235,7 +160,7 @@ class Training:
 
     def _own_way(self, work: Callable, *given: Any) -> Any:
         """work(*given), done with this training's threads and precision."""
-        with fast.working(self.threads, self.precision):
+        with device.working(self.threads, self.precision):
             return work(*given)
 
     def _epoch(self, epoch: int) -> Iterator[Progress | Epoch]:
@@ -369,14 +294,13 @@ class Training:
         self.method.memory_to(self.device)
         self.optimiser.load_state_dict(state["optimiser"])
         if self.replayed:
-            record = self.replayed.record
-            self.replayed = fast.Replayed(self._work, self.method, self.device, record)  # the old one's tensors are not these
+            record = self.replayed.stored
+            self.replayed = graphs.Replayed(self._work, self.method, self.device, record)  # the old one's tensors are not these
             for group in self.optimiser.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
         self.loader.load_state_dict(state["loader"])
         self.epochs_done = state["epochs done"]
-        if "threads" in state:  # what an older sdkit left says neither
-            self.threads, self.precision = state["threads"], state["precision"]
+        self.threads, self.precision = state["threads"], state["precision"]
         for knob, value in state["settings"].items():
             setattr(self.method, knob, value)
         self.settings = self.method.settings()
@@ -422,24 +346,6 @@ def evaluate(
     return {name: float(h) / n for name, h in hits.items()}, float(loss) / n, torch.cat(kept).cpu()
 
 
-def autocast(on: torch.device | str) -> contextlib.AbstractContextManager:
-    """Convolutions and products in the device's 16 bits, where `fast.half` names any."""
-    on = torch.device(on)
-    kind = fast.half(on)
-    return torch.autocast(on.type, kind) if kind else contextlib.nullcontext()
-
-
 def summable(term: Tensor) -> Tensor:
     """A term as an epoch's sum can take it: the 8 bits of a bfloat16 lose what is added to a large sum."""
     return term.float() if term.dtype in (torch.bfloat16, torch.float16) else term
-
-
-def keep_freed_memory() -> None:
-    """Asks glibc to keep freed tensors in the heap: each step would otherwise give them back and fault them in again."""
-    if sys.platform != "linux" or os.environ.get("SDKIT_MALLOC") == "system":
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to gain
-        libc = ctypes.CDLL("libc.so.6")
-        if not libc.mallopt(-3, 1 << 30):  # M_MMAP_THRESHOLD; an older glibc refuses so much
-            libc.mallopt(-4, 0)  # M_MMAP_MAX
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

@@ -1,93 +1,20 @@
-"""Figures of the viewers: what stays is drawn once (`Still`), what a slider moves is drawn over it."""
+"""Figures of the viewers: frames that are drawn once (`CachedFigure`), and the marks that a slider moves over them."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from ..analysis import Answers, NoiseCurve, Projection, RankedProfile, Separation
-from .drg_dsr import SPACE_LABELS
-from .style import GREY, INK, PALE, SIZE, bare, class_look, house, label, legend, looks, picture
-
-
-class CachedFigure:
-    """A finished figure as pixels, to draw a few artists over again and again: some milliseconds instead of a hundred."""
-
-    def __init__(self, figure: Figure, dpi: float = 90, without: Sequence[Axes] = ()) -> None:
-        """without: Axes left to `over`, because they change."""
-        self.figure, self.canvas = figure, FigureCanvasAgg(figure)
-        figure.set_dpi(dpi)
-        for ax in without:
-            ax.set_visible(False)
-        self.canvas.draw()
-        for ax in without:
-            ax.set_visible(True)
-        figure.set_layout_engine("none")
-        for ax in figure.axes:
-            ax.autoscale(False)
-        self._over: Hashable = None
-        self._bare = self._pixels = self.canvas.copy_from_bbox(figure.bbox)
-
-    def over(self, what: Hashable, draw: Callable[[], Iterable[Artist]]) -> None:
-        """Artists that `png` will draw over, in place of the former ones; nothing happens where `what` already lies there.
-
-        An Axes among them stays in the figure.
-        """
-        if what == self._over:
-            return
-        self._over = what
-        self.canvas.restore_region(self._bare)
-        self._draw(draw())
-        self._pixels = self.canvas.copy_from_bbox(self.figure.bbox)
-
-    def png(self, artists: Iterable[Artist] = ()) -> bytes:
-        """The figure with these artists on top, as a PNG file's bytes. The artists are taken off again."""
-        self.canvas.restore_region(self._pixels)
-        self._draw(artists)
-        return _png(np.asarray(self.canvas.buffer_rgba())[..., :3])
-
-    def _draw(self, artists: Iterable[Artist]) -> None:
-        for artist in artists:
-            artist.draw(self.canvas.renderer)
-            if not isinstance(artist, Axes):
-                artist.remove()
-
-    def places(self, ax: Axes, points: Tensor) -> Tensor:
-        """Where points [N, 2] of an Axes lie on the picture: (x, y) in fractions of it, from the top left corner."""
-        at = ax.transData.transform(points.double().numpy()) / self.figure.bbox.size
-        return torch.from_numpy(np.stack([at[:, 0], 1 - at[:, 1]], 1))
-
-    @property
-    def aspect(self) -> float:
-        """Width over height."""
-        return float(self.figure.bbox.width / self.figure.bbox.height)
-
-
-def cards(rows: int, columns: int, side: float = 1.3, below: float = 0.5, left: float = 0.3, top: float = 0.3):
-    """A figure of small square pictures with room for words -> (Figure, array of bare Axes [rows, columns]). All in inches.
-
-    below: the room under each picture. left: the room beside the first column. top: above the first row.
-    """
-    gap = 0.15
-    width, height = left + columns * (side + gap), top + rows * (side + below)
-    figure = Figure((width, height))
-    FigureCanvasAgg(figure)
-    axes = np.empty((rows, columns), dtype=object)
-    for r in range(rows):
-        for c in range(columns):
-            place = (left + c * (side + gap), height - top - r * (side + below) - side, side, side)
-            axes[r, c] = bare(figure.add_axes([v / (width if i % 2 == 0 else height) for i, v in enumerate(place)]))
-    return figure, axes
+from ...analysis import Answers, NoiseCurve, Projection, RankedProfile, Separation
+from ..drg_dsr import SPACE_LABELS
+from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, outline, picture
 
 
 def noise_marks(
@@ -214,9 +141,7 @@ def cam_cards(exits: Mapping[str, Sequence[str]], columns: Sequence[str], axes) 
         row[0].set_ylabel(label(name), fontsize=SIZE + 1)
         for ax, exit in zip(row[1:], columns, strict=True):
             if exit not in own:
-                ax.text(
-                    0.5, 0.5, "has no\nsuch exit", transform=ax.transAxes, ha="center", va="center", color=GREY, fontsize=SIZE
-                )
+                instead(ax, "has no\nsuch exit", SIZE)
     for ax, title in zip(axes[0], ["image", *columns], strict=True):
         ax.set_title(title, fontsize=SIZE)
 
@@ -248,8 +173,8 @@ def cam_marks(
             drawn.append(_pixels(ax, shown.mean(2), cmap="gray"))
             drawn.append(_pixels(ax, maps[name][exit].cpu().numpy(), cmap="inferno", alpha=0.65))
             drawn.append(_below(ax, *words[name][exit]))
-            if mask is not None and mask.any() and not mask.all():
-                drawn.append(ax.contour(mask.cpu().numpy().astype(float), [0.5], colors="white", linewidths=1.3))
+            if mask is not None:
+                drawn += outline(mask, ax)
     return drawn
 
 
@@ -314,20 +239,6 @@ def ranked_marks(
         mark = {"color": style["color"], "marker": style["marker"], "markersize": 12, "mec": INK, "mew": 1.4}
         drawn += left.plot(epoch + 1, float(a.variance[e]), linestyle="", label="_", **mark)
     return drawn
-
-
-def thumbnail(image: Tensor, side: int = 160) -> bytes:
-    """One image [3, H, W] in [0, 1] as a PNG of about `side` pixels, every pixel a square."""
-    shown = picture(image)
-    by = max(round(side / max(shown.shape[:2])), 1)
-    return _png((255 * shown.repeat(by, 0).repeat(by, 1)).round().astype(np.uint8))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """[H, W, 3] uint8 -> a PNG file, packed quickly rather than tightly."""
-    out = io.BytesIO()
-    imsave(out, np.ascontiguousarray(pixels), format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 1})
-    return out.getvalue()
 
 
 def _pixels(ax: Axes, values: np.ndarray, **look) -> Artist:
