@@ -30,6 +30,7 @@ class Features(NamedTuple):
     logits: Tensor  # [B, K]
     embedding: Tensor  # [B, D] the vector that the classifier reads
     stages: tuple[Tensor, ...]  # S feature maps, [B, C_s, H_s, W_s], shallow to deep
+    blocks: tuple[Tensor, ...] = ()  # every residual block's map, where a method asked the network for them
 
 
 class Progress(NamedTuple):

@@ -768,6 +768,6 @@ def test_methods_of_different_partners_or_two_ideas_of_the_labels_refuse_each_ot
     model = net()
     with pytest.raises(ValueError, match="same class, same image"):
         Combined(CSKD(model), MeanTeacher(model))
-    with pytest.raises(ValueError, match="OLS and TFKDReg each have their own idea of the labels"):
+    with pytest.raises(ValueError, match="ols and tfkdreg each replace the task loss"):
         Combined(OLS(model), TFKDReg(model))
     assert issubclass(METHODS["ban"], KD)

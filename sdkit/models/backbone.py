@@ -32,15 +32,18 @@ class Backbone(nn.Module):
         self.stem, self.stages, self.neck, self.classifier = stem, nn.ModuleList(stages), neck, classifier
         self.channels, self.strides = tuple(channels), tuple(strides)
         self.num_classes = classifier.out_features
+        self.captures_blocks = False  # whether `forward_features` gives every residual block's map too
 
     def forward_features(self, x: Tensor) -> Features:
         """[B, 3, H, W] -> logits, embedding and every stage's map."""
         x, stages = self.stem(x), []
-        for stage in self.stages:
-            x = stage(x)
-            stages.append(x)
+        with captured(residuals(self.stages) if self.captures_blocks else ()) as blocks:
+            for stage in self.stages:
+                x = stage(x)
+                stages.append(x)
         embedding = self.neck(x)
-        return Features(full_precision(self.classifier(embedding)), full_precision(embedding), tuple(stages))
+        logits = full_precision(self.classifier(embedding))
+        return Features(logits, full_precision(embedding), tuple(stages), tuple(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> logits [B, K]."""
@@ -156,6 +159,18 @@ def linear_survival(model: nn.Module, last: float) -> None:
     blocks = residuals(model)
     for place, block in enumerate(blocks, 1):
         block.survival = 1 - place / len(blocks) * (1 - last)
+
+
+@contextlib.contextmanager
+def captured(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within, the list that it gives fills with what these blocks put out, in the order in which a pass meets them."""
+    maps: list[Tensor] = []
+    handles = [block.register_forward_hook(lambda _, __, out: maps.append(out)) for block in blocks]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextlib.contextmanager

@@ -154,11 +154,11 @@ class Replayed:
 
     def _memory(self) -> dict[tuple[int, str], Tensor]:
         """What the method and its parts remember, by part and name."""
-        parts = [m for m in self.method.modules() if isinstance(getattr(m, "memory", None), dict)]
+        parts = self.method.parts()
         return {(i, name): t for i, m in enumerate(parts) for name, t in m.memory.items()}
 
     def _place(self, memories: dict[tuple[int, str], Tensor]) -> None:
-        parts = [m for m in self.method.modules() if isinstance(getattr(m, "memory", None), dict)]
+        parts = self.method.parts()
         for (i, name), t in memories.items():
             parts[i].memory[name] = t
 

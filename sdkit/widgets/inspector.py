@@ -15,8 +15,8 @@ from IPython.display import display
 
 from ..experiment import Trained
 from ..figures import LossBoard, loss_board
-from ..methods import METHODS, Combined, Method
-from ..methods.inspector import FrozenStep, StepReport, step_report, teachers
+from ..methods import METHODS, Combined, Frozen, Method
+from ..methods.inspector import FrozenStep, StepReport, step_report
 from ..rng import LocalRNG
 from .parts import CodeExport, LatestOnly, choice, kept, notice, picture, sentence, slider, with_ends
 
@@ -216,7 +216,7 @@ class LossInspector:
         said = [f"{len(held.batch.y)} training images of run <code>{self.trained.run.key}</code>, network in training mode."]
         if config.method != self.trained.experiment.method and held.method.auxiliary_heads():
             said.append("The auxiliary classifiers of this method are not trained.")
-        if any(m.memory for m in held.method.modules() if isinstance(m, Method)):
+        if any(m.memory for m in held.method.parts()):
             said.append(
                 "Its memory holds what this network says today: of this batch for the last epoch, of another for the last step."
             )
@@ -254,6 +254,6 @@ def _made(trained: Trained, part: str, model: torch.nn.Module) -> Method:
     kind = METHODS[part]
     wanted = inspect.signature(kind).parameters
     offer = {"model": model, "train_size": len(trained.data.train.y)}
-    if taught := list(teachers(trained.method).values()):
-        offer["teacher"] = taught[0].net
+    if taught := [t.net for t in trained.method.teachers().values() if isinstance(t, Frozen)]:
+        offer["teacher"] = taught[0]
     return kind(**{k: v for k, v in offer.items() if k in wanted})
