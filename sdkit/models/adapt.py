@@ -102,6 +102,9 @@ class Adapted(Backbone):
         last.register_forward_hook(_keep)
 
 
+Backbone.adapted = Adapted
+
+
 def _keep(module: nn.Module, args: Any, out: Any) -> None:
     seen = _SEEN.get()
     if seen is not None:

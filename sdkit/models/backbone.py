@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ class Backbone(nn.Module):
 
     channels: width of each stage's output; strides: how many input pixels one of its cells stands for, per side.
     """
+
+    adapted: ClassVar[Callable[..., Backbone]]
+    """What `adapt` makes: `adapt.Adapted`, which is written on this class and sets it."""
 
     def __init__(
         self,
@@ -77,9 +81,7 @@ class Backbone(nn.Module):
             ValueError: The module takes no such images, ends otherwise, or no stages are found.
             KeyError: It has no module of such a name.
         """
-        from .adapt import Adapted
-
-        return Adapted(module, stages, classifier, num_classes, side)
+        return cls.adapted(module, stages, classifier, num_classes, side)
 
     def reset_classifier(self, num_classes: int, dim: int | None = None) -> None:
         """A new last layer, for `num_classes`. dim: size of an embedding put before it, a linear layer too; None: as it is."""

@@ -12,6 +12,7 @@ from torch import nn
 from ..core import pick
 from .backbone import Backbone
 from .borrowed import LIBRARIES, library_network
+from .zoo import MODELS
 
 Network = str | nn.Module | Callable[..., nn.Module]
 """A name of MODELS, "timm:NAME" or "torchvision:NAME"; a network; a class of networks or a function that makes one."""
@@ -76,7 +77,7 @@ def options_of(network: Network) -> dict[str | None, Any]:
     """
     if isinstance(network, Backbone):
         return {}
-    more: dict[str | None, Any] = {} if isinstance(network, str) and network in _models() else dict.fromkeys(OF_ADAPT)
+    more: dict[str | None, Any] = {} if isinstance(network, str) and network in MODELS else dict.fromkeys(OF_ADAPT)
     if isinstance(network, nn.Module):
         return more
     parameters = _maker(network)[1]
@@ -91,16 +92,10 @@ def _maker(network: str | Callable[..., nn.Module]) -> tuple[Callable[..., nn.Mo
         library, colon, name = network.partition(":")
         if colon and library in LIBRARIES:
             return library_network(library, name)
-        network = _models()[pick(network, _models(), "network")]
+        network = MODELS[pick(network, MODELS, "network")]
     if not callable(network):
         raise TypeError(
             "a network is a name, an nn.Module, or a class or a function that makes one from num_classes: "
             f"got a {type(network).__name__}, {network!r}"
         )
     return network, dict(inspect.signature(network).parameters)
-
-
-def _models() -> dict[str, Callable[..., Backbone]]:
-    from . import MODELS
-
-    return MODELS
