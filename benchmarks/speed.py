@@ -244,18 +244,18 @@ def child(**case: Any) -> Row:
 
     clock: so many seconds of steps instead. -> images a second and the threads that worked, too.
     """
-    loop, steps, progress, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
+    loop, steps, clock, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
     if "threads" in case:
         torch.set_num_threads(case["threads"])
-    elif progress and loop != "plain" and default_device().type == "cpu":
+    elif clock and loop != "plain" and default_device().type == "cpu":
         case["threads"] = hardware.threads()  # as a run does
     train = training(**case)
     if loop == "plain":
         model = train.model.to(memory_format=torch.contiguous_format)
         plain = Plain(model, train.data, train.recipe, on=str(train.device), workers=workers)
-    if progress:
+    if clock:
         seconds = plain.seconds if loop == "plain" else arm(train.stepper(), str(train.device))
-        rate = train.recipe.batch_size / seconds(max(round(progress / seconds(2)), 2))
+        rate = train.recipe.batch_size / seconds(max(round(clock / seconds(2)), 2))
         return {"images/s": rate, "threads": case.get("threads", torch.get_num_threads()), "MB": peak_memory()}
     if loop == "plain":
         plain.seconds(steps, lead=0)
@@ -378,7 +378,7 @@ def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Ro
     rounds = 0 if said.device == "cuda" else 1 if said.quick else said.rounds  # a process takes seconds before its first step
     for _ in range(rounds):
         for name, options in loops.items():
-            found = fresh(**case, **options, progress=4 * said.block, workers=said.workers)
+            found = fresh(**case, **options, clock=4 * said.block, workers=said.workers)
             speed[name].append(found["images/s"]), held[name].append(found["MB"]), threads[name].append(found["threads"])
     return [
         {

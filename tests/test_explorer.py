@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from sdkit import figures, runs
-from sdkit.experiment import Experiment, Run
+from sdkit.experiment import Experiment
 from sdkit.figures.screens.explorer import nearest, places, ring, words
-from sdkit.runs import table
+from sdkit.runs import Run, table
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets.explorer import Explorer
 

@@ -25,8 +25,8 @@ class Bare(Method):
     ("mistake", "sentence"),
     [
         (
-            lambda: Experiment(method=Bare),
-            "an experiment names its method, 'byot' for example; sdkit.train.fit trains your own",
+            lambda: Experiment(method=lambda model: None),
+            "a method is a name, 'byot' for example, or a class that inherits from Method",
         ),
         (lambda: Experiment(method="kd", teacher="resnet18"), r"a teacher is an Experiment, .* for example, got 'resnet18'"),
         (lambda: Experiment(method="vanilla", knobs={"alpha": 1}), "no knob of vanilla is called 'alpha': known are none"),

@@ -117,7 +117,7 @@ def test_what_a_method_of_ones_own_declares_is_shown(beside, order):
     close(now.logits["old"], teacher.forward_features(held.batch.x).logits[IMAGE].detach())
     sister = softmax(now.logits["sister"])
     close(now.gradient["beside"]["sister"], (sister - hot(held)) / B)
-    memory = next(m for m in held.method.parts() if m.memory).memory
+    memory = next(m for m in held.method.members() if m.memory).memory
     close(now.ranked.target, sorted(softmax(memory["ranked"][IMAGE], 5)))
     assert now.ranked.temperature == 5 and now.plan.plan.shape == (1, 4, 4)
     if not beside:

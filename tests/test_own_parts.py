@@ -201,6 +201,16 @@ def test_a_part_that_this_process_does_not_hold_says_so():
         Experiment(lambda model: None)
 
 
+def test_an_attribute_takes_no_name_that_every_method_is_asked_by():
+    class Clash(Confident):
+        def __init__(self, model):
+            super().__init__(model)
+            self.members = 3
+
+    with pytest.raises(AttributeError, match=r"members\(\) is what every Method can be asked: give Clash.members another name"):
+        Clash(None)
+
+
 def test_the_line_that_repeats_an_own_run_names_its_class():
     e = Experiment(("drg", Confident), model=Plain, data="digits", knobs={"weight": 0.5})
     assert str(e).startswith("Experiment(method=('drg', Confident), model=Plain, data='digits'")

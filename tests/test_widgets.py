@@ -14,9 +14,9 @@ import pytest
 from filelock import FileLock
 
 from sdkit import runs
-from sdkit.experiment import Experiment, Run
+from sdkit.experiment import Experiment
 from sdkit.figures import Course, Screen
-from sdkit.runs import folder
+from sdkit.runs import Run, folder
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets import App, TrainingPanel
 from sdkit.widgets.app import opened

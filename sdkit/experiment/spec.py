@@ -344,9 +344,11 @@ def _arguments(methods: dict[str, type[Method]]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The same as JSON would give it back, so that a key does not depend on tuples."""
+    """The same as JSON would give it back, so that a key depends neither on tuples nor on 1 against 1.0."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 

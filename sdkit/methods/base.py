@@ -70,9 +70,11 @@ class Method(nn.Module):
         self.memory: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A knob is checked whenever it is set: in the constructor and while training."""
+        """A knob is checked whenever it is set: in the constructor and while training. A method's own name stays free."""
         if name in self.knobs:
             value = self.knobs[name].check(name, value)
+        elif callable(getattr(Method, name, None)) and not callable(value):
+            raise AttributeError(f"{name}() is what every Method can be asked: give {type(self).__name__}.{name} another name")
         super().__setattr__(name, value)
 
     def capture_blocks(self, model: nn.Module) -> None:
@@ -113,7 +115,7 @@ class Method(nn.Module):
         """The networks that learn beside the deployed one, by name. Each has `forward_features`."""
         return {}
 
-    def parts(self) -> list[Method]:
+    def members(self) -> list[Method]:
         """The methods that it is made of, each with a `memory` of its own: itself, and those that it combines."""
         return [m for m in self.modules() if isinstance(m, Method)]
 
@@ -142,7 +144,7 @@ class Method(nn.Module):
 
     def memory_to(self, device: torch.device | str) -> None:
         """Moves the memory, of its parts too: a checkpoint may have been read on another device."""
-        for m in self.parts():
+        for m in self.members():
             m.memory = {k: t.to(device) for k, t in m.memory.items()}
 
     # memory is saved, restored and moved between devices with the rest of the module

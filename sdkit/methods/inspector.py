@@ -190,7 +190,7 @@ class FrozenStep:
         return tuple(bool(c < b.survival) for c, b in zip(coin.tolist(), self.blocks, strict=True))
 
     def _remembered(self, x: Tensor) -> bool:
-        return any(x is t for m in self.method.parts() for t in m.memory.values())
+        return any(x is t for m in self.method.members() for t in m.memory.values())
 
     def _drawn(self, draw: int) -> tuple[bool, ...] | None:
         """`mask(draw)` where a pass that starts now samples its blocks."""

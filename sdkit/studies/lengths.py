@@ -102,7 +102,7 @@ class ByLength:
         return sorted({_epochs(r) for group in self.groups.values() for r in group})
 
     @property
-    def result_label(self) -> str:
+    def label(self) -> str:
         """ "recorded, on DEVICE, recipe R at n lengths, m seeds"; where they differ, from the least seeds on."""
         counts = [len(g.seeds) for gains in self.gains.values() for g in gains]
         counts = counts or [len(level.test) for level in self.plain] or [1]

@@ -38,7 +38,7 @@ def mode() -> str:
 
 
 class Watched:
-    """A clock that remembers what was asked of it."""
+    """A progress that remembers what was asked of it."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress, self.read = progress, set()
@@ -59,14 +59,14 @@ class Watched:
 class Replayed:
     """A training step that is recorded once and replayed: the same operations on the same tensors, launched at once.
 
-    `step(batch, clock) -> (terms, logits)` does all that a step does, the learning rate in a tensor. A step is replayed only
+    `step(batch, progress) -> (terms, logits)` does all that a step does, the learning rate in a tensor. A step is replayed only
     where that is the step: not for a batch of another size, nor the last of an epoch, nor for a method that reads the step's
-    number (`clock.ends_epoch` it may read) or draws from the host's generator. Such steps run as they are written.
+    number (`progress.ends_epoch` it may read) or draws from the host's generator. Such steps run as they are written.
     """
 
     def __init__(self, step: Step, method: nn.Module, device: torch.device, record: Callable | None = None) -> None:
         self.step, self.method, self.device = step, method, device
-        self.stored = record or record_graph
+        self.record = record or record_graph
         self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.key: Any = None  # of what the recording holds for: the epoch where it matters, knobs, the batch's form
         self.warm, self.refused, self.replays, self.recordings = 0, False, 0, 0
@@ -154,11 +154,11 @@ class Replayed:
 
     def _memory(self) -> dict[tuple[int, str], Tensor]:
         """What the method and its parts remember, by part and name."""
-        parts = self.method.parts()
+        parts = self.method.members()
         return {(i, name): t for i, m in enumerate(parts) for name, t in m.memory.items()}
 
     def _place(self, memories: dict[tuple[int, str], Tensor]) -> None:
-        parts = self.method.parts()
+        parts = self.method.members()
         for (i, name), t in memories.items():
             parts[i].memory[name] = t
 

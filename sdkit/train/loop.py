@@ -294,7 +294,7 @@ class Training:
         self.method.memory_to(self.device)
         self.optimiser.load_state_dict(state["optimiser"])
         if self.replayed:
-            record = self.replayed.stored
+            record = self.replayed.record
             self.replayed = graphs.Replayed(self._work, self.method, self.device, record)  # the old one's tensors are not these
             for group in self.optimiser.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=self.device)

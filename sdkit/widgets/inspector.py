@@ -216,7 +216,7 @@ class LossInspector:
         said = [f"{len(held.batch.y)} training images of run <code>{self.trained.run.key}</code>, network in training mode."]
         if config.method != self.trained.experiment.method and held.method.auxiliary_heads():
             said.append("The auxiliary classifiers of this method are not trained.")
-        if any(m.memory for m in held.method.parts()):
+        if any(m.memory for m in held.method.members()):
             said.append(
                 "Its memory holds what this network says today: of this batch for the last epoch, of another for the last step."
             )
