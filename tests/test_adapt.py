@@ -139,22 +139,25 @@ def test_nothing_of_a_pass_stays_behind(which):
 
 
 def test_each_thread_has_its_own_pass(which):
-    """One pass stands still amid the network while another goes through it."""
+    """One pass begins, another overtakes it amid the network, and the first one ends."""
     model, (a, b) = network(which).eval(), images(4).split(2)
-    first, expected = threading.get_ident(), [model.forward_features(part) for part in (a, b)]
-    amid, go, said = threading.Event(), threading.Event(), {}
+    main, expected = threading.get_ident(), [model.forward_features(part) for part in (a, b)]
+    amid, go, done, said = threading.Event(), threading.Event(), threading.Event(), {}
 
-    def stand_still(*_):
-        if threading.get_ident() != first:
-            amid.set()
-            go.wait(60)
+    def overtake(*_):
+        mine, its = (go, done) if threading.get_ident() == main else (amid, go)
+        mine.set()
+        its.wait(60)
 
-    hook = model.stages[0].register_forward_hook(stand_still)
-    other = threading.Thread(target=lambda: said.update(b=model.forward_features(b)))
+    def second():
+        said["b"] = model.forward_features(b)
+        done.set()
+
+    hook = model.stages[0].register_forward_hook(overtake)
+    other = threading.Thread(target=second)
     other.start()
     amid.wait(60)
     said["a"] = model.forward_features(a)
-    go.set()
     other.join()
     hook.remove()
     for name, should in zip("ab", expected, strict=True):
