@@ -49,7 +49,7 @@ class Functional(nn.Module):
 
 NETWORKS = {
     "torchvision:resnet18": ({}, (64, 128, 256, 512), (4, 8, 16, 32)),
-    "timm:convnext_atto": ({}, (40, 80, 160, 320), (4, 8, 16, 32)),
+    "timm:convnext_atto": ({"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)}, (8, 16, 24, 32), (4, 8, 16, 32)),
     "timm:vit_tiny_patch16_224": (VIT, (48,) * 4, (8,) * 4),
     plain: ({}, (8, 12, 16), (1, 2, 4)),
     Functional: ({"width": 6}, (6, 16), (1, 3)),

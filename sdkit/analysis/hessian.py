@@ -46,6 +46,7 @@ def curvature(
     """
     from curvlinops import HessianLinearOperator
     from scipy.sparse.linalg import eigsh
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     check_images(x)
     check_labels(y, len(x))
@@ -60,7 +61,8 @@ def curvature(
     device, g = device_of(model), torch.Generator().manual_seed(seed)
     data = list(zip(x.to(device).split(batch_size), y.to(device).split(batch_size), strict=True))
     start = torch.randn(n, generator=g)  # drawn first: the eigenvalues do not depend on the number of probes
-    with preserve_state(model), torch.enable_grad(), warnings.catch_warnings():
+    # Fused attention has no second derivative, the plain one has.
+    with preserve_state(model), torch.enable_grad(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         warnings.simplefilter("ignore", UserWarning)  # torch.func has no batching rule for some layers: slower, not wrong
         for w in weights:
             w.requires_grad_(True)
