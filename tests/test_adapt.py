@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sdkit.analysis import forward_flops, last_convolution
-from sdkit.core import Batch, Progress
+from sdkit.core import Batch, LocalRNG, Progress
 from sdkit.methods import BYOT, METHODS, EarlyExit
 from sdkit.models import MODELS, Backbone, Head, as_backbone, borrowed, embedded, four_stage, options_of, parameters
 
@@ -163,6 +163,18 @@ def test_each_thread_has_its_own_pass(which):
     for name, should in zip("ab", expected, strict=True):
         assert torch.allclose(said[name].embedding, should.embedding, atol=1e-5)
         assert all(torch.allclose(f, g, atol=1e-5) for f, g in zip(said[name].stages, should.stages, strict=True))
+
+
+def test_its_first_weights_are_the_seeds_and_the_global_generator_stands_still(which):
+    before = torch.get_rng_state()
+
+    def drawn(seed):
+        with LocalRNG(seed):
+            return as_backbone(which, K, 32, **NETWORKS[which][0]).state_dict()
+
+    one, same, other = drawn(3), drawn(3), drawn(4)
+    assert all(torch.equal(v, same[k]) for k, v in one.items()) and any(not torch.equal(v, other[k]) for k, v in one.items())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_it_has_a_cost(which):
