@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sdkit.analysis import forward_flops, last_convolution
-from sdkit.core import Batch, Progress
+from sdkit.core import Batch, LocalRNG, Progress
 from sdkit.methods import BYOT, METHODS, EarlyExit
 from sdkit.models import MODELS, Backbone, Head, as_backbone, borrowed, embedded, four_stage, options_of, parameters
 
@@ -49,7 +49,7 @@ class Functional(nn.Module):
 
 NETWORKS = {
     "torchvision:resnet18": ({}, (64, 128, 256, 512), (4, 8, 16, 32)),
-    "timm:convnext_atto": ({}, (40, 80, 160, 320), (4, 8, 16, 32)),
+    "timm:convnext_atto": ({"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)}, (8, 16, 24, 32), (4, 8, 16, 32)),
     "timm:vit_tiny_patch16_224": (VIT, (48,) * 4, (8,) * 4),
     plain: ({}, (8, 12, 16), (1, 2, 4)),
     Functional: ({"width": 6}, (6, 16), (1, 3)),
@@ -139,27 +139,42 @@ def test_nothing_of_a_pass_stays_behind(which):
 
 
 def test_each_thread_has_its_own_pass(which):
-    """One pass stands still amid the network while another goes through it."""
+    """One pass begins, another overtakes it amid the network, and the first one ends."""
     model, (a, b) = network(which).eval(), images(4).split(2)
-    first, expected = threading.get_ident(), [model.forward_features(part) for part in (a, b)]
-    amid, go, said = threading.Event(), threading.Event(), {}
+    main, expected = threading.get_ident(), [model.forward_features(part) for part in (a, b)]
+    amid, go, done, said = threading.Event(), threading.Event(), threading.Event(), {}
 
-    def stand_still(*_):
-        if threading.get_ident() != first:
-            amid.set()
-            go.wait(60)
+    def overtake(*_):
+        mine, its = (go, done) if threading.get_ident() == main else (amid, go)
+        mine.set()
+        its.wait(60)
 
-    hook = model.stages[0].register_forward_hook(stand_still)
-    other = threading.Thread(target=lambda: said.update(b=model.forward_features(b)))
+    def second():
+        said["b"] = model.forward_features(b)
+        done.set()
+
+    hook = model.stages[0].register_forward_hook(overtake)
+    other = threading.Thread(target=second)
     other.start()
     amid.wait(60)
     said["a"] = model.forward_features(a)
-    go.set()
     other.join()
     hook.remove()
     for name, should in zip("ab", expected, strict=True):
         assert torch.allclose(said[name].embedding, should.embedding, atol=1e-5)
         assert all(torch.allclose(f, g, atol=1e-5) for f, g in zip(said[name].stages, should.stages, strict=True))
+
+
+def test_its_first_weights_are_the_seeds_and_the_global_generator_stands_still(which):
+    before = torch.get_rng_state()
+
+    def drawn(seed):
+        with LocalRNG(seed):
+            return as_backbone(which, K, 32, **NETWORKS[which][0]).state_dict()
+
+    one, same, other = drawn(3), drawn(3), drawn(4)
+    assert all(torch.equal(v, same[k]) for k, v in one.items()) and any(not torch.equal(v, other[k]) for k, v in one.items())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_it_has_a_cost(which):

@@ -22,11 +22,12 @@ TINY = ("four-stage", "resnet8", "resnet14", "vgg-tiny", "densenet-tiny", "mobil
 SIDE = {"alexnet": 96, "googlenet": 64}  # those without a stem for small images
 LIBRARY = {
     "torchvision:resnet18": {},
-    "timm:convnext_atto": {},
+    "timm:convnext_atto": {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)},
     "timm:vit_tiny_patch16_224": {"patch_size": 8, "depth": 4, "embed_dim": 48, "num_heads": 3},
 }
 """Networks that are adapted, and their options."""
-NAMES = [n if n in (*TINY, *LIBRARY) else pytest.param(n, marks=pytest.mark.slow) for n in (*MODELS, *LIBRARY)]
+QUICK = (*TINY, "timm:convnext_atto", "timm:vit_tiny_patch16_224")
+NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in (*MODELS, *LIBRARY)]
 
 
 def network(name: str, seed: int = 0, **options):
