@@ -178,7 +178,7 @@ def gates(method, trunk):
     return paper.softmax(raw)
 
 
-@pytest.mark.parametrize(("alpha", "tau", "clock"), [(1.0, 3.0, MID), (0.5, 1.0, Progress(0, 0, 200, 1))])
+@pytest.mark.parametrize(("alpha", "tau", "progress"), [(1.0, 3.0, MID), (0.5, 1.0, Progress(0, 0, 200, 1))])
 @pytest.mark.parametrize(("b", "branches"), [(6, 3), (2, 2)])
 def test_one_is_labels_for_all_and_the_gates_ensemble_for_each(alpha, tau, progress, b, branches):
     y, zs = labels(b), [logits(b, seed=s) for s in range(branches)]
@@ -578,7 +578,7 @@ def test_mean_teacher_is_the_mean_of_the_past_weights(decay):
         MeanTeacher(model, decay=1)
 
 
-@pytest.mark.parametrize(("clock", "weight"), [(MID, 1.0), (Progress(0, 0, 200, 1), math.exp(-5))])
+@pytest.mark.parametrize(("progress", "weight"), [(MID, 1.0), (Progress(0, 0, 200, 1), math.exp(-5))])
 @pytest.mark.parametrize("b", SIZES)
 def test_mean_teacher_is_the_squared_distance_of_probabilities(progress, weight, b):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
