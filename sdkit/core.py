@@ -84,14 +84,14 @@ MANY = 16
 """More names than a sentence should list."""
 
 
-def pick(name: str, known: Iterable[str], what: str) -> str:
+def pick(name: str, known: Iterable[str], what: str, lister: str = "sdkit list") -> str:
     """`name` if it is known; otherwise a KeyError that suggests the nearest ones."""
     known = list(known)
     if name in known:
         return name
     near = difflib.get_close_matches(str(name).lower(), known, n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    listed = f"known are {', '.join(known) or 'none'}" if len(known) <= MANY else f"`sdkit list` names all {len(known)}"
+    listed = f"known are {', '.join(known) or 'none'}" if len(known) <= MANY else f"`{lister}` names all {len(known)}"
     raise KeyError(Sentence(f"no {what} is called {name!r}: {hint}{listed}"))
 
 

@@ -15,7 +15,6 @@ from test_analysis import K, images, network, numbers, same, state, tangle
 from torch import nn
 
 from sdkit.analysis import (
-    ABOUT,
     ANALYSES,
     AblationCurve,
     FixedPolicy,
@@ -35,6 +34,7 @@ from sdkit.analysis import (
     single_directions,
     threshold_policy,
 )
+from sdkit.analysis.hessian import hessian_product
 
 
 def small(seed: int = 0) -> nn.Sequential:
@@ -100,7 +100,7 @@ RUNS_A_NETWORK = ["loss slice", "loss between", "curvature", "single directions"
 
 
 def test_every_analysis_is_held_to_the_contract_here_or_there():
-    assert ANALYSES.keys() == ABOUT.keys() == basic.CALLS.keys() | MORE.keys()
+    assert ANALYSES.keys() == basic.CALLS.keys() | MORE.keys()
     assert all(callable(ANALYSES[name]) and ANALYSES[name].__doc__ for name in MORE)
 
 
@@ -288,6 +288,15 @@ def test_curvature_is_the_exact_hessians():
     # Hutchinson's variance for random signs: twice the squares off the diagonal
     spread = math.sqrt(2 * float((exact - exact.diag().diag()).square().sum()) / 200)
     assert found.trace_error == pytest.approx(spread, rel=0.3)
+
+
+def test_a_hessian_product_is_the_dense_hessian_times_the_vector():
+    net, (x, y) = small(), small_images()
+    exact, weights = exact_hessian(net, x, y), [net[0].weight, net[5].weight]
+    data = list(zip(x.split(8), y.split(8), strict=True))  # batches of unlike size
+    columns = [hessian_product(net, data, weights, v) for v in torch.eye(len(exact), dtype=x.dtype)]
+    torch.testing.assert_close(torch.stack(columns, 1), exact, rtol=1e-10, atol=1e-12)
+    assert all(w.grad is None for w in weights)
 
 
 def test_curvature_counts_probes_and_seeds():

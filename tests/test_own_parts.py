@@ -97,7 +97,7 @@ def test_an_own_method_joins_ours_and_its_knobs_are_planned_and_forked():
     e = Experiment(("drg", Confident), **NETWORK, **TINY, knobs={"weight": 0.5}, schedule={1: {"weight": 0.0}})
     assert e.parts == ["drg", "Confident"] and e.knobs["Confident.weight"] == 0.5
     done = e.run(progress=False)
-    assert done.history[1].terms["Confident: sure"] == 0 < done.history[0].terms["Confident: sure"]
+    assert done.history[1].terms["sure"] == 0 < done.history[0].terms["sure"]
     assert e.fork(1, {"weight": 0.2}).schedule == {1: {"Confident.weight": 0.2}}
 
 

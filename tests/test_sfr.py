@@ -15,7 +15,7 @@ from torch import nn
 
 from sdkit import figures, papers
 from sdkit.core import Batch, Features, Progress
-from sdkit.methods import AT, L2, METHODS, SFR, SFRAT, SFRL2, FitNet, Method, SFRFitNet
+from sdkit.methods import AT, L2, METHODS, SFR, SFRAT, SFRL2, Combined, FitNet, Method, SFRFitNet
 from sdkit.methods.sfr import exact_plan
 from sdkit.methods.sfr_teacher import EVEN, AttentionDistance, EmbeddingDistance, RegressorDistance
 from sdkit.models import cifar_resnet, four_stage
@@ -190,15 +190,39 @@ def test_a_plain_distance_stands_beside_hard_labels_weighted(kind, term, beta):
     assert method.distance.variance is None, "the variance branch belongs to SFR's versions"
 
 
-@pytest.mark.parametrize(("kind", "term"), [(SFRL2, "l2"), (SFRAT, "at"), (SFRFitNet, "fitnet")])
-def test_sfr_with_a_teacher_is_sfr_and_one_distance(kind, term):
-    model, method, batch = built(kind)
-    out, progress = model.forward_features(batch.x), Progress(0, 0, 1, 1)
-    terms = method.terms(model, out, batch, progress)
-    alone = SFR.terms(method, model, out, batch, progress)
-    assert terms.keys() == {"task", "emd", term}
-    assert all(torch.equal(terms[k], alone[k]) for k in alone)
-    assert method.distance.variance is not None and built(kind, variance=False)[1].distance.variance is None
+@pytest.mark.parametrize(
+    ("kind", "beside", "options"), [(SFRL2, L2, {}), (SFRAT, AT, {"last": 4}), (SFRFitNet, FitNet, {"last": 2})]
+)
+@pytest.mark.parametrize("variance", [True, False])
+def test_sfr_with_a_teacher_is_the_two_methods_together(kind, beside, options, variance):
+    """The same first weights, terms and gradients, of a network and of what stands around it, also when a knob is turned."""
+
+    def after_a_step(make):
+        torch.manual_seed(0)
+        model, teacher = four_stage(5, width=8), four_stage(5, width=16)
+        method = make(model.train(), teacher).train()
+        batch = Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, torch.arange(6))
+        with torch.no_grad():
+            method.remember(model.forward_features(batch.x), batch, Progress(0, 0, 2, 1))
+        for knob in method.knobs:
+            if knob.rpartition(".")[2] in ("beta", "epsilon"):
+                setattr(method, knob, 0.7 if knob.endswith("beta") else 0.3)
+        terms = method.terms(model, model.forward_features(batch.x), batch, Progress(1, 1, 2, 1))
+        sum(terms.values()).backward()
+        gradients = [p.grad for p in model.parameters()]
+        scaffolding = {n.removeprefix("methods.0.").removeprefix("methods.1."): p.grad for n, p in method.named_parameters()}
+        return terms, gradients, scaffolding, method
+
+    def both(model, teacher):
+        other = beside(model, teacher=teacher, variance=variance, **options)
+        return Combined(SFR(model, train_size=20), other)
+
+    given = {} if variance else {"variance": False}
+    *preset, method = after_a_step(lambda model, teacher: kind(model, teacher=teacher, train_size=20, **given))
+    *parts, _ = after_a_step(both)
+    assert preset[0].keys() == {"task", "emd", beside.term}
+    torch.testing.assert_close(preset, parts)
+    assert (method.distance.variance is not None) == variance
     assert not any(k.startswith("teacher") for k in method.state_dict())
 
 

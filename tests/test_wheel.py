@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 USED = """
     import sdkit
     from matplotlib.figure import Figure
@@ -61,7 +63,8 @@ def use(python: str, folder: Path, **environment: str) -> Path:
     assert "test accuracy" in run([python, "-m", "sdkit.cli", "train", *small], folder, **environment)
     came_from = run([python, "-c", textwrap.dedent(USED)], folder, **environment).strip()
     assert (folder / "curve.png").stat().st_size > 1000 and (folder / "runs").is_dir()
-    assert "0.2.0" in (said := run([python, "-m", "sdkit.doctor"], folder, **environment)) and "fail  " not in said
+    said = run([python, "-m", "sdkit.doctor"], folder, **environment)
+    assert VERSION in said and "fail  " not in said
     return Path(came_from)
 
 

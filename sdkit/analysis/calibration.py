@@ -24,7 +24,10 @@ class Calibration(NamedTuple):
 
 
 def calibration(logits: Tensor, y: Tensor, bins: int = 15) -> Calibration:
-    """Calibration of the largest probability over equally wide bins (a, b] of (0, 1]. logits [N, K], y [N]. In float64."""
+    """Expected calibration error and reliability diagram of the largest probability. logits [N, K], y [N].
+
+    The bins (a, b] of (0, 1] are equally wide. Computed in float64.
+    """
     check_logits(logits, y)
     if bins < 1:
         raise ValueError(f"a reliability diagram has at least one bin, got {bins}")

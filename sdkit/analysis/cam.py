@@ -32,7 +32,7 @@ def grad_cam(
     batch_size: int = 64,
     progress: ProgressBar = iter,
 ) -> HeatMaps:
-    """Grad-CAM (Selvaraju et al. 2017) by the grad-cam package, upsampled to the image. Paper 004, Fig. 8.
+    """Heat maps of any exit by Grad-CAM (Selvaraju et al. 2017), upsampled to the image. Paper 004, Fig. 8.
 
     network: images -> logits. x [B, 3, H, W] normalised. layer: the part of the network whose maps are weighted, such as
     `last_convolution(head)` or a model's last stage. targets: [B] classes to explain; None explains the network's answer.

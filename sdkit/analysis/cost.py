@@ -197,8 +197,9 @@ def count(module: nn.Module) -> Size:
 def exit_costs(
     networks: Mapping[str, nn.Module], x: Tensor, rounds: int = 7, block: float = 0.05, progress: ProgressBar = iter
 ) -> dict[str, ExitCost]:
-    """What each exit costs for the images x [B, 3, H, W]; hand in one image for the latency of one. BYOT, depth-scalable nets.
+    """FLOPs, parameters, bytes and time of every exit for the images x [B, 3, H, W]. BYOT, depth-scalable nets.
 
+    Hand in one image for the latency of one.
     networks: name -> images to logits, each cut behind its exit: what a network holds and computes is counted, needed or not.
     """
     check_images(x)

@@ -43,7 +43,7 @@ def noise_tolerance(
     batch_size: int = 256,
     progress: ProgressBar = iter,
 ) -> NoiseCurve:
-    """Accuracy and cross entropy with Gaussian noise of each sigma on the weights. BYOT, flat minima.
+    """Accuracy and cross entropy with Gaussian noise of each sigma on the weights: how flat the minimum is. BYOT.
 
     theta' = theta + sigma xi on the weights of every convolution and linear layer; biases and BatchNorm untouched.
     model: images -> logits. x [N, 3, H, W] normalised, y [N]. relative: theta' = theta + sigma std(theta) xi, per tensor;

@@ -40,8 +40,9 @@ def retrieve(
     first: int = 10,
     chunk: int = 256,
 ) -> Retrieval:
-    """Ranks the gallery [G, D] by its distance to each query [Q, D] and compares their labels [G], [Q]. SFR, Table 3.
+    """Recall at k, mean average precision and CMC of embeddings. queries [Q, D], gallery [G, D], labels [Q], [G]. SFR, Table 3.
 
+    Each query's gallery is ranked by its distance to it.
     gallery=None: each image of `query` is looked for among all the others (leave-one-out, as for CUB). Where cameras [Q], [G]
     are given, images of the query's identity by the query's camera are taken out of its gallery, as in re-identification. A
     query without a right image left counts nowhere. Of equally near images the wrong ones come first, so that an embedding

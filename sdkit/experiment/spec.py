@@ -68,6 +68,8 @@ class Experiment:
         self._set("method", "+".join(own.named(p, "method") for p in each))
         self._set("model", own.named(self.model, "model"))
         self._set("data", own.named(self.data, "data"))
+        for name in ("knobs", "network", "dataset"):
+            self._set(name, {k: tuple(v) if isinstance(v, list) else v for k, v in getattr(self, name).items()})
         if not isinstance(self.teacher, Experiment | None):
             raise TypeError(f"a teacher is an Experiment, Experiment(model='resnet34') for example, got {self.teacher!r}")
         if isinstance(self.recipe, str):
@@ -101,7 +103,7 @@ class Experiment:
                 Recipe(**config["recipe"]),
                 knobs=config["knobs"],
                 network=_changed(config["network"], _options(MODELS[model]) if model in MODELS else {}),
-                dataset=_changed(config["dataset"], _options(DATASETS[data]) if data in DATASETS else {}),
+                dataset=_changed(config["dataset"], _options(DATASETS[data], PLACES) if data in DATASETS else {}),
                 teacher=cls.of(config["teacher"]) if config["teacher"] else None,
                 seed=config["seed"],
                 schedule=config.get("schedule", {}),
@@ -117,7 +119,7 @@ class Experiment:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Experiment) and self.key == other.key and self.dataset == other.dataset
+        return isinstance(other, Experiment) and self.key == other.key
 
     @property
     def parts(self) -> list[str]:
@@ -205,7 +207,7 @@ class Experiment:
 
     def __str__(self) -> str:
         """The line of code that makes it, defaults left out."""
-        knobs = _changed(_plain(self.knobs), self._arguments)
+        knobs = {k: v for k, v in self.knobs.items() if self._arguments[k] != v}
         name = recipe_name(self.recipe)
         method = [own.spoken(p) for p in self.method.split("+")]
         ours = not any("@" in p for p in self.method.split("+"))
@@ -229,7 +231,8 @@ class Experiment:
 
     def load_data(self) -> Data:
         """The data set with this experiment's options."""
-        return as_data(own.find(self.data, "data"), **self.dataset)
+        data = own.find(self.data, "data")
+        return data(**self.dataset) if callable(data) else as_data(data, **self.dataset)
 
     def build(self) -> tuple[Backbone, Method, Data]:
         """The untrained network, the method around it, the data. The same seed gives the same first weights."""
@@ -322,7 +325,7 @@ def live_folder(experiment: Experiment) -> Run:
             return Run(folder)
 
 
-HANDED_IN = ("model", "teacher", "train_size", "num_classes")
+HANDED_IN = ("model", "teacher", "train_size", "num_classes", "side")
 """Arguments of methods and networks that come from the experiment, not from its knobs."""
 
 PLACES = ("root", "download")

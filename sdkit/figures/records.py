@@ -168,7 +168,7 @@ def recorded_gains(rows: Sequence[Row], printed: Sequence[Printed], ax: Axes) ->
     y = np.arange(len(rows))[::-1]
     for i, (at, row) in enumerate(zip(y, rows, strict=True)):
         gains = [100 * (row.gain + a - row.mean) for a in row.accuracy]
-        words = "recorded: mean, and what it is known to" if not i else "_"
+        words = "recorded: mean, and its margin" if not i else "_"
         ax.errorbar(100 * row.gain, at, xerr=100 * row.margin, fmt="s", color=INK, ecolor=SKY, elinewidth=5, label=words)
         ax.plot(gains, [at] * len(gains), "o", color=RED, markersize=3.5, zorder=4, label="_" if i else "recorded: every seed")
     for j, p in enumerate(printed):
@@ -181,7 +181,8 @@ def recorded_gains(rows: Sequence[Row], printed: Sequence[Printed], ax: Axes) ->
     ax.set_yticks(y, [label(row.name) for row in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(False, axis="y")
-    ax.set_xlabel("test accuracy, points above vanilla" + "".join(f" ({100 * row.mean:.1f} % here)" for row in plain[:1]))
+    beside = f" ({100 * plain[0].mean:.1f} % here)" if len(plain) == 1 else " of the same network" if plain else ""
+    ax.set_xlabel("test accuracy, points above vanilla" + beside)
     if rows:
         named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         first = {words: mark for words, mark in named.items() if words.startswith("recorded")}

@@ -96,8 +96,8 @@ def class_look(i: int) -> dict[str, str]:
 
 def label(name: str) -> str:
     """A method's name as its paper writes it, of a combination part by part; any other name as it is."""
-    known = LABELS.get(name.lower())
-    return known or "+".join(LABELS.get(part.lower(), part) for part in name.split("+"))
+    parts = [part.partition("@")[0] for part in name.split("+")]  # an own method is shown without its digest
+    return LABELS.get(name.lower()) or "+".join(LABELS.get(part.lower(), part) for part in parts)
 
 
 def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):

@@ -137,7 +137,7 @@ def _even(branch: nn.Sequential) -> nn.Sequential:
 
 
 def weight(high: float) -> dict[str, Knob]:
-    """The one knob that every method here has."""
+    """The knob of the teacher's weight, up to `high`."""
     return {"beta": Knob("β", 0, high, "the teacher is ignored", "the teacher's features weigh more than the labels")}
 
 
@@ -256,107 +256,74 @@ class FitNet(Taught):
         }
 
 
-class TaughtSFR(SFR):
-    """SFR's terms and one distance to a frozen teacher's features (paper 000, Sec. 4).
+class WithSFR(SFR):
+    """`SFR` and a method with a teacher, under one name: the terms of `Combined(SFR(...), AT(..., variance=True))`.
 
-    beta: weight of the distance; ours is 1 for all three. With a variance branch the distance has no unit (the variance
-    takes it away), so that AT's 1000 and FitNet's 100 have nothing to make up for; with variance=False say those.
-    The other arguments are SFR's.
+    beta: weight of the teacher; ours is 1 for all three. A variance takes the distance's unit away, so that AT's 1000 and
+    FitNet's 100 have nothing to make up for; with variance=False say those. The other arguments are those of the two.
     """
 
-    term: ClassVar[str]
-    knobs = SFR.knobs | weight(10)
-
-    def __init__(self, model, distance: nn.Module, teacher: nn.Module, beta: float, **sfr) -> None:
+    def __init__(self, model, taught: Taught, **sfr) -> None:
         super().__init__(model, **sfr)
-        self.teacher, self.distance, self.beta = Frozen(teacher), distance, beta
+        self.term, self.teacher, self.distance, self.beta = taught.term, taught.teacher, taught.distance, taught.beta
 
     def terms(self, model, out, batch, progress):
         apart = self.distance(out, self.teacher.forward_features(batch.x))
         return super().terms(model, out, batch, progress) | {self.term: self.beta * apart}
 
 
-class SFRL2(TaughtSFR):
-    """SFR and `L2` with its variance branch.
+class SFRL2(WithSFR):
+    """SFR and `L2` with its variance branch (paper 000, Sec. 4).
 
     L = SFR's + β mean [(e_T - e_S)^2 / σ^2 + ln σ^2], e the embeddings, σ foretold by the student
 
-    Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
+    Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
     Helps when both the network's own last map and a teacher's embedding have something to say.
     """
 
-    term = "l2"
+    knobs = SFR.knobs | L2.knobs
 
     def __init__(
-        self,
-        model,
-        *,
-        teacher: nn.Module,
-        train_size: int,
-        beta: float = 1.0,
-        variance: bool = True,
-        lam: float = 1.0,
-        epsilon: float = 0.1,
-        attention: str = "learned",
-        labels: str = "dynamic",
-    ) -> None:
-        sfr = {"train_size": train_size, "lam": lam, "epsilon": epsilon, "attention": attention, "labels": labels}
-        super().__init__(model, EmbeddingDistance(model, teacher, variance), teacher, beta, **sfr)
+        self, model, *, teacher: nn.Module, train_size: int, beta: float = 1.0, variance: bool = True,
+        lam: float = 1.0, epsilon: float = 0.1, attention: str = "learned", labels: str = "dynamic",
+    ) -> None:  # fmt: skip
+        l2 = L2(model, teacher=teacher, beta=beta, variance=variance)
+        super().__init__(model, l2, train_size=train_size, lam=lam, epsilon=epsilon, attention=attention, labels=labels)
 
 
-class SFRAT(TaughtSFR):
-    """SFR and `AT` on the last four stages with its variance branch.
+class SFRAT(WithSFR):
+    """SFR and `AT` on the last four stages with its variance branch (paper 000, Sec. 4).
 
     L = SFR's + β Σ_j mean [(a_T^j - a_S^j)^2 / σ^2 + ln σ^2], a as in `AT`, σ foretold by the student
 
-    Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
+    Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
     Helps where `AT` and `SFR` do.
     """
 
-    term, knobs = "at", SFR.knobs | weight(5000)
+    knobs = SFR.knobs | AT.knobs
 
     def __init__(
-        self,
-        model,
-        *,
-        teacher: nn.Module,
-        train_size: int,
-        beta: float = 1.0,
-        last: int = 4,
-        variance: bool = True,
-        lam: float = 1.0,
-        epsilon: float = 0.1,
-        attention: str = "learned",
-        labels: str = "dynamic",
-    ) -> None:
-        sfr = {"train_size": train_size, "lam": lam, "epsilon": epsilon, "attention": attention, "labels": labels}
-        super().__init__(model, AttentionDistance(model, teacher, variance, last), teacher, beta, **sfr)
+        self, model, *, teacher: nn.Module, train_size: int, beta: float = 1.0, last: int = 4, variance: bool = True,
+        lam: float = 1.0, epsilon: float = 0.1, attention: str = "learned", labels: str = "dynamic",
+    ) -> None:  # fmt: skip
+        at = AT(model, teacher=teacher, beta=beta, last=last, variance=variance)
+        super().__init__(model, at, train_size=train_size, lam=lam, epsilon=epsilon, attention=attention, labels=labels)
 
 
-class SFRFitNet(TaughtSFR):
-    """SFR and `FitNet` on the last two stages with its variance branch.
+class SFRFitNet(WithSFR):
+    """SFR and `FitNet` on the last two stages with its variance branch (paper 000, Sec. 4).
 
     L = SFR's + β Σ_j mean [(F_T^j - r(F_S^j))^2 / σ^2 + ln σ^2], r as in `FitNet`, σ foretold by the student
 
-    Paper 000, Sec. 4. Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
+    Costs SFR's and a forward pass of the teacher. Memory: SFR's and the teacher.
     Helps where `FitNet` and `SFR` do.
     """
 
-    term, knobs = "fitnet", SFR.knobs | weight(500)
+    knobs = SFR.knobs | FitNet.knobs
 
     def __init__(
-        self,
-        model,
-        *,
-        teacher: nn.Module,
-        train_size: int,
-        beta: float = 1.0,
-        last: int = 2,
-        variance: bool = True,
-        lam: float = 1.0,
-        epsilon: float = 0.1,
-        attention: str = "learned",
-        labels: str = "dynamic",
-    ) -> None:
-        sfr = {"train_size": train_size, "lam": lam, "epsilon": epsilon, "attention": attention, "labels": labels}
-        super().__init__(model, RegressorDistance(model, teacher, variance, last), teacher, beta, **sfr)
+        self, model, *, teacher: nn.Module, train_size: int, beta: float = 1.0, last: int = 2, variance: bool = True,
+        lam: float = 1.0, epsilon: float = 0.1, attention: str = "learned", labels: str = "dynamic",
+    ) -> None:  # fmt: skip
+        fitnet = FitNet(model, teacher=teacher, beta=beta, last=last, variance=variance)
+        super().__init__(model, fitnet, train_size=train_size, lam=lam, epsilon=epsilon, attention=attention, labels=labels)
