@@ -259,6 +259,13 @@ class TestInEitherOrder:
         assert all(p.grad is not None and p.grad.any() for p in model.stages[0].parameters())
 
 
+def test_a_network_that_cannot_show_its_blocks_is_refused():
+    one = torch.nn.Module()
+    one.stages, one.channels, one.num_classes = four_stage(4, width=4).stages, (4, 8, 16, 32), 4
+    with pytest.raises(TypeError, match="a Module shows no residual blocks: take a residual network"):
+        SFR(one, train_size=B, students="blocks")
+
+
 def test_the_order_of_names_changes_no_draw_and_no_running_statistic():
     weights = []
     for order in (1, -1):

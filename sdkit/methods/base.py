@@ -78,7 +78,15 @@ class Method(nn.Module):
         super().__setattr__(name, value)
 
     def capture_blocks(self, model: nn.Module) -> None:
-        """Asks the network for every residual block's map: each of its passes then has its own, in `out.blocks`."""
+        """Asks the network for every residual block's map: each of its passes then has its own, in `out.blocks`.
+
+        Raises:
+            TypeError: The network cannot show its blocks.
+        """
+        if not hasattr(model, "captures_blocks"):
+            raise TypeError(
+                f"a {type(model).__name__} shows no residual blocks: take a residual network of sdkit's, 'resnet20'"
+            )
         self.captures_blocks = model.captures_blocks = True
 
     def view(self, batch: Batch) -> Tensor:
