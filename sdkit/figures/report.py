@@ -54,7 +54,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         source = "data:image/png;base64," + base64.b64encode(self.picture).decode()
-        return f"<style>{FIGURE_LOOK}</style>{_figure(self.stored, source)}"
+        return f"<style>{FIGURE_LOOK}</style>{_figure(self.record, source)}"
 
 
 def folder() -> Path:

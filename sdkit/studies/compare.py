@@ -73,7 +73,7 @@ class Comparison:
         return Comparison({name: group for name, group in self.groups.items() if group[0]["method"] in wanted})
 
     @property
-    def result_label(self) -> str:
+    def label(self) -> str:
         """ "recorded, on DEVICE, recipe R, n seeds"; where the rows have different numbers of seeds, from the least on."""
         fewest, *_, most = sorted([len(group) for group in self.groups.values()] * 2)
         seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
