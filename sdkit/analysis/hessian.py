@@ -104,7 +104,7 @@ def curvature(
 def hessian_product(model: nn.Module, data: Sequence[tuple[Tensor, Tensor]], weights: Sequence[Tensor], v: Tensor) -> Tensor:
     """H v, H the Hessian of the mean cross entropy over the batches of `data` by the weights. [n] -> [n].
 
-    The gradient of (gradient . v), exact, never H itself: some four passes and their gradients (Pearlmutter, "Fast exact
+    The gradient of (gradient . v), exact, never H itself, for about ten forward passes (Pearlmutter, "Fast exact
     multiplication by the Hessian", 1994).
     """
     parts = [part.view_as(w) for part, w in zip(v.split([w.numel() for w in weights]), weights, strict=True)]

@@ -119,7 +119,8 @@ def label(name: str) -> str:
     Options behind a comma are read out: "self-guidance, blocks=2" is "Self-Guidance, blocks 2".
     """
     method, comma, options = name.partition(", ")
-    known = LABELS.get(method.lower()) or "+".join(LABELS.get(part.lower(), part) for part in method.split("+"))
+    parts = [part.partition("@")[0] for part in method.split("+")]  # an own method is shown without its digest
+    known = LABELS.get(method.lower()) or "+".join(LABELS.get(part.lower(), part) for part in parts)
     return known + comma + options.replace("=", " ")
 
 

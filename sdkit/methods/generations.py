@@ -181,7 +181,6 @@ class CTKD(KD):
     """
 
     knobs = {"alpha": KD.knobs["alpha"]}
-    LEAST, SPAN = 1.0, 20.0
 
     def __init__(self, model, *, teacher: nn.Module, alpha: float = 0.9, curriculum: float = 10.0) -> None:
         super().__init__(model, teacher=teacher, alpha=alpha)
@@ -193,7 +192,7 @@ class CTKD(KD):
         """The temperature, []; its gradient comes turned round and weighed by the curriculum."""
         weight = (1 - math.cos(math.pi * min(progress.epoch / self.curriculum, 1.0))) / 2
         r = (1 + weight) * self.r.detach() - weight * self.r
-        return self.LEAST + self.SPAN * r.sigmoid()
+        return 1 + 20 * r.sigmoid()
 
     def terms(self, model, out, batch, progress):
         t = self.learned(progress)

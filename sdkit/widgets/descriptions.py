@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .. import figures
-from ..experiment import Experiment
+from ..experiment import Experiment, find, short
 from ..figures.screens.explorer import words
-from ..methods import METHODS
 from ..runs import RunRow
 from .parts import sentence
 
@@ -24,8 +23,9 @@ def symbols(table: Iterable[RunRow]) -> dict[str, str]:
     for row in table:
         parts = (row["method"] or "").split("+")
         for part in parts:
-            for name, knob in METHODS[part].knobs.items() if part in METHODS else ():
-                found.setdefault(f"knobs.{part}.{name}" if len(parts) > 1 else f"knobs.{name}", set()).add(knob.symbol)
+            kind = find(part, "method")  # its name, where nothing has it
+            for name, knob in () if isinstance(kind, str) else kind.knobs.items():
+                found.setdefault(f"knobs.{short(part)}.{name}" if len(parts) > 1 else f"knobs.{name}", set()).add(knob.symbol)
     return {column: f"{' or '.join(sorted(s))} ({column.removeprefix('knobs.')})" for column, s in sorted(found.items())}
 
 

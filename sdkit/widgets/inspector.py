@@ -13,7 +13,7 @@ import ipywidgets as W
 import torch
 from IPython.display import display
 
-from ..experiment import Trained
+from ..experiment import Trained, find, short
 from ..figures import LossBoard, loss_board
 from ..methods import METHODS, Combined, Frozen, Method
 from ..methods.inspector import FrozenStep, StepReport, step_report
@@ -133,7 +133,7 @@ class LossInspector:
         arguments = ", ".join(f"{k}={v!r}" for k, v in said.items() if v != {})
         lines = [f"LossInspector({begin}.run(), {arguments})"]
         if same or now.method != begin.method:
-            asks = any("teacher" in inspect.signature(METHODS[p]).parameters for p in now.method.split("+"))
+            asks = any("teacher" in inspect.signature(find(p, "method")).parameters for p in now.method.split("+"))
             base = begin.knobs if now.method == begin.method else {}
             teacher = begin.teacher if asks else None
             turned = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, schedule={})
@@ -233,7 +233,7 @@ def around(trained: Trained, name: str) -> tuple[torch.nn.Module, Method]:
     model = copy.deepcopy(trained.model)
     with LocalRNG(trained.experiment.seed):  # its first weights
         parts = [_made(trained, part, model) for part in name.split("+")]
-    method = parts[0] if len(parts) == 1 else Combined(*parts, names=name.split("+"))
+    method = parts[0] if len(parts) == 1 else Combined(*parts, names=[short(p) for p in name.split("+")])
     return model, method.to(next(model.parameters()).device)
 
 
@@ -251,7 +251,7 @@ def fitting(trained: Trained) -> list[str]:
 
 
 def _made(trained: Trained, part: str, model: torch.nn.Module) -> Method:
-    kind = METHODS[part]
+    kind = find(part, "method")
     wanted = inspect.signature(kind).parameters
     offer = {"model": model, "train_size": len(trained.data.train.y)}
     if taught := [t.net for t in trained.method.teachers().values() if isinstance(t, Frozen)]:

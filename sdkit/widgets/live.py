@@ -15,7 +15,6 @@ from .. import runs
 from ..core import Knob, Progress, pick
 from ..experiment import Experiment, live_folder
 from ..figures import Course, marks
-from ..methods import METHODS
 from ..runs import Run, find_checkpoint
 from ..train import Epoch, Training
 from .parts import every
@@ -271,4 +270,4 @@ def _trained_elsewhere(run: Run) -> bool:
 def knobs_of(experiment: Experiment) -> dict[str, Knob]:
     """The knobs of an experiment's method or methods, by the names that its `knobs` use."""
     several = len(experiment.parts) > 1
-    return {f"{p}.{k}" if several else k: knob for p in experiment.parts for k, knob in METHODS[p].knobs.items()}
+    return {f"{p}.{k}" if several else k: knob for p, kind in experiment.methods.items() for k, knob in kind.knobs.items()}
