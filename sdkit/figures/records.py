@@ -326,7 +326,7 @@ def _gain_limits(rows: Iterable[Sequence[Gain]]) -> tuple[float, float]:
 
 
 def _fine_to(rows: Iterable[Sequence[Gain]], usual: int, limits: tuple[float, float]) -> int | None:
-    """Up to where the scale is linear, even points: it holds the gains from the length `usual` on. None: it is linear at all."""
+    """Up to where the scale is linear, in points: there lie the gains from the length `usual` on. None: it is linear at all."""
     kept = [g for gains in rows for g in gains if g.epochs >= usual]
     ends = [g.mean + side * g.margin for g in kept for side in (-1, 1) if math.isfinite(g.margin)]
     furthest = max((100 * abs(v) for v in [*ends, *(v for g in kept for v in g.seeds.values())]), default=math.inf)
