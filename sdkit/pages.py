@@ -92,7 +92,41 @@ def page(notebook: Any) -> str:
             yield from super().default_filters()
             yield "markdown2html", lambda source: MarkdownWithMath(renderer=Drawn(escape=False)).render(source)
 
-    return Page().from_notebook_node(notebook)[0]
+    return Page().from_notebook_node(stilled(notebook))[0].replace("</head>", f"<style>{LINES}</style></head>", 1)
+
+
+LINES = ".jp-OutputArea-output pre { word-break: normal !important }"
+"""Printed lines break between words."""
+
+STILL = "<p><em>A live panel. This page keeps it still: open the notebook to move it.</em></p>"
+VIEW, STATE = (f"application/vnd.jupyter.widget-{what}+json" for what in ("view", "state"))
+
+
+def stilled(notebook: Any) -> Any:
+    """A copy whose panels are their pictures and a sentence: live ones would want a kernel, and scripts from the net."""
+    import copy
+
+    notebook = copy.deepcopy(notebook)
+    models = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if VIEW in output.get("data", {}):
+                kept = pictures(models, output.data[VIEW]["model_id"])
+                images = "".join(f'<img alt="a picture of the panel" src="data:image/png;base64,{png}">' for png in kept)
+                output.data = {"text/html": STILL + images}
+    return notebook
+
+
+def pictures(models: dict[str, Any], name: str) -> list[str]:
+    """Every picture in a widget, as base64. models: the state of all widgets; name: the widget's."""
+    state = models.get(name, {}).get("state", {})
+    buffers = models.get(name, {}).get("buffers", []) if state.get("_model_name") == "ImageModel" else []
+    own = [b["data"] for b in buffers if b["path"] == ["value"] and len(b["data"]) > SMALLEST]
+    return own + [png for child in state.get("children", []) for png in pictures(models, child.removeprefix("IPY_MODEL_"))]
+
+
+SMALLEST = 1000
+"""Characters below which a picture is empty."""
 
 
 def mathml(tex: str, display: str) -> str | None:

@@ -189,6 +189,21 @@ def test_a_page_shows_its_formulas_without_the_net():
     assert r"$\left(a$" in page, "what cannot be read stays as it is written"
 
 
+def test_a_page_says_that_a_panel_is_still_and_keeps_its_pictures():
+    state = {
+        "box": {"state": {"children": ["IPY_MODEL_picture", "IPY_MODEL_empty"]}},
+        "picture": {"state": {"_model_name": "ImageModel"}, "buffers": [{"path": ["value"], "data": "abcd" * 300}]},
+        "empty": {"state": {"_model_name": "ImageModel"}, "buffers": [{"path": ["value"], "data": "abcd"}]},
+    }
+    view = nbformat.v4.new_output("display_data", {pages.VIEW: {"model_id": "box"}, "text/plain": "VBox(children=(HBox("})
+    cell = nbformat.v4.new_code_cell("Panel()", outputs=[view])
+    live = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {pages.STATE: {"state": state}}})
+    page = pages.page(live)
+    assert "open the notebook to move it" in page and "VBox" not in page
+    assert page.count("data:image/png;base64,abcd") == 1
+    assert live.cells[0].outputs[0].data[pages.VIEW], "the notebook itself keeps its panel"
+
+
 def test_a_page_without_the_converter_keeps_its_formulas_as_they_are_written(monkeypatch):
     monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
     assert "$p_l$" in pages.page(TEX)

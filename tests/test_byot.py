@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_figures import many, one, unreadable
 
+from sdkit import figures
 from sdkit.analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation, forward_flops
 from sdkit.figures import byot as draw
 from sdkit.methods import BYOT, EarlyExit
@@ -50,6 +51,7 @@ SEPARATIONS = {
     e: Separation(0.6 - 0.1 * i, 0.3 + 0.1 * i, (0.6 - 0.1 * i) / (0.3 + 0.1 * i), 0.2, 0.8) for i, e in enumerate(EXITS)
 }
 Y = torch.arange(200) % 10
+NAMES = [f"class {k}" for k in range(10)]
 POINTS = {
     e: Projection(0.1 * torch.randn(200, 2, generator=torch.Generator().manual_seed(i)), "PCA", torch.tensor([0.3, 0.2]))
     for i, e in enumerate(EXITS)
@@ -78,11 +80,22 @@ GALLERY = {
     "noise_accuracy": lambda: many(lambda a: draw.noise_panels([curves(False), curves(True)], a), columns=2),
     "noise_loss": lambda: many(lambda a: draw.noise_panels([curves(False), curves(True)], a, "loss"), columns=2),
     "exit_bars": lambda: one(lambda a: draw.exit_bars(ACCURACY, a, [0.75, 0.76]), width=6.5),
-    "exit_pca": lambda: many(lambda a: draw.exit_pca(POINTS, Y, a, 0.5, SEPARATIONS), columns=4, width=13, height=3.7),
+    "exit_pca": lambda: many(lambda a: draw.exit_pca(POINTS, Y, a, 1.0, SEPARATIONS, NAMES), columns=4, width=13, height=3.7),
     "separation_bars": lambda: many(lambda a: draw.separation_bars(SEPARATIONS, a), columns=2, width=9),
     "scalable": lambda: many(lambda a: draw.scalable(DEPTH, COSTS, a, 0.79, "4/4"), columns=2, width=10),
     "thresholds": lambda: many(lambda a: draw.thresholds(CURVE, FIXED, a), columns=2, width=10.5),
 }
+
+
+def test_panels_of_features_are_of_one_scale_centred_and_name_their_classes():
+    _, axes = figures.new(columns=2, width=9)
+    points = {name: POINTS[name]._replace(points=POINTS[name].points + 7) for name in EXITS[:2]}
+    draw.exit_pca(points, Y, axes, 2.0, SEPARATIONS, NAMES)
+    for ax, p in zip(axes, points.values(), strict=True):
+        middle = ((p.points.amax(0) + p.points.amin(0)) / 2).tolist()
+        for (low, high), at in zip((ax.get_xlim(), ax.get_ylim()), middle, strict=True):
+            assert high - low == pytest.approx(2.0) and (high + low) / 2 == pytest.approx(at, abs=1e-5)
+    assert [t.get_text() for t in axes[-1].get_legend().get_texts()] == [NAMES[k] for k in sorted(set(Y.tolist()))]
 
 
 @pytest.mark.parametrize("name", GALLERY)

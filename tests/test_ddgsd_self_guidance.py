@@ -112,6 +112,23 @@ def test_mu_of_zero_has_a_place_on_the_logarithmic_axis():
     assert drawn.power(5e-4) == "5·$10^{-4}$" and drawn.power(1e-3) == "$10^{-3}$" and drawn.power(10) == "10"
 
 
+def test_an_error_far_above_the_others_is_an_arrow_and_leaves_them_their_scale():
+    mu = MU | {10: [0.1, 0.2]}
+    figure, (_, ax) = figures.new(columns=2)
+    figures.mu_sensitivity(mu, PAPER_MU, figure.axes)
+    assert ax.get_ylim()[1] < 25 and "85 ± 5 %" in words(figure)
+    (arrow,) = [line for line in ax.lines if line.get_marker() == "^"]
+    assert arrow.get_xdata()[0] == 10
+
+
+def test_the_own_side_of_a_table_has_no_empty_places():
+    _, axes = figures.new(columns=2)
+    figures.lambda_table(LAMBDAS, PAPER_LAMBDAS | {"ResNet-110": {"0.1": 21.2}}, axes, 0.1)
+    ticks = [[t.get_text() for t in ax.get_xticklabels()] for ax in axes]
+    assert ticks == [["baseline", "0", "0.1", "0.25", "3"], ["baseline", "0", "0.25", "3"]]
+    assert [b[0].get_xdata()[0] for b in axes[1].containers] == [0, 1, 2, 3]
+
+
 def test_an_ablation_is_drawn_as_points_above_each_sides_own_baseline():
     figure, ax = figures.new()
     figures.ablation(ROWS, PAPER_ROWS, ax, "baseline")
@@ -172,6 +189,7 @@ def test_the_papers_own_ablation_holds_at_the_papers_scale():
     assert labels.held and each.held and best.held
     assert ddgsd.components(rows | {"two-branch": [0.9]}, 10**7)[0].held is False
     assert ddgsd.components(rows, 400)[2].held is None
+    assert ddgsd.components(rows, 400)[0].held is None, "-0.3 ± 6.5 points are no proof that labels alone do not help"
 
 
 def test_less_reliant_is_a_larger_area():

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from sdkit import figures
-from sdkit.analysis import NoiseCurve, Projection, Separation, StepCost, Timing, calibration, ranked_along
+from sdkit.analysis import LossSlice, NoiseCurve, Projection, Separation, StepCost, Timing, calibration, ranked_along
 from sdkit.analysis.gradients import GradientStatistics
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
@@ -326,6 +327,15 @@ def test_an_unknown_name_always_looks_the_same_and_two_of_them_look_different():
     assert figures.looks(["drg", "resnet18"])["drg"] == figures.STYLE["drg"]
 
 
+def test_a_methods_look_is_the_same_in_every_figure_and_its_second_row_is_grey():
+    few = figures.looks(["vanilla", "vanilla, deeper", "self-guidance"])
+    many = figures.looks(["vanilla", "vanilla, blocks=2", "drg", "self-guidance, blocks=2, survival=0.5"])
+    assert few["vanilla"] == many["vanilla"] == figures.STYLE["vanilla"]
+    assert few["vanilla, deeper"] == many["vanilla, blocks=2"] and few["vanilla, deeper"] not in figures.STYLE.values()
+    assert few["self-guidance"] == many["self-guidance, blocks=2, survival=0.5"] == figures.STYLE["self-guidance"]
+    assert figures.label("self-guidance, blocks=2, survival=0.5") == "Self-Guidance, blocks 2, survival 0.5"
+
+
 def test_learning_curves_are_errors_in_percent_over_finished_epochs():
     train, test = GALLERY["learning_curves"]().axes
     assert lines(test)["vanilla"] == ([1, 2, 3, 4, 5, 6], pytest.approx([80, 70, 60, 50, 40, 30]))
@@ -461,6 +471,37 @@ def test_gradients_are_a_bar_for_every_convolution():
     assert heights(GALLERY["gradients"]().axes[0])["BYOT"] == pytest.approx(statistics()["byot"].magnitude.tolist())
     shares = heights(GALLERY["gradients_share"]().axes[0])
     assert sum(shares["BYOT"]) == pytest.approx(100) == sum(shares["vanilla"])
+
+
+def hidden(ax: Axes) -> list[str]:
+    """The points of labelled lines that the legend stands upon."""
+    ax.figure.draw_without_rendering()
+    box = ax.get_legend().get_window_extent()
+    return [s.get_label() for s in ax.lines for point in ax.transData.transform(s.get_xydata()) if box.contains(*point)]
+
+
+@pytest.mark.parametrize("names", [["vanilla", "sfr"], ["vanilla", "drg", "dsr"]])
+def test_no_legend_stands_upon_a_reliability_curve(names):
+    c = next(iter(calibrations().values()))
+    everywhere = c._replace(accuracy=(7 * torch.arange(len(c.count))) % 15 / 15)  # a legend finds no room between
+    _, ax = figures.new(width=4)
+    assert hidden(figures.reliability(dict(zip(names, [c, everywhere, everywhere], strict=False)), ax)) == []
+
+
+def test_no_legend_stands_upon_a_term_of_the_loss():
+    _, ax = figures.new()
+    for i, e in enumerate(terms := history(20)):
+        e.terms = {f"term {n}": 1 + (n * i) % 20 for n in range(7)}
+    assert hidden(figures.loss_terms(terms, ax)) == []
+
+
+def test_contours_of_the_loss_keep_a_step_away_from_the_network():
+    at = torch.linspace(-0.6, 0.6, 9)
+    bowl = 0.05 + 10 * (at[:, None] ** 2 + at**2)
+    _, ax = figures.new()
+    figures.loss_plane(LossSlice(at, bowl, torch.zeros_like(bowl)), ax, levels=(0.1, 0.2, 1, 5))
+    (drawn,) = [c for c in ax.collections if isinstance(c, QuadContourSet) and not c.filled]
+    assert drawn.levels.tolist() == [1, 5], "0.1 and 0.2 are passed within the first step"
 
 
 def test_reliability_leaves_out_empty_bins():

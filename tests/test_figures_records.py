@@ -163,6 +163,28 @@ def test_a_sheet_of_lengths_says_each_gain_and_what_they_come_to():
     assert sheet.head == ["points above vanilla", "10 epochs", "160 epochs", "so it is"]
     assert sheet.rows == [
         ["BYOT", "+4.0 ± 1.0, higher", "+1.0 ± 3.0", "faster"],
-        ["self-guidance, survival=0.5", "-", "+1.0 ± 3.0", "cannot be told"],
+        ["Self-Guidance, survival 0.5", "-", "+1.0 ± 3.0", "cannot be told"],
     ]
     assert LABEL in sheet.caption and "Intervals: by hand" in sheet.caption
+
+
+def test_noise_of_short_trainings_does_not_hide_the_intervals_of_long_ones():
+    noisy = Gain(4, {0: 0.25, 1: -0.2}, 0.3, None)
+    _, axes = figures.new(columns=2)
+    ax = gain_by_length(FOUND._replace(gains={"byot": [noisy, LONG]}, lengths=[4, 160]), axes)[0]
+    low, high = ax.get_ylim()
+    assert low < -20 and high > 25, "every seed is still there"
+    bottom, top = ax.transAxes.inverted().transform(ax.transData.transform([(160, -2), (160, 4)]))[:, 1]
+    assert top - bottom > 0.25, "the interval at the longest training is a quarter of the panel"
+    assert "logarithmic beyond ±4" in ax.get_ylabel()
+    calm = gain_by_length(FOUND, figures.new(columns=3)[1])[0]
+    assert calm.get_yscale() == "linear" and "logarithmic" not in calm.get_ylabel()
+
+
+def test_panels_of_gains_stand_at_equal_distances():
+    figure, axes = figures.new(columns=3, width=11)
+    used = gain_by_length(FOUND, axes)
+    figure.draw_without_rendering()
+    boxes = [ax.get_position() for ax in used]
+    gaps = [b.x0 - a.x1 for a, b in zip(boxes, boxes[1:], strict=False)]
+    assert gaps[0] == pytest.approx(gaps[1], abs=0.01)

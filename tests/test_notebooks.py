@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -72,3 +73,39 @@ def test_it_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     reported = {m for c in cells(notebook, "code") for m in re.findall(r"figures\.report\([^\"]*\"(\w+)\"", text(c))}
     assert reported <= written, reported - written
     assert all((p.with_suffix(".pdf")).exists() for p in (tmp_path / "figures").rglob("*.png"))
+
+
+def nodes(cell, kind) -> list:
+    """What of a kind stands in a cell's code."""
+    return [n for n in ast.walk(ast.parse(text(cell))) if isinstance(n, kind)]
+
+
+def imported(path) -> dict[str, set[str]]:
+    """What a notebook takes from sdkit: thing -> its names there. Every such line stands in the first cell of code."""
+    lines = [nodes(cell, ast.Import | ast.ImportFrom) for cell in cells(path, "code")]
+    first, *others = [[n for n in cell if ast.unparse(n).split()[1].split(".")[0] == "sdkit"] for cell in lines]
+    assert 1 <= len(first) <= 3 and not any(others), "it comes in once"
+    names: dict[str, set[str]] = {}
+    for n in first:
+        module = getattr(n, "module", "")
+        assert module in ("", "sdkit", "sdkit.papers"), f"not by the front door: {ast.unparse(n)}"
+        for a in n.names:
+            names.setdefault(f"{module}.{a.name}", set()).add(a.asname or a.name)
+    return names
+
+
+def test_notebooks_come_in_by_the_front_door_and_call_a_thing_by_one_name():
+    names: dict[str, set[str]] = {}
+    for path in NOTEBOOKS:
+        for thing, own in imported(path).items():
+            names.setdefault(thing, set()).update(own)
+    assert {thing: own for thing, own in names.items() if len(own) > 1} == {}
+    papers = {thing: own for thing, own in names.items() if thing.startswith("sdkit.papers.")}
+    assert set().union(*papers.values()) == {"checks", "claims"}, "what is of all papers, and what is of this one"
+
+
+@pytest.mark.parametrize("verdict", ["one_step", "dearer_than_plain", "cost", "block_choice"])
+def test_verdicts_on_time_are_given_the_ratios_that_are_printed(verdict):
+    calls = [ast.unparse(n) for path in NOTEBOOKS for cell in cells(path, "code") for n in nodes(cell, ast.Call)]
+    mine = [call for call in calls if re.match(rf"\w+\.{verdict}\(", call)]
+    assert mine and all("paces" in call for call in mine)

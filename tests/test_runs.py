@@ -190,8 +190,9 @@ def test_the_global_random_state_of_the_caller_does_not_matter():
     assert [e.terms for e in a.history] == [e.terms for e in b.history]
 
 
-def test_a_teacher_is_trained_once_and_shared(home):
+def test_a_teacher_is_trained_once_and_shared(home, capsys):
     one = experiment("kd").run(progress=False)
+    assert not capsys.readouterr().err, "neither a bar of its own nor its teacher's"
     written = (TEACHER.stored.folder / "weights.safetensors").stat().st_mtime_ns
     experiment("kd", knobs={"alpha": 0.5}).run(progress=False)
     assert (TEACHER.stored.folder / "weights.safetensors").stat().st_mtime_ns == written

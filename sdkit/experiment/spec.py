@@ -234,9 +234,12 @@ class Experiment:
         data = own.find(self.data, "data")
         return data(**self.dataset) if callable(data) else as_data(data, **self.dataset)
 
-    def build(self) -> tuple[Backbone, Method, Data]:
-        """The untrained network, the method around it, the data. The same seed gives the same first weights."""
-        teacher = self.teacher.run().model if self.teacher else None
+    def build(self, progress: bool = True) -> tuple[Backbone, Method, Data]:
+        """The untrained network, the method around it, the data. The same seed gives the same first weights.
+
+        progress: whether a teacher that has to be trained first shows a bar.
+        """
+        teacher = self.teacher.run(progress).model if self.teacher else None
         data = self.load_data()
         with LocalRNG(self.seed):  # not the global generator's: another training may be drawing from it
             model = as_backbone(own.find(self.model, "model"), data.num_classes, data.train.x.shape[-1], **self.network)
@@ -250,9 +253,9 @@ class Experiment:
         knobs = {k.removeprefix(f"{part}."): v for k, v in self.knobs.items() if not several or k.startswith(f"{part}.")}
         return kind(**{k: v for k, v in offer.items() if k in wanted}, **knobs)
 
-    def training(self, threads: int | None = None) -> Training:
+    def training(self, threads: int | None = None, progress: bool = True) -> Training:
         """Everything assembled on the device, before its first step. threads: of a CPU; default: of idle cores."""
-        model, method, data = self.build()
+        model, method, data = self.build(progress)
         torch.manual_seed(self.seed)
         training = Training(model, method, data, self.recipe, seed=self.seed, threads=threads)
         training.schedule, training.environment = self.schedule, {"sources": self.sources()}
@@ -262,12 +265,12 @@ class Experiment:
         """Digests of the files in which sdkit's parts of this experiment are written, by the part's name."""
         return own.module_digests(self.methods | {n: own.find(n, k) for n, k in ((self.model, "model"), (self.data, "data"))})
 
-    def iterate(self, threads: int | None = None) -> Iterator[Progress | Epoch]:
+    def iterate(self, threads: int | None = None, progress: bool = True) -> Iterator[Progress | Epoch]:
         """Trains and records, yielding a Progress after every step and an Epoch after every epoch; nothing where it is done.
 
         What a panel has kept of the same training is not trained again. threads: as `training`'s.
         """
-        build = partial(self.training, threads)
+        build = partial(self.training, threads, progress)
         return self.stored.follow(self.config, build, start=find_checkpoint(self.config, self.recipe.epochs))
 
     def fork(self, epochs: float, knobs: dict[str, float]) -> Experiment:
@@ -298,7 +301,7 @@ class Experiment:
         if fresh:
             self.stored.delete()
         if self.stored.status != "done":
-            events = self.iterate(threads)
+            events = self.iterate(threads, progress)
             for _ in beside_a_bar(events, f"{'+'.join(self.parts)} on {own.short(self.data)}") if progress else events:
                 pass
         elif old := self.outdated():

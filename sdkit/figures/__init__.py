@@ -31,6 +31,7 @@ from .drg_dsr import (
     time_and_space,
 )
 from .general import gradients, noise, pictures, reliability, step_costs
+from .records import Sheet, gain_by_length, length_sheet, recorded_gains, score_sheet, seed_curves, stamp
 from .report import Report, folder, index, report
 from .retrieval import cmc, hits
 from .screens.cached import CachedFigure, cards, quick_png, thumbnail
@@ -59,15 +60,16 @@ from .style import STYLE, bare, house, label, legend, look, looks, new, png, sho
 from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
-    "STYLE", "Course", "FlowStep", "LossBoard", "Report", "Screen", "CachedFigure", "ablation", "agreement", "algorithm",
-    "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards", "cam_marks",
-    "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs", "exit_accuracy",
-    "exit_bars", "exit_pca", "feature_frame", "feature_marks", "feature_panels", "feature_points", "folder", "gradients",
-    "heat_maps", "hits", "house", "index", "label", "lambda_curves", "lambda_table", "learning_curves", "legend", "look",
-    "looks", "loss_board", "loss_plane", "loss_terms", "marks", "mechanisms", "minima", "mu_sensitivity", "new", "noise",
-    "noise_marks", "noise_panels", "overview", "paths", "pictures", "pipeline", "png", "points_figure", "projections",
-    "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks", "ranked_panels", "ranked_probabilities",
-    "ranked_variance", "ranked_view", "reliability", "report", "run_curves", "run_points", "sampling", "scalable",
-    "scoreboard", "self_features", "separation_bars", "show", "slices", "snapshots", "step_costs", "sweep", "thresholds",
-    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "variants", "wrong_classes",
+    "STYLE", "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "Screen", "Sheet", "ablation", "agreement",
+    "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards",
+    "cam_marks", "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs",
+    "exit_accuracy", "exit_bars", "exit_pca", "feature_frame", "feature_marks", "feature_panels", "feature_points", "folder",
+    "gain_by_length", "gradients", "heat_maps", "hits", "house", "index", "label", "lambda_curves", "lambda_table",
+    "learning_curves", "legend", "length_sheet", "look", "looks", "loss_board", "loss_plane", "loss_terms", "marks",
+    "mechanisms", "minima", "mu_sensitivity", "new", "noise", "noise_marks", "noise_panels", "overview", "paths", "pictures",
+    "pipeline", "png", "points_figure", "projections", "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks",
+    "ranked_panels", "ranked_probabilities", "ranked_variance", "ranked_view", "recorded_gains", "reliability", "report",
+    "run_curves", "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves", "self_features",
+    "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "thresholds", "thumbnail",
+    "time_and_space", "train_and_test", "training_flow", "transport_plan", "variants", "wrong_classes",
 ]  # fmt: skip

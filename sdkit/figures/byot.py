@@ -14,7 +14,7 @@ from torch import Tensor
 from ..analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation
 from .diagrams import BLOCK, DATA, EXTRA, OUTPUT, arrow, box, canvas
 from .general import noise_bands, plane
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, class_look, label, legend, looks
 
 __all__ = [
     "FlowStep",
@@ -258,21 +258,31 @@ def exit_bars(
 
 
 def exit_pca(
-    points: Mapping[str, Projection], y: Tensor, axes: Sequence[Axes], reach: float, separations: Mapping[str, Separation]
+    points: Mapping[str, Projection],
+    y: Tensor,
+    axes: Sequence[Axes],
+    span: float,
+    separations: Mapping[str, Separation],
+    classes: Sequence[str] = (),
 ):
-    """Features of the exits on two principal components, one panel each, all with the same axes. BYOT, Fig. 6.
+    """Features of the exits on two principal components, one panel each, all of one scale. BYOT, Fig. 6.
 
-    y [N] labels. reach: every axis goes from -reach to reach. `class_look` says how a class looks.
+    y [N] labels. span: what a side of every panel measures; each is centred on its points. classes: the names of the labels,
+    written beside the last panel.
     """
     axes_ = [axes] if isinstance(axes, Axes) else axes
     for ax, (name, p) in zip(axes_, points.items(), strict=True):
         plane(p, y, ax, 12)
-        ax.set_xlim(-reach, reach)
-        ax.set_ylim(-reach, reach)
+        x_, y_ = ((p.points.amax(0) + p.points.amin(0)) / 2).tolist()
+        ax.set_xlim(x_ - span / 2, x_ + span / 2)
+        ax.set_ylim(y_ - span / 2, y_ + span / 2)
         ax.set_aspect("equal")
         shown = f", {100 * float(p.explained.sum()):.0f} % of variance" if p.explained is not None else ""
         ax.set_title(f"classifier {name}")
         ax.set_xlabel(f"SSE/SSB {separations[name].ratio:.2f}{shown}")
+    if classes:
+        marks = [Line2D([], [], linestyle="", label=classes[k], **class_look(i)) for i, k in enumerate(sorted(set(y.tolist())))]
+        legend(axes_[-1], outside=True, handles=marks, handlelength=1)
     return axes
 
 

@@ -111,7 +111,8 @@ def mu_sensitivity(
     """Error over the weight of the MMD, the paper's and one's own. Paper 001, Table 5 (which has no figure).
 
     ours: µ -> accuracies in [0, 1] over seeds. reported: µ -> error in percent. axes: two; each has its own error axis, since
-    the networks and the data differ. µ = 0 stands at the left end of the logarithmic axis.
+    the networks and the data differ. µ = 0 stands at the left end of the logarithmic axis. An error that is more than three
+    times the median one is an arrow out of the panel, and its number.
     """
     left, right = axes
     smallest = min(v for v in (*ours, *reported) if v > 0)
@@ -125,9 +126,20 @@ def mu_sensitivity(
     own = sorted(ours)
     errors = [100 * (1 - np.asarray(ours[v], dtype=float)) for v in own]
     style = looks(["ddgsd"])["ddgsd"]
-    right.errorbar([place(v) for v in own], [e.mean() for e in errors], [e.std() for e in errors], **style, capsize=3)
-    for v, e in zip(own, errors, strict=True):
+    usual = 3 * np.median([e.mean() for e in errors])
+    near = [(v, e) for v, e in zip(own, errors, strict=True) if e.mean() <= usual]
+    right.errorbar([place(v) for v, _ in near], [e.mean() for _, e in near], [e.std() for _, e in near], **style, capsize=3)
+    for v, e in near:
         right.plot([place(v)] * len(e), e, "o", color=style["color"], alpha=0.45, markersize=3.5)
+    for v, e in zip(own, errors, strict=True):
+        if e.mean() > usual:
+            right.plot(
+                place(v), 1, "^", color=style["color"], markersize=9, transform=right.get_xaxis_transform(), clip_on=False
+            )
+            right.annotate(
+                f"{e.mean():.0f} ± {e.std():.0f} %", (place(v), 1), (-9, 0), xycoords=right.get_xaxis_transform(),
+                textcoords="offset points", ha="right", va="center", fontsize=SIZE,
+            )  # fmt: skip
     for ax, title, name in [
         (left, "the paper: ResNet-32, CIFAR-100", "test error"),
         (right, "here: mean ± sd, dots: seeds", what),

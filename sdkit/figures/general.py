@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..analysis import Calibration, GradientStatistics, NoiseCurve, Projection, StepCost
-from .style import GREEN, GREY, ORANGE, PALE, SIZE, SKY, bare, class_look, label, legend, looks, picture
+from .style import ABOVE, GREEN, GREY, ORANGE, PALE, SIZE, SKY, bare, class_look, label, legend, looks, picture
 
 COSTS = (("time", ORANGE, "//", "time"), ("flops", SKY, "", "FLOPs"), ("operations", GREEN, "..", "operations"))
 """What a step costs: the field, how its bars look, what it is called."""
@@ -94,7 +94,10 @@ def gradients(stats: Mapping[str, GradientStatistics], ax: Axes, share: bool = F
 
 
 def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
-    """Accuracy against confidence, a point for each bin that holds images; the diagonal is perfect calibration."""
+    """Accuracy against confidence, a point for each bin that holds images; the diagonal is perfect calibration.
+
+    Names and expected calibration errors (ECE) stand above two curves, and beside more.
+    """
     ax.plot([0, 100], [0, 100], color=GREY, linestyle=":", linewidth=1.2, label="perfect")
     styles = looks(calibrations)
     for name, c in calibrations.items():
@@ -105,7 +108,7 @@ def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
     ax.set_ylabel("accuracy, %")
     ax.set_xlim(0, 100)
     ax.set_ylim(0, 100)
-    legend(ax)
+    legend(ax, **({"outside": True} if len(calibrations) > 2 else ABOVE))
     return ax
 
 

@@ -204,7 +204,8 @@ def length_sheet(found: ByLength) -> Sheet:
 def gain_by_length(found: ByLength, axes: Iterable[Axes]) -> list[Axes]:
     """A panel a method: its gain over plain training of the same length; in the panel after them plain training itself.
 
-    A bar is the margin, a filled mark a gain that is larger than it and so hardly chance, a dot a seed.
+    A bar is the margin, a filled mark a gain that is larger than it and so hardly chance, a dot a seed. Where short trainings
+    scatter so far that the gains of the long ones could not be seen, the scale is logarithmic beyond what the long ones need.
 
     Args:
         found: what was trained at several lengths.
@@ -223,6 +224,7 @@ def gain_by_length(found: ByLength, axes: Iterable[Axes]) -> list[Axes]:
     for ax in spare:
         ax.remove()
     limits, names = _gain_limits(found.gains.values()), _short(found.gains)
+    fine = _fine_to(found.gains.values(), found.usual or max(found.lengths, default=0), limits)
     for ax, (name, gains) in zip(used, found.gains.items(), strict=False):
         word = found.said[name].word
         _gain_panel(gains, ax)
@@ -230,11 +232,22 @@ def gain_by_length(found: ByLength, axes: Iterable[Axes]) -> list[Axes]:
         ax.set_title(
             word, loc="right", fontsize=SIZE, color=WORDS.get(word, GREY), weight="bold" if word in WORDS else "normal"
         )
-        ax.set_ylim(limits)
         first = ax.get_subplotspec().is_first_col()
-        ax.set_ylabel("gain, points" if first else "")
+        ax.set_ylabel(("gain, points" + (f"\n(logarithmic beyond ±{fine})" if fine else "")) if first else "")
+        if fine:
+            ax.set_yscale("symlog", linthresh=fine, linscale=1)
+            coarse = [v for v in (10, 20, 50) if v > fine]
+            ticks = [-fine, -fine / 2, 0, fine / 2, fine, *coarse, *(-v for v in coarse)]
+            ax.set_yticks(ticks, [f"{v:g}".replace("-", "−") for v in ticks])
+            ax.yaxis.minorticks_off()
+        ax.set_ylim(limits)
         ax.tick_params(labelleft=first)
     _plain_panel(found.plain, used[-1])
+    if not used[-1].get_subplotspec().is_first_col():  # its scale is its own: on the left it would push the panels apart
+        used[-1].yaxis.tick_right()
+        used[-1].yaxis.set_label_position("right")
+        used[-1].spines["left"].set_visible(False)
+        used[-1].spines["right"].set(visible=True, color=GREY)
     for ax in used:
         lowest = _lowest(ax, used)
         _length_axis(ax, found.lengths, found.usual)
@@ -310,6 +323,15 @@ def _gain_limits(rows: Iterable[Sequence[Gain]]) -> tuple[float, float]:
     wide = [(100 * (g.mean + side * g.margin)) for g in gains for side in (-1, 1) if math.isfinite(g.margin)]
     low, high = max(min([low, *wide]), low - room), min(max([high, *wide]), high + room)
     return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
+def _fine_to(rows: Iterable[Sequence[Gain]], usual: int, limits: tuple[float, float]) -> int | None:
+    """Up to where the scale is linear, in points: there lie the gains from the length `usual` on. None: it is linear at all."""
+    kept = [g for gains in rows for g in gains if g.epochs >= usual]
+    ends = [g.mean + side * g.margin for g in kept for side in (-1, 1) if math.isfinite(g.margin)]
+    furthest = max((100 * abs(v) for v in [*ends, *(v for g in kept for v in g.seeds.values())]), default=math.inf)
+    fine = 2 * math.ceil(max(furthest, 1) / 2) if math.isfinite(furthest) else 0
+    return fine if fine and 2.5 * fine < max(map(abs, limits)) else None
 
 
 def _lowest(ax: Axes, axes: Sequence[Axes]) -> bool:

@@ -123,7 +123,7 @@ def lambda_table(
     row -> error in percent. chance: accuracy of a guess. diverged: row -> how many of its seeds diverged: they stand at chance.
     """
     names = dict.fromkeys([*ours, *(r for errors in reported.values() for r in errors)])
-    rows = sorted(names, key=lambda r: float(r) if r[:1].isdigit() else -1.0)
+    rows, own = (sorted(some, key=lambda r: float(r) if r[:1].isdigit() else -1.0) for some in (names, ours))
     left, right = axes
     for (network, errors), style in zip(reported.items(), ("D--", "s:", "^-."), strict=False):
         kept = [r for r in rows if r in errors]
@@ -132,9 +132,8 @@ def lambda_table(
     left.set_title("the paper")
     left.set_ylabel("test error, %")
     legend(left)
-    for row in ours:
+    for at, row in enumerate(own):
         errors = 100 * (1 - np.asarray(ours[row], dtype=float))
-        at = rows.index(row)
         lost = (diverged or {}).get(row, 0)
         if len(errors):
             right.errorbar(at, errors.mean(), errors.std(), fmt="o", color=PURPLE, capsize=4, markersize=7)
@@ -149,10 +148,10 @@ def lambda_table(
     right.text(-0.4, 100 * (1 - chance), "chance", fontsize=SIZE, color=GREY, va="bottom")
     right.set_title("here")
     right.set_ylabel(f"{what}, %")
-    for ax in axes:
+    for ax, kept in ((left, rows), (right, own)):
         ax.set_ylim(0, 100)
-        ax.set_xticks(range(len(rows)), rows)
-        ax.set_xlim(-0.5, len(rows) - 0.5)
+        ax.set_xticks(range(len(kept)), kept)
+        ax.set_xlim(-0.5, len(kept) - 0.5)
         ax.set_xlabel("λ")
         ax.grid(False, axis="x")
     return axes

@@ -57,16 +57,21 @@ def agreement(names: Sequence[str], correlation: Tensor, ax: Axes) -> Axes:
 
 
 def loss_plane(around: LossSlice, ax: Axes, levels: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 5)) -> Axes:
-    """Contours of the loss on a filter-normalised random plane through a trained network, the cross. Li et al. 2018, Fig. 5."""
+    """Contours of the loss on a filter-normalised random plane through a trained network, the cross. Li et al. 2018, Fig. 5.
+
+    A level that is passed within one step of the network has no line: there nothing was measured in between.
+    """
     if around.loss.ndim != 2:
         raise ValueError(
             f"a plane is a slice along two directions: loss_slice(..., directions=2), got {list(around.loss.shape)}"
         )
     at, loss = around.at.numpy(), around.loss.numpy().T  # the first direction to the right
-    drawn = ax.contour(at, at, loss, levels=[v for v in levels if loss.min() < v < loss.max()] or 3, colors=INK, linewidths=0.9)
+    middle = len(at) // 2
+    beside = loss[middle - 1 : middle + 2, middle - 1 : middle + 2].max()
+    drawn = ax.contour(at, at, loss, levels=[v for v in levels if beside < v < loss.max()] or 3, colors=INK, linewidths=0.9)
     ax.contourf(at, at, np.log10(loss), levels=12, cmap="cividis", alpha=0.55)
     ax.clabel(drawn, fmt="%g", fontsize=SIZE)
-    ax.plot(0, 0, "+", color=INK, markersize=12, markeredgewidth=2)
+    ax.plot(0, 0, "+", color=INK, markersize=10, markeredgewidth=1.6)
     ax.grid(False)
     ax.set_aspect("equal")
     ax.set_xlabel("first direction, filter norms")

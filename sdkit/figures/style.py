@@ -48,6 +48,9 @@ LABELS = {
     "ai-kd": "AI-KD",
 }  # fmt: skip
 
+SECOND = {"color": "#8a8a8a", "linestyle": "--"}
+"""How a second row of a method differs from the first."""
+
 ALIKE = {SKY: BLUE}
 """A colour and one that is too near to it to stand beside it."""
 
@@ -60,9 +63,12 @@ _SPARE_LINES = ("-", "--", "-.", ":")
 
 
 def look(name: str) -> dict[str, str]:
-    """Colour, marker and linestyle of a method, a fresh dict. Of any other name always the same ones, derived from it."""
-    if name.lower() in STYLE:
-        return dict(STYLE[name.lower()])
+    """Colour, marker and linestyle of a method, a fresh dict. Of any other name always the same ones, derived from it.
+
+    What stands behind a comma, such as "self-guidance, blocks=2", changes no look.
+    """
+    if _method(name) in STYLE:
+        return dict(STYLE[_method(name)])
     n = crc32(name.encode())  # not hash(): it differs from process to process
     return {
         "color": _SPARE_COLOURS[n % len(_SPARE_COLOURS)],
@@ -71,10 +77,23 @@ def look(name: str) -> dict[str, str]:
     }
 
 
+def _method(name: str) -> str:
+    return name.partition(",")[0].lower()
+
+
 def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """`look` of every name, but names without a style of their own take the next free colour and marker in their order."""
+    """`look` of every name, but names without a style of their own take the next free colour and marker in their order.
+
+    A second row of a method, such as "vanilla, deeper" after "vanilla", wears its marker in grey; a third has no style either.
+    """
     out = {name: look(name) for name in names}
-    negatives = [name for name in out if name.lower() not in STYLE]
+    rows: dict[str, list[str]] = {}
+    for name in out:
+        rows.setdefault(_method(name), []).append(name)
+    for _, *others in rows.values():
+        for second in others[:1]:
+            out[second] |= SECOND
+    negatives = [name for name in out if _method(name) not in STYLE or name in rows[_method(name)][2:]]
     taken = {style["color"] for name, style in out.items() if name not in negatives}
     taken |= {ALIKE[color] for color in taken if color in ALIKE}
     free = [c for c in _SPARE_COLOURS if c not in taken] or _SPARE_COLOURS
@@ -95,9 +114,14 @@ def class_look(i: int) -> dict[str, str]:
 
 
 def label(name: str) -> str:
-    """A method's name as its paper writes it, of a combination part by part; any other name as it is."""
-    parts = [part.partition("@")[0] for part in name.split("+")]  # an own method is shown without its digest
-    return LABELS.get(name.lower()) or "+".join(LABELS.get(part.lower(), part) for part in parts)
+    """A method's name as its paper writes it, of a combination part by part; any other name as it is.
+
+    Options behind a comma are read out: "self-guidance, blocks=2" is "Self-Guidance, blocks 2".
+    """
+    method, comma, options = name.partition(", ")
+    parts = [part.partition("@")[0] for part in method.split("+")]  # an own method is shown without its digest
+    known = LABELS.get(method.lower()) or "+".join(LABELS.get(part.lower(), part) for part in parts)
+    return known + comma + options.replace("=", " ")
 
 
 def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):
@@ -142,9 +166,13 @@ def instead(ax: Axes, words: str, size: float = SIZE + 1) -> Text:
 
 
 def legend(ax: Axes, outside: bool = False, **options) -> None:
-    """A legend in the house style. outside: to the right of the Axes, where it can hide no data."""
+    """A legend in the house style. outside: to the right of the Axes, where it can hide no data; `**ABOVE` puts it there."""
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0} if outside else {"loc": "best"}
     ax.legend(**{"fontsize": SIZE, "framealpha": 0.85, "edgecolor": PALE, "handlelength": 2.8, **place, **options})
+
+
+ABOVE = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.01), "borderaxespad": 0.0, "frameon": False}
+"""Options of a legend above its Axes, where it can hide no data."""
 
 
 def letters(figure: Figure) -> list[str]:

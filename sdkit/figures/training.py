@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ..train import Epoch
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
+from .style import ABOVE, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
 
 CYCLE = (INK, RED, BLUE, GREEN, PURPLE, ORANGE, SKY)
 LINES = ("-", "--", "-.", ":")
@@ -78,7 +78,7 @@ def loss_terms(history: Sequence[Epoch], ax: Axes) -> Axes:
     if largest and min(largest) > 0 and max(largest) > 100 * min(largest):
         ax.set_yscale("log")
     if names:
-        legend(ax)
+        legend(ax, **ABOVE, ncols=min(len(names), 4), columnspacing=1.2)
     return ax
 
 

@@ -53,7 +53,8 @@ class SFR(Method):
     outputs, ever more, up to 0.8; "ols" mixes in the mean of the class's right outputs; "uniform" is label smoothing; "hard"
     leaves them as they are, and to a method beside it: "multi-similarity+sfr-l2" of Table 3 wants that.
     solver: "sinkhorn", or "exact", a linear program for each pair of maps, seconds a step. iterations: of Sinkhorn. 20 meet
-    the marginals of 4x4 maps to less than a hundredth, at 40 % of 50's time.
+    the marginals of an untrained network's 4x4 maps to less than a hundredth, at 40 % of 50's time; a long training's maps
+    may miss them by a little more.
     """
 
     replaces_task_loss = True

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core import pick
+from . import checks as checks
 
 FOLDER = Path(__file__).parent / "tables"
 

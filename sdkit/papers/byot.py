@@ -92,8 +92,9 @@ def beats_deep_supervision(
 def one_step(seconds: Mapping[str, Any], ours: Sequence[float], kd: Sequence[float], n: int) -> tuple[Verdict, Verdict]:
     """Claim byot_c7, Fig. 1: one step takes less time than two (the paper: 4.6 times less), and is more accurate.
 
-    seconds: of "teacher", "kd" and "byot" trainings, as `faster` takes them. The ratio belongs to the pair of networks:
-    tested is "less".
+    seconds: of "teacher", "kd" and "byot" trainings, as `faster` takes them; or what they are beside one and the same step's,
+    round by round (`analysis.relative_time`), which a busy spell of the machine does not move. The ratio belongs to the pair
+    of networks: tested is "less".
     """
     steps = [seconds["teacher"], seconds["kd"]]
     middle, low, high = (sum(getattr(s, k, s) for s in steps) for k in ("median", "low", "high"))

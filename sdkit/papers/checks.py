@@ -262,7 +262,9 @@ def faster(ours: Any, other: Any) -> bool | None:
 def cost(seconds: Mapping[str, Any], size: Mapping[str, float]) -> Verdict:
     """Fig. 4: DRG+DSR is cheaper in time than BYOT and DLB, and in space than BYOT. DLB adds no parameters.
 
-    seconds: per iteration, as `faster` takes them. Tested is "less", not the ratios: they belong to the paper's machine.
+    seconds: per iteration, as `faster` takes them; or what they are beside one and the same step's, round by round
+    (`analysis.relative_time`), which a busy spell of the machine does not move. Tested is "less", not the ratios: they belong
+    to the paper's machine.
     """
     ratio = {m: _median(seconds["drg+dsr"]) / _median(seconds[m]) for m in ("byot", "dlb")}
     space = size["drg+dsr"] / size["byot"]
@@ -324,7 +326,7 @@ def clearer_separation(silhouette: Mapping[str, Sequence[float]], purity: Mappin
 def block_choice(accuracy: Mapping[str, Sequence[float]], seconds: Mapping[str, Any], n: int) -> Verdict:
     """Table IV: one exit on block 2 is best of one, block 3 the worst, and pairs cost more time (the paper: 17 to 22 %).
 
-    seconds: per iteration, as `faster` takes them.
+    seconds: as `cost` takes them.
     """
     first = sign(*compare_accuracy(accuracy["2"], accuracy["1"], n))
     last = sign(*compare_accuracy(accuracy["1"], accuracy["3"], n))

@@ -32,7 +32,7 @@ Few are enough, since Student's t counts them, and lengths differ: in the middle
 """
 
 WORDS = {
-    "better": "Ends better: above plain training at the longest training too",
+    "better": "Ends better: above plain training at the longest training",
     "faster": "Learns faster: above plain training after a shorter training, by a lead that shrinks until none is told",
     "worse": "Ends worse: below plain training at the longest training",
     "cannot be told": "Cannot be told at this scale",
@@ -186,7 +186,7 @@ class ByLength:
 def _written(name: str) -> str:
     """A row's name with its method as the paper writes it."""
     method, comma, rest = name.partition(",")
-    return written(method) + comma + rest
+    return written(method) + comma + rest.replace("=", " ")
 
 
 def by_length(records: Iterable[Result]) -> list[ByLength]:

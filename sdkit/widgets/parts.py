@@ -219,7 +219,7 @@ def with_ends(box: W.FloatSlider, knob: Knob, name: str) -> W.VBox:
 
 def imports(code: str) -> list[str]:
     """The import lines that the code of experiments needs."""
-    return ["from sdkit.experiment import Experiment", *(["from sdkit.train import Recipe"] if "Recipe(" in code else [])]
+    return ["from sdkit import Experiment, Recipe" if "Recipe(" in code else "from sdkit import Experiment"]
 
 
 def styled(**widgets: W.Widget) -> None:
