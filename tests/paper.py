@@ -167,3 +167,51 @@ def node_weights(u, v, floor=1e-3):
     mean = sum(v) / len(v)
     raw = [max(float(np.dot(row, mean)), 0.0) + floor for row in u]
     return np.array([w / sum(raw) for w in raw])
+
+
+def attention(feature):
+    """AT (2017), Eq. 2: squares averaged over channels, as a vector of unit length. [B, C, H, W] -> [B, H*W]."""
+    b, c, h, w = feature.shape
+    out = np.zeros((b, h * w))
+    for i, y, x in np.ndindex(b, h, w):
+        out[i, y * w + x] = sum(feature[i, k, y, x] ** 2 for k in range(c)) / c
+    return np.array([row / math.sqrt(sum(v**2 for v in row)) for row in out])
+
+
+def frskd(z, maps, taught, refined, y, alpha, beta, tau):
+    """Ji et al. 2021, Sec. 3; the maps' distance as the released code has it. taught, refined: the self-teacher's."""
+    apart = 0.0
+    for mine, its in zip(maps, refined, strict=True):
+        a, b = attention(mine), attention(its)
+        apart += sum((a[i] - b[i]) ** 2 for i in np.ndindex(a.shape)) / a.size
+    return {
+        "task": cross_entropy(z, y),
+        "self-teacher ce": cross_entropy(taught, y),
+        "kd": alpha * tau**2 * kl(taught, z, tau),
+        "maps": beta * apart,
+    }
+
+
+def resized(feature, h, w):
+    """Each cell is the largest of the cells that it covers, or lies in. [B, C, H, W] -> [B, C, h, w], sizes multiples."""
+    b, c, rows, columns = feature.shape
+    out = np.full((b, c, h, w), -np.inf)
+    for i, k, y, x in np.ndindex(b, c, max(h, rows), max(w, columns)):
+        at = (i, k, y * h // max(h, rows), x * w // max(w, columns))
+        out[at] = max(out[at], feature[i, k, y * rows // max(h, rows), x * columns // max(w, columns)])
+    return out
+
+
+def two_paths(lateral, down, up):
+    """Ji et al. 2021, Sec. 3, without its convolutions: weighted means of maps. down, up: the weights of each sum."""
+    top = [None] * len(lateral)
+    top[-1] = lateral[-1]
+    for s in reversed(range(len(lateral) - 1)):
+        a, b = down[s]
+        top[s] = (a * lateral[s] + b * resized(top[s + 1], *lateral[s].shape[2:])) / (a + b)
+    refined = [top[0]]
+    for s in range(1, len(lateral)):
+        maps = [lateral[s], top[s]] if s < len(lateral) - 1 else [lateral[s]]
+        maps.append(resized(refined[-1], *lateral[s].shape[2:]))
+        refined.append(sum(w * m for w, m in zip(up[s - 1], maps, strict=True)) / sum(up[s - 1]))
+    return refined

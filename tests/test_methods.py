@@ -188,6 +188,7 @@ DEFAULTS = {  # of the papers, or of the code and the collections that the metho
     "self-guidance": {"lam": 0.25, "temperature": 3, "teacher_learns": True, "both_statistics": False},
     "drg": {"alpha": 0.2, "temperature": 1, "stages": (2,), "per_class_mean": False},
     "dsr": {"beta": 1, "temperature": 4, "first": "skip", "reset_each_epoch": False, "per_class_mean": False},
+    "frskd": {"alpha": 2, "beta": 100, "temperature": 4, "width": 2},
     "sfr": {"lam": 1, "epsilon": 0.1, "attention": "learned", "labels": "dynamic", "students": "stages"},
     "l2": {"variance": False},
     "at": {"beta": 1000, "last": 4, "variance": False},

@@ -7,6 +7,7 @@ from .base import Combined, EarlyExit, Exit, Frozen, Method, RankedTarget, Trans
 from .byot import BYOT, DSN
 from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
+from .frskd import FRSKD
 from .generations import (
     ATS,
     BAN,
@@ -45,6 +46,7 @@ METHODS: dict[str, type[Method]] = {
     "self-guidance": SelfGuidance,
     "drg": DRG,
     "dsr": DSR,
+    "frskd": FRSKD,
     "sfr": SFR,
     "l2": L2,
     "at": AT,
@@ -129,6 +131,7 @@ __all__ = [
     "DRG",
     "DSN",
     "DSR",
+    "FRSKD",
     "KD",
     "L2",
     "LSR",
