@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, weights_of
 
@@ -110,7 +111,8 @@ def hessian_product(model: nn.Module, data: Sequence[tuple[Tensor, Tensor]], wei
     parts = [part.view_as(w) for part, w in zip(v.split([w.numel() for w in weights]), weights, strict=True)]
     images, total = sum(len(y) for _, y in data), torch.zeros_like(v)
     for x, y in data:
-        loss = F.cross_entropy(model(x), y, reduction="sum") / images
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            loss = F.cross_entropy(model(x), y, reduction="sum") / images
         slope = torch.autograd.grad(loss, weights, create_graph=True)
         total += torch.cat([t.flatten() for t in torch.autograd.grad(slope, weights, parts)])
     return total
