@@ -7,14 +7,14 @@
     python3 start.py app         show the panels on one page of their own, without code
     python3 start.py doctor      say what of the installation is right, and the mend for what is not
     python3 start.py setup       only make or update .venv
-    python3 start.py lint        run ruff
+    python3 start.py lint        run ruff and mypy
     python3 start.py bench       measure how fast sdkit trains here (bench --quick: about 6 minutes)
     python3 start.py gpu         check a CUDA card, measure steps on it, and train what plans/gpu_first.json lists
     python3 start.py clean       remove .venv and caches; runs, figures, data and your notebooks stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
 
-On Windows write `py start.py` for `python3 start.py`. The packages are those of requirements.txt; they are installed again only
-when that file, pyproject.toml or Python changed.
+On Windows write `py start.py` for `python3 start.py`. The packages are those of requirements.txt; test and lint add those of
+requirements-dev.txt. They are installed again only when these files, pyproject.toml or Python changed.
 """
 
 from __future__ import annotations  # so that a Python that is too old still gets as far as being told so
@@ -31,7 +31,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
-LOCK, STAMP = ".sdkit-lock", ".sdkit-stamp"  # both inside .venv
+USERS, DEVELOPERS = "requirements.txt", "requirements-dev.txt"  # the second holds the first
+LOCK, STAMPS = ".sdkit-lock", {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev"}  # inside .venv
+LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 
 
 class Problem(Exception):
@@ -48,14 +50,14 @@ def main(arguments: list[str]) -> int:
         check_python()
         if verb == "clean":
             return clean(ROOT)
-        python = set_up(ROOT)
+        python = set_up(ROOT, DEVELOPERS if verb in ("test", "lint") else USERS)
         if verb == "setup":
             say(f"{ROOT / '.venv'} is ready")
             return 0
         if verb == "test":
             return run([python, "-m", "pytest", *(rest or beside())], cwd=ROOT)
         if verb == "lint":
-            return run([python, "-m", "ruff", "check", *(rest or ["."])], cwd=ROOT)
+            return lint(python, rest)
         if verb in ("bench", "gpu"):
             return run([python, ROOT / "benchmarks" / {"bench": "speed.py", "gpu": "gpu.py"}[verb], *rest])
         if verb == "lab":
@@ -74,6 +76,12 @@ def main(arguments: list[str]) -> int:
 def say(text: str) -> None:
     """One line of progress."""
     print(f"sdkit: {text}", flush=True)
+
+
+def lint(python: Path, paths: list[str]) -> int:
+    """Runs every checker, or ruff alone on the paths that are named; returns the worst exit status."""
+    commands = [["ruff", "check", *paths]] if paths else LINT
+    return max(subprocess.run([str(python), "-m", *each], cwd=ROOT, env=child_environment()).returncode for each in commands)
 
 
 def run(command: list, cwd: Path | None = None) -> int:
@@ -120,10 +128,10 @@ def venv_python(venv: Path) -> Path:
     return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
 
 
-def fingerprint(root: Path) -> str:
+def fingerprint(root: Path, pins: str = USERS) -> str:
     """Changes when what should be installed changes: the pins, the package's metadata, Python, the place of the checkout."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {sys.platform} {root}".encode())
-    for name in ("requirements.txt", "pyproject.toml"):
+    for name in dict.fromkeys([USERS, pins, "pyproject.toml"]):
         try:
             digest.update((root / name).read_bytes())
         except FileNotFoundError:
@@ -136,37 +144,44 @@ def beside() -> list[str]:
     return ["-n", "2", "--dist", "loadgroup"] if (os.cpu_count() or 1) > 1 else []
 
 
-def set_up(root: Path) -> Path:
-    """Makes or updates root/.venv where it is not as wanted; returns its Python.
+def set_up(root: Path, pins: str = USERS) -> Path:
+    """Makes or updates root/.venv where it lacks a package of `pins`, USERS or DEVELOPERS; returns its Python.
 
-    The stamp is taken away first and written last, so that what was interrupted is done again. Of several calls at once one
+    A stamp is taken away first and written last, so that what was interrupted is done again. Of several calls at once one
     works and the others wait for it.
     """
-    venv, wanted = root / ".venv", fingerprint(root)
-    if is_ready(venv, wanted):
+    venv = root / ".venv"
+    if is_ready(root, pins):
         return venv_python(venv)
     venv.mkdir(exist_ok=True)
     with locked(venv / LOCK):
-        if is_ready(venv, wanted):  # another call did it while this one waited
+        if is_ready(root, pins):  # another call did it while this one waited
             return venv_python(venv)
-        began = time.monotonic()
-        (venv / STAMP).unlink(missing_ok=True)
-        if not has_our_python(venv):
+        began, whole = time.monotonic(), has_our_python(venv)
+        stale = [name for name in dict.fromkeys([USERS, pins]) if not (whole and is_ready(root, name))]
+        for name in stale if whole else STAMPS:
+            (venv / STAMPS[name]).unlink(missing_ok=True)
+        if not whole:
             make_venv(venv)
-        pip = [venv_python(venv), "-m", "pip", "--disable-pip-version-check", "install"]
-        say("installing the packages of requirements.txt (1 to 2 GB the first time: some minutes)")
-        install([*pip, "-r", root / "requirements.txt"], root)
-        say("installing sdkit itself")
-        install([*pip, "--quiet", "--no-deps", "-e", root], root)
-        (venv / STAMP).write_text(wanted)
+        pip = [venv_python(venv), "-m", "pip", "--disable-pip-version-check"]
+        say(f"installing the packages of {pins}" + (" (1 to 2 GB the first time: some minutes)" if USERS in stale else ""))
+        install([*pip, "install", "-r", root / pins], root)
+        if USERS in stale:
+            say("installing sdkit itself")
+            forget = [str(part) for part in (*pip, "uninstall", "--yes", "sdkit")]  # its name before 0.2.0, or a stranger's
+            subprocess.run(forget, capture_output=True)
+            install([*pip, "install", "--quiet", "--no-build-isolation", "--no-deps", "-e", root], root)
+        for name in stale:
+            (venv / STAMPS[name]).write_text(fingerprint(root, name))
         say(f"set up in {time.monotonic() - began:.0f} s")
     return venv_python(venv)
 
 
-def is_ready(venv: Path, wanted: str) -> bool:
-    """Whether the environment was finished for exactly this fingerprint."""
-    stamp = venv / STAMP
-    return stamp.exists() and stamp.read_text() == wanted and venv_python(venv).exists()
+def is_ready(root: Path, pins: str) -> bool:
+    """Whether the environment was finished for exactly these pins, and those that they hold."""
+    stamps = {root / ".venv" / STAMPS[name]: fingerprint(root, name) for name in (USERS, pins)}
+    finished = all(stamp.exists() and stamp.read_text() == wanted for stamp, wanted in stamps.items())
+    return finished and venv_python(root / ".venv").exists()
 
 
 def has_our_python(venv: Path) -> bool:
@@ -245,7 +260,8 @@ def try_lock(file) -> bool:
 
 def clean(root: Path) -> int:
     """Removes what can be made again without training."""
-    for folder in [root / ".venv", root / ".pytest_cache", root / ".ruff_cache", *root.glob("*.egg-info")]:
+    caches = (".venv", ".pytest_cache", ".ruff_cache", ".mypy_cache")
+    for folder in [*(root / name for name in caches), *root.glob("*.egg-info")]:
         if folder.is_dir():
             say(f"removing {folder}")
             shutil.rmtree(folder)

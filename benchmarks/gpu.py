@@ -36,9 +36,10 @@ import speed  # noqa: E402
 import torch  # noqa: E402
 from plain import Plain  # noqa: E402
 
-from sdkit import core, fast, record, train  # noqa: E402
+from sdkit import core, studies, train  # noqa: E402
 from sdkit.analysis import cost  # noqa: E402
 from sdkit.data import DATASETS  # noqa: E402
+from sdkit.train import graphs  # noqa: E402
 
 SHARES = {"check": 0.2, "bench": 0.2, "record": 1.0}
 """Of the time that is left, what each part may take when all three run."""
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plan", default="gpu_first", help="of `record`: a name in plans/, or a file")
     parser.add_argument("--quick", action="store_true", help="checks of the papers' methods alone; a shorter benchmark")
     parser.add_argument("--only", nargs="+", default=(), metavar="WORD", help="of the checks, those whose names have a word")
-    parser.add_argument("--steps", choices=fast.MODES, help="how recorded runs' steps run; default: as the checks allow")
+    parser.add_argument("--steps", choices=graphs.MODES, help="how recorded runs' steps run; default: as the checks allow")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: to see whether this script runs")
     said = parser.parse_args(arguments)
     if said.device == "cuda" and not torch.cuda.is_available():
@@ -144,7 +145,7 @@ def check(said: argparse.Namespace, until: float) -> bool:
         names = [n for n in names if not n.startswith("trains")]
     names = [n for n in names if not said.only or any(word in n for word in said.only)]
     path, on = kept("checks.json"), torch.device(said.device)
-    state = {"source": record.source(), "torch": torch.__version__, "device": train.device_name(on)}
+    state = {"source": studies.source_digest(), "torch": torch.__version__, "device": train.device_name(on)}
     known = read(path)
     before = known.get("checks", {}) if all(known.get(k) == v for k, v in state.items()) else {}
 
@@ -208,7 +209,7 @@ def ways(network: str, batch: int, said: argparse.Namespace, rates: dict[str, fl
     product, product_flops = speed.products(said.device)[max(rates, key=rates.get)]
     flops, _ = cost.step_counts(speed.as_written(network, "vanilla", batch))
     arms = {"product": speed.arm(product, said.device)}
-    for how in fast.MODES:
+    for how in graphs.MODES:
         if "compile" in how and (
             time.monotonic() + 240 > until or said.device == "cpu" or (said.quick and network != "resnet18")
         ):
@@ -272,12 +273,12 @@ def runs(said: argparse.Namespace, until: float) -> bool:
             pack(plan.name)
 
     try:
-        plan = record.read_plan(said.plan, said.data)
+        plan = studies.read_plan(said.plan, said.data)
         os.environ["SDKIT_FAST"] = said.steps or allowed(said.device, {part for e in plan.experiments for part in e.parts})
-        say(f"steps run {fast.mode()}")
+        say(f"steps run {graphs.mode()}")
         left = until - time.monotonic()
         minutes = max(left, 1) / 60 if math.isfinite(left) else None
-        report = record.record(said.plan, minutes, data=said.data, checkpoint_every=CHECKPOINT_EVERY, say=tell)
+        report = studies.execute_plan(said.plan, minutes, data=said.data, checkpoint_every=CHECKPOINT_EVERY, say=tell)
         pack(plan.name)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
         if os.environ.get("SDKIT_TRACEBACK"):
@@ -312,7 +313,7 @@ def read_once(load: Callable[..., Any]) -> Callable[..., Any]:
 
 def pack(plan: str) -> None:
     """Puts the plan's records into one file."""
-    folder = record.folder() / plan
+    folder = studies.results_folder() / plan
     with zipfile.ZipFile(kept("records.zip"), "w", zipfile.ZIP_DEFLATED) as file:
         for path in sorted(folder.glob("*.json")):
             file.write(path, Path("data", "records", plan, path.name))

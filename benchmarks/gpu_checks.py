@@ -24,13 +24,14 @@ import torch
 from speed import environment
 from torch import Tensor
 
-from sdkit import fast, train
+from sdkit import train
 from sdkit.core import Progress
 from sdkit.data import DATASETS, DISTORTIONS, Loader
 from sdkit.data.base import normalise
 from sdkit.methods import METHODS, Combined, Vanilla
 from sdkit.models import MODELS
-from sdkit.train import Epoch, Recipe, Training
+from sdkit.train import Epoch, Recipe, Training, graphs
+from sdkit.train import device as hardware
 
 Check = Callable[[torch.device], str]
 RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05, schedule="one cycle")
@@ -47,7 +48,7 @@ TIGHT, LOOSE = 2e-3, 0.1
 
 
 def assembled(name: str, device: torch.device, how: str = "eager", images: int = IMAGES, **data: Any) -> Training:
-    """A seeded training on digits. how: of `fast.MODES`."""
+    """A seeded training on digits. how: of `graphs.MODES`."""
     torch.manual_seed(0)
     digits = DATASETS["digits"](train_size=images, **data)
     options = {"survival": 0.5} if "self-guidance" in name else {}
@@ -66,7 +67,7 @@ def training(model: Any, method: Any, data: Any, device: torch.device, how: str 
     with environment(SDKIT_FAST=how):
         made = Training(model, method, data, RECIPE, on=device)
     if device.type == "cpu" and "graphs" in how:
-        made.replayed = fast.Replayed(made._work, method, device, record=lambda work, side: work)
+        made.replayed = graphs.Replayed(made._work, method, device, record=lambda work, side: work)
         for group in made.optimiser.param_groups:
             group["lr"] = torch.tensor(group["lr"])
     return made
@@ -125,9 +126,9 @@ def machine(device: torch.device) -> str:
     """Versions, the card, and that the 16 bits are the ones it has units for."""
     words = f"torch {torch.__version__}, Python {sys.version.split()[0]}, NumPy {np.__version__}"
     if device.type == "cpu":
-        return f"{words}, {'bfloat16' if fast.half(device) else 'float32'}"
+        return f"{words}, {'bfloat16' if hardware.half(device) else 'float32'}"
     about = torch.cuda.get_device_properties(device)
-    assert fast.has_bfloat16(device) == (about.major >= 8 or bool(torch.version.hip))
+    assert hardware.has_bfloat16(device) == (about.major >= 8 or bool(torch.version.hip))
     return (
         f"{words}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, {about.name}, "
         f"{about.multi_processor_count} multiprocessors, {about.total_memory / 1e9:.0f} GB"
@@ -243,7 +244,7 @@ def precision(device: torch.device) -> str:
     kinds = {out.logits.dtype, out.embedding.dtype, *(t.dtype for t in terms.values())}
     assert kinds == {torch.float32}, f"found {kinds}"
     maps = {f.dtype for f in out.stages}
-    assert maps == {fast.half(device) or torch.float32}, f"maps are {maps}"
+    assert maps == {hardware.half(device) or torch.float32}, f"maps are {maps}"
     assert batch.x.is_contiguous(memory_format=torch.channels_last)
     assert all(f.is_contiguous(memory_format=torch.channels_last) for f in out.stages), "a map lost channels_last"
     return f"maps {maps.pop()}, logits, embedding and terms float32, all channels_last"

@@ -55,7 +55,8 @@ def points(said: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def data_of(p: dict[str, Any]) -> Any:
     """The drawn set of a point. Its images are the same for every seed of training."""
-    from sdkit.data.base import Data, Images, statistics
+    from sdkit.data import Data, Images
+    from sdkit.data.pixels import statistics
 
     drawing = sys.modules["sdkit.data.shapes"]
     grades = drawing.Grades(**{k: tuple(v) if isinstance(v, list) else v for k, v in p["grades"].items()})
@@ -72,8 +73,7 @@ def run(p: dict[str, Any], threads: int = 1) -> dict[str, Any]:
     """Trains a point. -> it, with what came of it; fractions in [0, 1]."""
     torch.set_num_threads(threads)
     from sdkit.analysis import calibration
-    from sdkit.data import DATASETS
-    from sdkit.data.base import Images
+    from sdkit.data import DATASETS, Images
     from sdkit.experiment import Experiment
     from sdkit.train import Diverged, Epoch, Recipe
 
@@ -165,9 +165,9 @@ def measure(seeds: int) -> None:
 
     rows = []
     for name, e in chosen(seeds):
-        if e.record.status == "diverged":
+        if e.stored.status == "diverged":
             rows.append({"method": name, "seed": e.seed, "lost": True})
-        if e.record.status != "done":
+        if e.stored.status != "done":
             continue
         t = Trained(e)
         sure, right = calibration(t.logits(), t.labels()), t.logits().argmax(1) == t.labels()

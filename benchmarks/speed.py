@@ -35,11 +35,12 @@ import parity  # noqa: E402
 import torch  # noqa: E402
 from plain import Plain  # noqa: E402
 
-from sdkit import __version__, core, fast  # noqa: E402
+from sdkit import __version__, core  # noqa: E402
 from sdkit.analysis import cost  # noqa: E402
 from sdkit.data import DATASETS, Data, Images  # noqa: E402
 from sdkit.experiment import Experiment  # noqa: E402
-from sdkit.train import RECIPES, Recipe, Training, device  # noqa: E402
+from sdkit.train import RECIPES, Recipe, Training, default_device, graphs  # noqa: E402
+from sdkit.train import device as hardware  # noqa: E402
 
 NETWORKS = ("four-stage", "resnet20", "resnet18")
 OWN = ("vanilla", "byot", "dsn", "ddgsd", "self-guidance", "drg", "dsr", "drg+dsr", "sfr")
@@ -47,7 +48,7 @@ CHEAP = ("lsr", "ps-kd", "cs-kd", "dlb", "zf-ls", "tf-kd-reg", "dml")
 MARKS = ("<!-- speed: written by `python start.py bench --readme` -->", "<!-- end of speed -->")
 HALF = "dlb, half of the batch new"
 OF_A_CARD = ("loops", "step", "parity", "methods", "growth")
-RECORDED = fast.WARM + 2  # steps after which one is recorded and was replayed
+RECORDED = graphs.WARM + 2  # steps after which one is recorded and was replayed
 Row = dict[str, Any]
 
 
@@ -122,7 +123,7 @@ def machine(device: str) -> Row:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "steps": fast.mode() if device == "cuda" else "eager",
+        "steps": graphs.mode() if device == "cuda" else "eager",
         "wait policy": os.environ.get("OMP_WAIT_POLICY", ""),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "GFLOP/s": rates,
@@ -179,7 +180,7 @@ def environment(**values: str) -> Iterator[None]:
 
 def precisions(device: str) -> dict[str, dict[str, str]]:
     """Name of an arm -> its environment: sdkit as it comes, and in float32 on a CPU where that is not the same."""
-    both = device == "cpu" and fast.has_bfloat16(torch.device("cpu"))
+    both = device == "cpu" and hardware.has_bfloat16(torch.device("cpu"))
     return {"sdkit": {}} | ({"float32": {"SDKIT_PRECISION": "float32"}} if both else {})
 
 
@@ -205,7 +206,7 @@ def training(
     threads: int | None = None,
 ) -> Training:  # fmt: skip
     """A training that is ready for its first step, on noise. threads: default PyTorch's number, as its rivals in a process."""
-    data = noise(images or (1280 if device().type == "cpu" else 25_600), classes, side)
+    data = noise(images or (1280 if default_device().type == "cpu" else 25_600), classes, side)
     DATASETS["noise"] = lambda **_: data  # for as long as it takes to build on it
     options = {"survival": 0.5} if "self-guidance" in method else {}
     try:
@@ -243,18 +244,18 @@ def child(**case: Any) -> Row:
 
     clock: so many seconds of steps instead. -> images a second and the threads that worked, too.
     """
-    loop, steps, progress, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
+    loop, steps, clock, workers = (case.pop(k, v) for k, v in (("loop", ""), ("steps", 4), ("clock", 0), ("workers", 2)))
     if "threads" in case:
         torch.set_num_threads(case["threads"])
-    elif progress and loop != "plain" and device().type == "cpu":
-        case["threads"] = fast.threads()  # as a run does
+    elif clock and loop != "plain" and default_device().type == "cpu":
+        case["threads"] = hardware.threads()  # as a run does
     train = training(**case)
     if loop == "plain":
         model = train.model.to(memory_format=torch.contiguous_format)
         plain = Plain(model, train.data, train.recipe, on=str(train.device), workers=workers)
-    if progress:
+    if clock:
         seconds = plain.seconds if loop == "plain" else arm(train.stepper(), str(train.device))
-        rate = train.recipe.batch_size / seconds(max(round(progress / seconds(2)), 2))
+        rate = train.recipe.batch_size / seconds(max(round(clock / seconds(2)), 2))
         return {"images/s": rate, "threads": case.get("threads", torch.get_num_threads()), "MB": peak_memory()}
     if loop == "plain":
         plain.seconds(steps, lead=0)
@@ -282,7 +283,7 @@ def peak_memory() -> float | None:
 
 def memory(**case: Any) -> float | None:
     """Peak memory of a case, MB, measured in a process of its own; of a card, what the case adds to what is held already."""
-    if device().type == "cuda":
+    if default_device().type == "cuda":
         gc.collect()
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated() / 1e6
@@ -377,7 +378,7 @@ def race(said: argparse.Namespace, network: str, batch: int, loops: dict[str, Ro
     rounds = 0 if said.device == "cuda" else 1 if said.quick else said.rounds  # a process takes seconds before its first step
     for _ in range(rounds):
         for name, options in loops.items():
-            found = fresh(**case, **options, progress=4 * said.block, workers=said.workers)
+            found = fresh(**case, **options, clock=4 * said.block, workers=said.workers)
             speed[name].append(found["images/s"]), held[name].append(found["MB"]), threads[name].append(found["threads"])
     return [
         {
@@ -412,7 +413,7 @@ def one_step(said: argparse.Namespace, found: Row) -> list[Row]:
         with environment(SDKIT_FAST="eager"):
             step = training(network, batch=batch).stepper()
         step()
-        of = breakdown.rows(step, device(), found["machine"], plain.get((network, batch)))
+        of = breakdown.rows(step, default_device(), found["machine"], plain.get((network, batch)))
         rows += [{"network": network, "batch": batch} | row for row in of]
     return rows
 
@@ -438,7 +439,7 @@ def methods(said: argparse.Namespace, found: Row) -> list[Row]:
             for _ in range(RECORDED if said.device == "cuda" else 1):
                 step()  # memories fill
         draws = {name: 8 if "self-guidance" in name and not small else 1 for name in steps}  # it samples its network
-        written = steps if fast.mode() == "eager" else {n: as_written(network, n, batch) for n in steps}
+        written = steps if graphs.mode() == "eager" else {n: as_written(network, n, batch) for n in steps}
         counts = {n: cost.step_counts(step, draws[n]) for n, step in written.items()}
         times = cost.compare_times(steps, said.rounds, said.block / 2, 1, said.device)
         weighed = not said.quick or network == said.networks[0]

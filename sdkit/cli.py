@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from . import core, runs
+from . import core, pages, runs
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
@@ -30,6 +28,7 @@ def train(
     teacher: str | None = None,
     seed: int = 0,
     download: bool = False,
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
 ) -> None:
     """Train one network and record the run; a run that was interrupted continues, a finished one is found again.
 
@@ -44,10 +43,13 @@ def train(
         teacher: the network of the teacher, for methods that need one: it is trained first, with the same recipe.
         seed: of the first weights and of the order of images.
         download: fetch the data set first where it is missing.
+        source: a Python file that registers parts of your own, which the names may then be.
     """
     from .data import DATASETS
     from .experiment import Experiment
 
+    if source:
+        load(source)
     if download:
         DATASETS[core.pick(data, DATASETS, "data set")](download=True)
     common: dict[str, Any] = {"data": data, "recipe": recipe, "dataset": values(dataset)}
@@ -61,10 +63,25 @@ def train(
         **common,
     )
     print(experiment)
-    found = experiment.record.status == "done"
+    found = experiment.stored.status == "done"
     trained = experiment.run()
     print(f"{'found' if found else 'trained'}: run {trained.run.key} in {trained.run.folder}")
     summary(trained.run)
+
+
+def load(path: Path) -> None:
+    """Runs a file of parts of a user's own, which gives them names by `sdkit.register`."""
+    import importlib.util
+
+    import cloudpickle
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: --from takes a Python file that calls sdkit.register")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
 
 
 def show(run: tyro.conf.Positional[str]) -> None:
@@ -125,7 +142,7 @@ def figures(
         seed: of their first weights.
         again: draw again although nothing changed.
     """
-    from .experiment import lab
+    from .experiment import base_experiment
     from .figures import index
 
     folder = (
@@ -140,20 +157,20 @@ def figures(
     settings = {"SDKIT_DATA": data, "SDKIT_MODEL": model, "SDKIT_RECIPE": recipe, "SDKIT_SEED": str(seed)}
     settings |= {"SDKIT_TRAIN_SIZE": str(train_size)} if train_size else {}
     os.environ.update(settings | {"SDKIT_FIGURES": str(folder), "SDKIT_HOME": str(core.home())})
-    lab()  # refuses a wrong name before a kernel starts
-    sources = sorted(notebook_folder().glob("[0-9]*.ipynb"))
+    base_experiment()  # refuses a wrong name before a kernel starts
+    sources = sorted(pages.notebook_folder().glob("[0-9]*.ipynb"))
     chosen = [
         next(p for p in sources if p.stem == core.pick(n, [p.stem for p in sources], "notebook")) for n in notebooks
     ] or sources
     began = time.perf_counter()
     for path in chosen:
         stamp = folder / "notebooks" / f"{path.stem}.stamp"
-        now = fingerprint(path, settings)
-        if not again and stamp.exists() and stamp.read_text() == now and all(map(Path.exists, drawn(folder, path.stem))):
+        now = pages.fingerprint(path, settings)
+        if not again and stamp.exists() and stamp.read_text() == now and all(map(Path.exists, pages.drawn(folder, path.stem))):
             print(f"{path.stem}: nothing changed since its figures were drawn")
             continue
         print(f"{path.stem}: running", flush=True)
-        execute(path, folder / "notebooks" / path.name)
+        pages.execute(path, folder / "notebooks" / path.name)
         stamp.write_text(now)
     page = index(folder)
     print(f"figures in {folder}, {time.perf_counter() - began:.0f} s\nopen {page}")
@@ -169,10 +186,13 @@ def record(
         minutes: end within; 0 only says what is missing. Called again, it goes on from there.
         out: where records go instead.
         data: the folder of data sets, where it is not data/.
-    """
-    from .record import record
 
-    if record(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
+    Raises:
+        SystemExit: 1 if a record is damaged.
+    """
+    from .studies import execute_plan
+
+    if execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
         raise SystemExit(1)
 
 
@@ -182,13 +202,17 @@ def app(port: int = 8866, browser: bool = True) -> None:
     Args:
         port: of 127.0.0.1; the next free one where it is taken.
         browser: open the page.
+
+    Raises:
+        RuntimeError: Voilà is not installed.
     """
     import secrets
 
     try:
         from voila.app import Voila
     except ImportError as error:
-        raise RuntimeError("the app needs Voilà: `pip install sdkit[app]`, or `python3 start.py setup`") from error
+        mend = "`pip install 'sdkit-workbook[app]'`, or `python3 start.py setup` in a checkout"
+        raise RuntimeError(f"the app needs Voilà: {mend}") from error
 
     port, token = free_port(port), secrets.token_urlsafe(24)
     os.environ["SDKIT_HOME"] = str(core.home())  # of the page's kernel, too
@@ -259,9 +283,9 @@ def summary(run: runs.Run, whole: bool = False) -> None:
                 print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
     if history:
         last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
-        whole = "the whole test set" if last.test else "the watched test images"
+        images = "the whole test set" if last.test else "the watched test images"
         print(
-            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {whole}; "
+            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {images}; "
             f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
             f"{sum(e.seconds for e in history):.0f} s of training"
         )
@@ -280,100 +304,6 @@ def free_port(wanted: int, tries: int = 20) -> int:
             one.bind(("127.0.0.1", port))
             return port
     raise RuntimeError(f"the ports {wanted} to {wanted + tries - 1} are all taken: say another, `sdkit app --port 9000`")
-
-
-def notebook_folder() -> Path:
-    """The notebooks of this checkout."""
-    folder = core.home() / "notebooks"
-    if not folder.is_dir():
-        folder = Path(__file__).parents[1] / "notebooks"
-    if not folder.is_dir():
-        raise FileNotFoundError("no notebooks here: run this in a clone of sdkit, or set SDKIT_HOME to one")
-    return folder
-
-
-def fingerprint(notebook: Path, settings: dict[str, str]) -> str:
-    """Of all that a notebook's figures depend on: its cells, sdkit's code, the settings, and the records if it reads them."""
-    import json
-
-    cells = ["".join(c["source"]) for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    if any(re.search(r"^from sdkit import .*\brecord\b", cell, re.M) for cell in cells):
-        files += [p for folder in ("plans", "data/records") for p in sorted((core.home() / folder).rglob("*.json"))]
-    return hashlib.sha256(repr((cells, settings)).encode() + b"".join(p.read_bytes() for p in files)).hexdigest()
-
-
-def drawn(folder: Path, notebook: str) -> list[Path]:
-    """The executed copies of a notebook and the figures that it left."""
-    copy = folder / "notebooks" / f"{notebook}.ipynb"
-    return [copy, copy.with_suffix(".html"), folder / "index.html"]
-
-
-def execute(source: Path, target: Path) -> None:
-    """Runs a notebook in a kernel of its own, its progress bars shown here, and keeps the executed copy as .ipynb and .html."""
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-
-    class Watched(NotebookClient):
-        def process_message(self, msg, cell, cell_index):
-            if msg["msg_type"] == "stream":
-                print(msg["content"]["text"], end="", file=sys.stderr, flush=True)
-            return super().process_message(msg, cell, cell_index)
-
-    notebook = nbformat.read(source, as_version=4)
-    client = Watched(
-        notebook,
-        timeout=None,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(core.home())}},
-        store_widget_state=True,
-        coalesce_streams=True,
-    )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        raise RuntimeError(
-            f"a cell of {source.name} failed: {str(error).strip().splitlines()[-1]} (the run so far is in {target})"
-        ) from error
-    finally:
-        for cell in notebook.cells:
-            for output in cell.get("outputs", []):
-                if output.output_type == "stream":  # of a progress bar, its last state
-                    output.text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
-        nbformat.write(notebook, target)
-    target.with_suffix(".html").write_text(page(notebook), encoding="utf-8")
-
-
-def page(notebook: Any) -> str:
-    """A notebook as HTML, its formulas in MathML: browsers draw it themselves, MathJax would be fetched from the net."""
-    from nbconvert import HTMLExporter
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
-    class Drawn(IPythonRenderer):
-        def inline_math(self, body):
-            return mathml(body, "inline") or super().inline_math(body)
-
-        def block_math(self, body):
-            return mathml(body, "block") or super().block_math(body)
-
-    class Page(HTMLExporter):
-        def default_filters(self):
-            yield from super().default_filters()
-            yield "markdown2html", lambda source: MarkdownWithMath(renderer=Drawn(escape=False)).render(source)
-
-    return Page().from_notebook_node(notebook)[0]
-
-
-def mathml(tex: str, display: str) -> str | None:
-    """A formula as MathML, or None where it cannot be read or latex2mathml is not installed. display: inline or block."""
-    try:
-        from latex2mathml.converter import convert
-
-        return convert(tex.replace(r"\|", r"\Vert "), display=display)
-    except Exception:  # it raises a kind of its own for every slip in TeX: then the formula stays as it is written
-        return None
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

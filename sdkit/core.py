@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Batch(NamedTuple):
@@ -32,6 +30,7 @@ class Features(NamedTuple):
     logits: Tensor  # [B, K]
     embedding: Tensor  # [B, D] the vector that the classifier reads
     stages: tuple[Tensor, ...]  # S feature maps, [B, C_s, H_s, W_s], shallow to deep
+    blocks: tuple[Tensor, ...] = ()  # every residual block's map, where a method asked the network for them
 
 
 class Progress(NamedTuple):
@@ -81,67 +80,18 @@ def temperature(symbol: str = "T", high: float = 10.0) -> Knob:
     return Knob(symbol, 1, high, "the outputs as they are", "nearly uniform: only the order of the classes is left", least=0.05)
 
 
-class LocalRNG(TorchDispatchMode):
-    """Within, this thread draws its random numbers from generators of its own, begun at `seed`; the global ones stand still.
-
-    So nothing that trains in another thread is disturbed. On the CPU the numbers are those after `torch.manual_seed(seed)`.
-    `drawn` tells whether there were any. What takes no generator, such as fused attention, is left as it is.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.seed, self.own = seed, {}
-
-    @property
-    def drawn(self) -> bool:
-        return bool(self.own)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled within; True would import the compiler, which takes seconds
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        form = seeded(func) if torch.Tag.nondeterministic_seeded in func.tags else None
-        if form is None or kwargs.get("generator") is not None:
-            return func(*args, **kwargs)
-        given = next((t for t in (*args, kwargs.get("out")) if isinstance(t, Tensor)), None)
-        device = torch.device(kwargs.get("device") or (given.device if given is not None else "cpu"))
-        if device not in self.own:
-            self.own[device] = torch.Generator(device).manual_seed(self.seed)
-        return form(*args, **{**kwargs, "generator": self.own[device]})
-
-
-@functools.cache
-def seeded(func: torch._ops.OpOverload) -> Callable | None:
-    """The form of a random operation that takes a generator, None where there is none."""
-    if func is torch.ops.aten.native_dropout.default:
-        return dropout
-    wanted = {a.name for a in func._schema.arguments} | {"generator"}
-    forms = (func, *(getattr(func.overloadpacket, name) for name in func.overloadpacket.overloads()))
-    return next((form for form in forms if {a.name for a in form._schema.arguments} == wanted), None)
-
-
-def dropout(x: Tensor, p: float, train: bool | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What a GPU's dropout gives, from a generator: the numbers that stay, scaled, and where they stay."""
-    if train is False or p == 0:
-        return x.clone(), torch.ones_like(x, dtype=torch.bool)
-    kept = torch.empty_like(x).bernoulli_(1 - p, generator=generator)
-    return x * kept * (1 / (1 - p) if p < 1 else 0.0), kept.bool()
-
-
 MANY = 16
 """More names than a sentence should list."""
 
 
-def pick(name: str, known: Iterable[str], what: str) -> str:
+def pick(name: str, known: Iterable[str], what: str, lister: str = "sdkit list") -> str:
     """`name` if it is known; otherwise a KeyError that suggests the nearest ones."""
     known = list(known)
     if name in known:
         return name
     near = difflib.get_close_matches(str(name).lower(), known, n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    listed = f"known are {', '.join(known) or 'none'}" if len(known) <= MANY else f"`sdkit list` names all {len(known)}"
+    listed = f"known are {', '.join(known) or 'none'}" if len(known) <= MANY else f"`{lister}` names all {len(known)}"
     raise KeyError(Sentence(f"no {what} is called {name!r}: {hint}{listed}"))
 
 

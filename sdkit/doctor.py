@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+DISTRIBUTION = "sdkit-workbook"  # as pip calls us; what pip calls sdkit is Stable Diffusion Kit, and imports as sdkit, too
 DATA_FOLDERS = {"CIFAR-10": "cifar-10-batches-py", "CIFAR-100": "cifar-100-python"}
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _APPLICATIONS = (
@@ -87,6 +88,23 @@ def _python() -> Check:
     return Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")  # start.py refuses one that is too old
 
 
+def _sdkit() -> Check:
+    here = Path(__file__).resolve().parent
+    for other in metadata.distributions(name="sdkit"):
+        about = other.metadata["Summary"] or ""
+        if "self-distillation" in about:  # our own name before 0.2.0
+            continue
+        found = f"sdkit {other.version} is installed, another project of the same import name ({about[:40].strip()} ...)"
+        if Path(str(other.locate_file("sdkit"))).resolve() == here:  # either wrote over the other's files
+            mend = f"pip uninstall sdkit, then pip install --force-reinstall --no-deps {DISTRIBUTION}"
+            return Check("sdkit", "fail", found, mend)
+        return Check("sdkit", "warn", found, "pip uninstall sdkit: where it comes first, `import sdkit` is not this one")
+    try:
+        return Check("sdkit", "ok", f"{metadata.version(DISTRIBUTION)} at {here}")
+    except metadata.PackageNotFoundError:
+        return Check("sdkit", "ok", f"at {here}, not installed")
+
+
 def _torch() -> Check:
     import torch
 
@@ -125,23 +143,23 @@ def _gpu() -> Check:
 def _precision() -> Check:
     import torch
 
-    from . import fast
+    from .train import device
 
     on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    can, kind = fast.has_bfloat16(on), "bfloat16, losses in float32" if fast.half(on) else "float32"
-    if fast.half(on) and not can:
+    can, kind = device.has_bfloat16(on), "bfloat16, losses in float32" if device.half(on) else "float32"
+    if device.half(on) and not can:
         mend = "leave SDKIT_PRECISION out: float32 is faster here"
         return Check("precision", "warn", f"{kind}, which this {on.type.upper()} emulates", mend)
-    more = "; it multiplies bfloat16, too: without SDKIT_PRECISION it trains faster" if can and not fast.half(on) else ""
+    more = "; it multiplies bfloat16, too: without SDKIT_PRECISION it trains faster" if can and not device.half(on) else ""
     return Check("precision", "ok", kind + more)
 
 
 def _threads() -> Check:
-    from . import fast
+    from .train import device
 
-    if said := fast.threads_said():
+    if said := device.threads_said():
         return Check("threads", "ok", f"SDKIT_THREADS says {said}")
-    return Check("threads", "ok", f"{fast.threads()} for a run that begins now, as many as there are idle cores")
+    return Check("threads", "ok", f"{device.threads()} for a run that begins now, as many as there are idle cores")
 
 
 def _memory() -> Check:
@@ -161,7 +179,7 @@ def _total_memory() -> int | None:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return min(total, with_limit) if with_limit else total
-    if os.name == "nt":
+    if sys.platform == "win32":
 
         class Status(ctypes.Structure):  # MEMORYSTATUSEX
             _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong), ("numbers", ctypes.c_ulonglong * 7)]
@@ -197,7 +215,7 @@ def _data() -> Check:
 def _packages() -> Check:
     wanted = _requirements()
     if wanted is None:
-        mend = "start from a whole checkout, or set SDKIT_HOME to it"
+        mend = "`pip check` compares them with sdkit's ranges; a whole checkout, or SDKIT_HOME set to one, has tested versions"
         return Check("packages", "warn", f"no requirements.txt at {_home()} or above: versions not compared", mend)
     missing, other = [], []
     for name, version in wanted.items():
@@ -218,7 +236,7 @@ def _packages() -> Check:
 
 
 def _requirements() -> dict[str, str] | None:
-    """name -> pinned version, from the nearest requirements.txt at or above home(). None: there is none."""
+    """Name -> pinned version, from the nearest requirements.txt at or above home(). None: there is none."""
     here = _home().resolve()
     for folder in (here, *here.parents):
         if (folder / "requirements.txt").is_file():
@@ -259,6 +277,7 @@ def _some(names: list[str], most: int = 5) -> str:
 
 CHECKS: dict[str, Callable[[], Check]] = {
     "Python": _python,
+    "sdkit": _sdkit,
     "packages": _packages,
     "torch": _torch,
     "torchvision": _torchvision,

@@ -1,6 +1,7 @@
-"""Runs a script or a module as on a machine that has only torch, torchvision, NumPy, scikit-learn, Pillow and what they need.
+"""Runs a script or a module as on a machine that has only torch, torchvision, NumPy, scikit-learn, Pillow,
+safetensors and what they need.
 
-`python tests/bare.py benchmarks/speed.py --quick` is a script, `python tests/bare.py -m sdkit.record gpu_first` a module;
+`python tests/bare.py benchmarks/speed.py --quick` is a script, `python tests/bare.py -m pytest` a module;
 `--with pytest` before either is one thing more that the machine has.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMISED = ("torch", "torchvision", "numpy", "scikit-learn", "pillow")
+PROMISED = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "safetensors")
 
 
 def plain(name: str) -> str:

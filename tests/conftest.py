@@ -40,7 +40,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def base_experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Lab]:
     """A JupyterLab on copies of the notebooks, one for the whole session. Skips where it or a browser is missing."""
     reason = browser.what_is_missing()
     if reason:

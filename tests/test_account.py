@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from sdkit import cli, figures, papers
+from sdkit import figures, pages, papers
 from sdkit.figures.style import class_look, letters
 from sdkit.papers import byot, checks, ddgsd
 from sdkit.papers.checks import Verdict
@@ -181,7 +181,7 @@ TEX = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(FORMULAS)])
 
 def test_a_page_shows_its_formulas_without_the_net():
     pytest.importorskip("latex2mathml")
-    page = cli.page(TEX)
+    page = pages.page(TEX)
     page = page[page.index("<body") :]
     assert page.count("<math") == 2 and page.count('display="block"') == 1
     assert page.count("‖") == 2, "the norm's bars"
@@ -191,4 +191,4 @@ def test_a_page_shows_its_formulas_without_the_net():
 
 def test_a_page_without_the_converter_keeps_its_formulas_as_they_are_written(monkeypatch):
     monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
-    assert "$p_l$" in cli.page(TEX)
+    assert "$p_l$" in pages.page(TEX)

@@ -128,7 +128,7 @@ def test_noise_panels_draw_means_over_draws_and_refuse_to_mix_kinds():
     ax = GALLERY["noise_accuracy"]().axes[0]
     byot = next(line for line in ax.lines if line.get_label() == "BYOT")
     assert byot.get_ydata() == pytest.approx((100 * curves(False)["byot"].accuracy.mean(1)).tolist())
-    with pytest.raises(ValueError, match="no common axis"):
+    with pytest.raises(ValueError, match="all absolute or all relative, got 2 kinds"):
         draw.noise_panels([{"a": curves(False)["byot"], "b": curves(True)["byot"]}], [ax])
 
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdkit.analysis import FrozenStep, gradient_statistics
-from sdkit.core import LocalRNG, Progress
+from sdkit.analysis import gradient_statistics
+from sdkit.core import Progress
 from sdkit.experiment import Experiment
+from sdkit.methods.inspector import FrozenStep
 from sdkit.models import MODELS
+from sdkit.rng import LocalRNG
 from sdkit.train import Recipe
 
 DRAWS = {

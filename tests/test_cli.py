@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdkit import cli, runs
+from sdkit import cli, pages, runs
 
 SMALL = ["--model", "four-stage", "--network", "width=4", "--data", "digits", "--dataset", "train_size=64", "--recipe", "smoke"]
 
@@ -78,9 +78,9 @@ def test_a_page_that_shows_records_is_drawn_again_when_there_are_new_ones(tmp_pa
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     notebooks = Path(__file__).parents[1] / "notebooks"
     names = ("00_start_here", "01_byot", "06_side_by_side", "08_records")
-    before = {n: cli.fingerprint(notebooks / f"{n}.ipynb", {}) for n in names}
+    before = {n: pages.fingerprint(notebooks / f"{n}.ipynb", {}) for n in names}
     place = tmp_path / "data" / "records" / "cpu" / "0123456789ab.json"
     place.parent.mkdir(parents=True)
     place.write_text("{}")
-    after = {n: cli.fingerprint(notebooks / f"{n}.ipynb", {}) for n in before}
+    after = {n: pages.fingerprint(notebooks / f"{n}.ipynb", {}) for n in before}
     assert [n for n in before if after[n] != before[n]] == ["00_start_here", "06_side_by_side", "08_records"]

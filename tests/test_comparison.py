@@ -13,14 +13,14 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from sdkit import papers, record
+from sdkit import papers, studies
 from sdkit.analysis import calibration
-from sdkit.comparison import Comparison, compared, one_length
 from sdkit.experiment import Experiment
-from sdkit.lengths import WORDS, ByLength, by_length, spread
 from sdkit.methods import METHODS as EVERY_METHOD
 from sdkit.papers.printed import METHODS, printed
-from sdkit.record import Result
+from sdkit.studies import Result
+from sdkit.studies.compare import Comparison, compared, one_length
+from sdkit.studies.lengths import WORDS, ByLength, by_length, spread
 from sdkit.train import RECIPES, Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.1, schedule="one cycle")
@@ -153,8 +153,8 @@ def test_trainings_just_recorded_make_a_table_with_their_label(tmp_path, monkeyp
     small = {"model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}, "recipe": "smoke"}
     path = tmp_path / "tiny.json"
     path.write_text(json.dumps({"runs": [small | {"methods": ["vanilla", "drg"], "seeds": [0, 1]}]}))
-    record.record(path, out=tmp_path, say=lambda words: None)
-    records = record.load("tiny", tmp_path)
+    studies.execute_plan(path, out=tmp_path, say=lambda words: None)
+    records = studies.load_results("tiny", tmp_path)
     (table,) = compared(records)
     assert re.fullmatch(r"recorded, on CPU, \d+ threads?, recipe smoke, 2 seeds", table.label)
     assert [row.name for row in table.rows] == ["vanilla", "drg"] and table.rows[1].step > 0

@@ -187,7 +187,7 @@ def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
 
 def test_loops_are_raced_as_they_come_and_as_they_may_be_asked_for(monkeypatch):
     for can, told in ((True, ["sdkit, float32", "sdkit, bfloat16"]), (False, [])):
-        monkeypatch.setattr(speed.fast, "has_bfloat16", lambda on, can=can: can)
+        monkeypatch.setattr(speed.hardware, "has_bfloat16", lambda on, can=can: can)
         raced = speed.entrants("cpu")
         assert list(raced) == ["plain", "sdkit", *told] and (raced["plain"], raced["sdkit"]) == ({"loop": "plain"}, {})
         assert [raced[name] for name in told] == [{"SDKIT_PRECISION": name.split()[1]} for name in told]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.utils.data import IterableDataset, TensorDataset
 
-from sdkit.data import ABOUT, DATASETS, Data, Images, digits, shapes
-from sdkit.data.base import stratified
-from sdkit.data.shapes import KINDS, SHAPES, TEXTURES, Grades, draw_scenes, generate, render
+from sdkit.data import ABOUT, DATASETS, Data, Images, as_data, digest, digits, reader, shapes
+from sdkit.data.drawing import KINDS, SHAPES, TEXTURES, render
+from sdkit.data.pixels import stratified
+from sdkit.data.shapes import Grades, draw_scenes, generate
 
 BUILT_IN = ["digits", "shapes", "reid"]
 
@@ -132,6 +140,34 @@ def test_a_rare_class_is_not_left_out():
 def test_an_impossible_split_is_refused_with_what_is_possible(name, options, word, load):
     with pytest.raises(ValueError, match=word):
         load(name, **options)
+
+
+def test_no_file_of_the_room_imports_another_in_a_circle():
+    folder, graph = Path(inspect.getfile(as_data)).parent, {}
+    for path in folder.glob("*.py"):
+        nodes = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and n.level == 1)
+        graph[path.stem] = {node.module for node in nodes}
+    order = [*TopologicalSorter(graph).static_order()]  # a CycleError names the circle
+    assert len(graph) > 10 and order.index("pixels") < order.index("loader") < order.index("base") < order.index("__init__")
+
+
+def test_options_are_known_by_signature_and_a_misspelt_one_is_told_its_name():
+    for name, make in DATASETS.items():
+        parameters = inspect.signature(make).parameters
+        assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters.values()), name
+        assert "`root` does" not in make.__doc__ and make.__name__ == name
+    with pytest.raises(KeyError, match="no option of the data set digits is called 'trainsize': did you mean 'train_size'"):
+        digits(trainsize=100)
+
+
+def test_images_are_normalised_as_asked(load):
+    plain, pretrained, half = (load("digits", norm=n) for n in (None, "imagenet", [[0.5] * 3, [0.25] * 3]))
+    assert pretrained.mean == (0.485, 0.456, 0.406) and half.std == (0.25,) * 3 and same(plain.train, half.train)
+    x = plain.train.x[:4]
+    assert torch.allclose(half.normalised(x), (x / 255 - 0.5) / 0.25, atol=1e-6)
+    for wrong in ("own", [[0.5] * 3], [[0.5] * 3, [0.0] * 3], [[128] * 3, [64] * 3]):
+        with pytest.raises(ValueError, match=r"norm is None, .* 'legacy' or 'imagenet', or mean and deviation .* got"):
+            load("digits", norm=wrong)
 
 
 # -- the loader ----------------------------------------------------------------------------------------------------------------
@@ -288,6 +324,244 @@ def test_evaluation_is_the_clean_images_in_order_as_often_as_asked():
 def test_a_wrong_request_is_told_what_there_is(ask, word):
     with pytest.raises(ValueError, match=word):
         ask(toy())
+
+
+# -- your own images -----------------------------------------------------------------------------------------------------------
+
+COLOURS = torch.randint(0, 256, (60, 3, 8, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+GREYS = COLOURS[:, :1].repeat(1, 3, 1, 1)
+LABELS = torch.arange(60) % 4
+CUTS = {"train": slice(0, 48), "test": slice(48, 60)}
+
+
+def mine(x: Any, y: Any = LABELS) -> tuple:
+    """Images and labels -> ((x_train, y_train), (x_test, y_test))."""
+    return tuple((x[cut], y[cut]) for cut in CUTS.values())
+
+
+def pictures(x: torch.Tensor, mode: str = "RGB") -> list[Image.Image]:
+    return [Image.fromarray(image.permute(1, 2, 0).numpy()).convert(mode) for image in x]
+
+
+def in_datasets(images: Any, labels: Any = LABELS) -> tuple:
+    """(train, test), each a list of (image, label): the smallest map-style Dataset there is."""
+    return tuple([*zip(images[cut], labels[cut], strict=True)] for cut in CUTS.values())
+
+
+FORMS_OF_COLOURS = {
+    "tensors": lambda: mine(COLOURS),
+    "floats, as ToTensor gives them": lambda: mine(COLOURS / 255),
+    "half floats": lambda: mine((COLOURS / 255).half()),
+    "arrays, channels last": lambda: mine(COLOURS.permute(0, 2, 3, 1).numpy(), LABELS.numpy().astype(np.uint8)),
+    "whole numbers": lambda: mine(COLOURS.long(), LABELS.int()),
+    "Images": lambda: tuple(Images(x / 255, y) for x, y in mine(COLOURS)),
+    "a dict": lambda: dict(zip(CUTS, mine(COLOURS), strict=True)),
+    "Datasets of tensors": lambda: tuple(TensorDataset(x, y) for x, y in mine(COLOURS)),
+    "Datasets of pictures": lambda: in_datasets(pictures(COLOURS), LABELS.tolist()),
+    "Datasets of arrays": lambda: in_datasets(COLOURS.permute(0, 2, 3, 1).numpy(), LABELS.numpy()),
+}
+FORMS_OF_GREYS = {
+    "three channels": lambda: mine(GREYS),
+    "one channel": lambda: mine(GREYS[:, :1] / 255),
+    "no channel": lambda: mine(GREYS[:, 0].numpy()),
+    "pictures": lambda: in_datasets(pictures(GREYS, "L"), LABELS.tolist()),
+    "a Dataset without channels": lambda: in_datasets(GREYS[:, 0]),
+}
+FORMS = [(forms, name) for forms in (FORMS_OF_COLOURS, FORMS_OF_GREYS) for name in forms]
+
+
+@pytest.mark.parametrize(("forms", "name"), FORMS, ids=[name for _, name in FORMS])
+def test_the_same_images_give_the_same_batches_in_every_form(forms, name):
+    """Through tensors, arrays or a Dataset; the validation images are the same ones, too."""
+    x = COLOURS if forms is FORMS_OF_COLOURS else GREYS
+    nothing = Images(x[:0], LABELS[:0])
+    by_hand = Data(
+        "any", (*"0123",), Images(x[:48], LABELS[:48]), nothing, Images(x[48:], LABELS[48:]), (0,) * 3, (1,) * 3, pad=1
+    )
+    said = {"validation": 8, "seed": 3, "distort": ["colour"], "cutout": 2, "mixup": 0.2}
+    data = as_data(forms[name](), **said)
+    expected = as_data(replace(by_hand, mean=data.mean, std=data.std), **said)
+    assert digest(data) == digest(expected) and len(data.val.y) == 8
+    for how in ({}, {"pair": "same image"}, {"pair": "same class"}, {"samples_per_class": 3}):
+        for a, b in zip(data.batches(8, seed=5, **how), expected.batches(8, seed=5, **how), strict=True):
+            assert all(torch.equal(s, t) for s, t in zip(a[:3], b[:3], strict=True))
+            assert (a.pair is None) == (b.pair is None) and (a.pair is None or torch.equal(a.pair, b.pair))
+    promises(data)
+
+
+def test_own_images_keep_what_a_loader_promises():
+    data = as_data(mine(COLOURS))
+    assert data.pad == 1 and data.mirror and data.classes == (*"0123",)
+    x = COLOURS[:48] / 255
+    assert np.allclose(x.mean((0, 2, 3)), data.mean, atol=1e-6) and np.allclose(x.std((0, 2, 3)), data.std, atol=1e-3)
+    plain = as_data(mine(COLOURS), pad=0, mirror=False)
+    loader = plain.batches(7)
+    for _ in range(2):
+        got = list(loader)
+        index = torch.cat([b.index for b in got])
+        assert sorted(index.tolist()) == list(range(48)) and torch.equal(torch.cat([b.y for b in got]), LABELS[index])
+        assert torch.equal(torch.cat([b.x for b in got]), plain.normalised(COLOURS[index]))
+    for batch in as_data(mine(COLOURS)).batches(9, samples_per_class=3):
+        assert torch.equal(batch.y.view(3, 3), batch.y.view(3, 3)[:, :1].expand(3, 3))
+
+
+def test_own_tensors_train_for_an_epoch_and_learn():
+    from sdkit.methods import METHODS
+    from sdkit.models import MODELS
+    from sdkit.train import Recipe, Training
+
+    x = torch.rand(160, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.3
+    y = torch.arange(160) % 2
+    x[y == 1, :, 4:12, 4:12] += 0.6  # a bright square
+    data = as_data(((x[:128], y[:128]), (x[128:], y[128:])))
+    torch.manual_seed(0)
+    network = MODELS["four-stage"](num_classes=data.num_classes, width=4)
+    training = Training(network, METHODS["vanilla"](), data, Recipe(1, 8, 0.05, "one cycle"), seed=0, on="cpu")
+    (epoch,) = (e for e in training.iterate() if hasattr(e, "accuracy"))
+    assert epoch.test["final"] > 0.9
+
+
+def test_the_options_of_all_sets_are_those_of_own_data(load):
+    """A set handed in whole, or as its bare tensors, splits as it does by its name."""
+    whole, said = load("digits"), {"validation": 100, "train_size": 200, "seed": 4}
+    expected = load("digits", **said)
+    tensors = ((load("digits", seed=4).train[:2]), load("digits", seed=4).test[:2])
+    for data in (as_data("digits", **said), as_data(load("digits", seed=4), **said), as_data(tensors, **said)):
+        for split in ("train", "val", "test"):
+            assert same(Images(*getattr(data, split)[:2]), Images(*getattr(expected, split)[:2]))
+    assert as_data(whole).train is whole.train and as_data(replace(whole, cutout=2)).cutout == 2
+    assert as_data(whole, mixup=0.3, norm="imagenet").mean == (0.485, 0.456, 0.406)
+    for thing in (whole, tensors, "digits"):
+        known = inspect.signature(reader(thing)).parameters
+        assert {"validation", "train_size", "seed", "distort", "cutout", "mixup", "norm"} <= {*known}
+        with pytest.raises(KeyError, match="called 'mixap': did you mean 'mixup'"):
+            as_data(thing, mixap=0.2)
+
+
+def test_validation_images_may_be_handed_in():
+    parts = {"train": mine(COLOURS)[0], "val": (GREYS[:8], LABELS[:8]), "test": mine(COLOURS)[1]}
+    assert torch.equal(as_data(parts).val.x, GREYS[:8])
+    carved = as_data(parts, validation=8)
+    assert len(carved.val.y) == 8 and len(carved.train.y) == 40 and not torch.equal(carved.val.x, GREYS[:8])
+
+
+def test_own_images_are_a_copy():
+    x, y = COLOURS.clone(), LABELS.clone()
+    data = as_data(mine(x, y))
+    before = digest(data)
+    x.zero_()
+    y.zero_()
+    assert digest(data) == before
+
+
+def test_a_torchvision_dataset_names_its_classes():
+    torchvision = pytest.importorskip("torchvision")
+    every = torchvision.datasets.FakeData(40, (3, 16, 16), 3)
+    every.classes = ["ant", "bee", "cat"]
+    data = as_data(torch.utils.data.random_split(every, (30, 10), torch.Generator().manual_seed(0)), mirror=False)
+    assert data.classes == ("ant", "bee", "cat") and not data.mirror and len(data.train.y) == 30
+    assert as_data(mine(COLOURS), classes=["a", "b", "c", "d"]).classes == ("a", "b", "c", "d")
+
+
+def test_a_digest_is_the_content_and_not_the_name():
+    data = as_data(mine(COLOURS))
+    other, label = COLOURS.clone(), LABELS.clone()
+    other[50, 1, 2, 3] ^= 1
+    label[50] = (label[50] + 1) % 4
+    kept = [digest(as_data(mine(COLOURS))), digest(as_data(mine(COLOURS), name="birds")), digest(replace(data, name="x"))]
+    assert {*kept} == {digest(data)} and len(digest(data)) == 64
+    changed = [
+        as_data(mine(other)), as_data(mine(COLOURS, label)), as_data(mine(COLOURS), train_size=20), replace(data, mixup=0.2),
+        as_data(mine(COLOURS), norm="imagenet"), replace(data, pad=0), as_data(mine(COLOURS), classes="abcd"),
+        replace(data, test=data.train, train=data.test), replace(data, query=data.test),
+    ]  # fmt: skip
+    assert len({digest(d) for d in (data, *changed)}) == len(changed) + 1
+
+
+class _Endless(IterableDataset):
+    def __iter__(self) -> Iterator:
+        return iter(())
+
+
+class _Random:
+    """A Dataset whose transform draws."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(3, 8, 8), i % 2
+
+
+def stretched(images: torch.Tensor) -> list:
+    return [*images[:3], torch.zeros(3, 8, 8), *images[4:]]
+
+
+DEEP = [*pictures(COLOURS)[:2], Image.fromarray(np.full((8, 12), 40_000, np.uint16)), *pictures(COLOURS)[3:]]
+ONE_HOT = torch.nn.functional.one_hot(LABELS)
+X, Y = mine(COLOURS)[1]  # twelve images and their labels
+REFUSED = {
+    "no test images": ((COLOURS, LABELS), TypeError, r"own data are \(\(x_train, y_train\).* got a tuple of 2.*random_split"),
+    "one thing alone": (TensorDataset(X, Y), TypeError, r"own data are .* got a TensorDataset"),
+    "a dict of other splits": ({"train": (X, Y), "dev": (X, Y)}, TypeError, r"own data are .* got a dict with 'train', 'dev'"),
+    "no labels": ({"train": X, "test": X}, TypeError, r"train is Tensor \[12, 3, 8, 12\], expected is \(images, labels\)"),
+    "no length": ((_Endless(), _Endless()), TypeError, r"train is a _Endless, .*of an iterable one, list\(dataset\)"),
+    "floats to 255": (mine(COLOURS.float()), ValueError, r"floats from 0 to 255, expected .* \[0, 1\]: divide by 255"),
+    "normalised": (mine(COLOURS / 128 - 1), ValueError, r"floats from -1 to .* leave Normalize out"),
+    "not a number": (mine(torch.where(COLOURS == 7, torch.nan, 0.5)), ValueError, r"train has \d+ images with NaN .*place \d+"),
+    "beyond bytes": (mine(COLOURS.long() + 1), ValueError, r"torch.int64 .*expected are uint8 from 0 to 255, or floats"),
+    "four channels": (mine(COLOURS.repeat(1, 2, 1, 1)[:, :4]), ValueError, r"\[48, 4, 8, 12\], .*three, x\[:, :3\]"),
+    "rows": (mine(COLOURS.flatten(1)), ValueError, r"torch.uint8 \[48, 288\], expected are \[N, 3, H, W\]"),
+    "objects": (mine(np.array([None] * 60)), ValueError, r"images of object, .*np.stack"),
+    "floats for labels": (mine(COLOURS, LABELS.float()), ValueError, r"labels of torch.float32, .* y.long\(\)"),
+    "one-hot": (mine(COLOURS, ONE_HOT), ValueError, r"labels \[48, 4\], expected is \[N\]: .*y.argmax\(1\)"),
+    "words": (mine(COLOURS, ["cat", "dog"] * 30), ValueError, r"labels that are no numbers .*sorted\(set\(labels\)\).index"),
+    "from 1 on": (mine(COLOURS, LABELS + 1), ValueError, r"4 different labels, 1, 2, 3, 4, expected are 0 .*return_inverse"),
+    "below 0": (mine(COLOURS, LABELS - 1), ValueError, r"4 different labels, -1, 0, 1, 2, expected are 0 to 3"),
+    "a gap": (mine(COLOURS, 2 * LABELS), ValueError, r"4 different labels, 0, 2, 4, 6, expected are 0 to 3"),
+    "one class": (mine(COLOURS, 0 * LABELS), ValueError, r"all 48 training images have the label 0: .*two classes"),
+    "an unknown test label": (((X, Y), (X, Y + 1)), ValueError, r"test of your data has the label 4, expected are 0 to 3"),
+    "a negative test label": (((X, Y), (X, Y - 1)), ValueError, r"test of your data has the label -1, expected are 0 to 3"),
+    "fewer labels": (((X, Y[:5]), (X, Y)), ValueError, r"train has 12 images and 5 labels"),
+    "nothing to test": (((X, Y), (X[:0], Y[:0])), ValueError, "test has no images: .*at least one"),
+    "an empty Dataset": (([], []), ValueError, r"train has no images"),
+    "another size": (((X, Y), (X[..., :10], Y)), ValueError, r"test .* has images of 8 x 10, and train of 8 x 12: resize"),
+    "sizes in a Dataset": (in_datasets(stretched(COLOURS)), ValueError, r"train\[3\] is 8 x 8 .*0\] 8 x 12.*Resize\(\(8, 12"),
+    "items of three": (([(X[0], 0, 1)] * 3,) * 2, ValueError, r"train\[0\] is a tuple of 3: an item of a Dataset is"),
+    "items in dicts": (([{"image": X[0]}] * 3,) * 2, ValueError, r"train\[0\] is a dict: an item of a Dataset is"),
+    "paths": (([("a.png", 0)] * 3,) * 2, ValueError, r"train\[0\] has str 'a.png' for an image"),
+    "a random transform": ((_Random(), _Random()), ValueError, r"train\[0\] came differently the second time: .* random"),
+    "sixteen bits": (in_datasets(DEEP), ValueError, r"train\[2\] is a picture of mode I;16, with more than 256 levels"),
+    "one colour": (mine(torch.full_like(COLOURS, 9)), ValueError, r"has one value in all pixels: .*norm='imagenet'"),
+    "no name": ("digit", KeyError, r"no data set \(nor any folder\) is called 'digit': did you mean 'digits'"),
+    "a number": (7, TypeError, r"own data are .* got int 7"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_learned_from_is_refused_in_a_sentence(name):
+    thing, kind, said = REFUSED[name]
+    with pytest.raises(kind, match=said) as error:
+        as_data(thing)
+    assert "\n" not in str(error.value) and 40 < len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train": Images(X / 255, Y)}, r"train of toy has images torch.float32 .*as_data makes them"),
+        ({"test": Images(X, Y.int())}, r"labels torch.int32 \[12\], expected are uint8"),
+        ({"test": Images(X[:0], Y[:0])}, "test of toy has no images"),
+        ({"classes": ("a", "b", "c")}, "has the label 3, expected are 0 to 2"),
+        ({"classes": ("a",)}, "has one class, a"),
+        ({"val": Images(X[..., :4], Y)}, "val of toy has images of 8 x 4, and train of 8 x 12"),
+    ],
+)
+def test_a_data_set_built_by_hand_is_checked_too(change, said):
+    data = Data("toy", (*"abcd",), Images(X, Y), Images(X[:0], Y[:0]), Images(X, Y), (0.5,) * 3, (0.5,) * 3, **{"pad": 0})
+    assert as_data(data).train is data.train
+    with pytest.raises(ValueError, match=said):
+        as_data(replace(data, **change))
 
 
 # -- shapes --------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import csv
 import gc
 import hashlib
 import http.server
+import inspect
 import io
 import os
 import pickle
@@ -21,7 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdkit.data import ABOUT, DATASETS, Data, Streamed, fetch, files, published, small
+from sdkit.data import ABOUT, DATASETS, Data, Streamed, as_data, digest, fetch, files, published, reader, small
 from sdkit.data.fetch import Archive
 from sdkit.data.files import Files, Framing, Unreadable, view
 
@@ -185,10 +186,8 @@ def same(a: list, b: list) -> bool:
 
 
 def test_every_set_has_a_line_and_the_usual_options():
-    import inspect
-
     assert ABOUT.keys() == DATASETS.keys() and SETS.keys() < DATASETS.keys()
-    usual = {"root", "validation", "train_size", "download", "seed", "distort", "cutout", "mixup"}
+    usual = {"root", "validation", "train_size", "download", "seed", "distort", "cutout", "mixup", "norm"}
     for name in DATASETS:
         assert usual <= inspect.signature(DATASETS[name]).parameters.keys(), name
 
@@ -719,6 +718,49 @@ def test_folders_that_cannot_be_a_set_are_told_why(tmp_path):
     tree(tmp_path / "pets" / "test", {"eel": 2})
     with pytest.raises(ValueError, match="has the class eel"):
         load()
+
+
+def test_a_path_is_a_folder_of_images_and_its_digest_is_that_of_its_files(tmp_path):
+    tree(tmp_path / "pets" / "train", {"cat": 4, "dog": 4})
+    tree(tmp_path / "pets" / "test", {"cat": 1, "dog": 2}, start=50)
+    said = {"root": tmp_path, "size": SIDE, "validation": 2, "mixup": 0.2}
+    data, named = as_data(tmp_path / "pets", **said), DATASETS["image_folder"](folder="pets", **said)
+    assert isinstance(data, Streamed) and data.classes == ("cat", "dog") and (len(data.train.y), len(data.val.y)) == (6, 2)
+    assert same([b[:3] for b in data.batches(3, seed=1)], [b[:3] for b in named.batches(3, seed=1)])
+    known, before = inspect.signature(reader(str(tmp_path / "pets"))).parameters, digest(data)
+    assert {"size", "crop", "train_size"} <= {*known}
+
+    shutil.copytree(tmp_path / "pets", tmp_path / "moved" / "cats")
+    assert digest(named) == before == digest(as_data(tmp_path / "moved" / "cats", **said)), "the files are the same elsewhere"
+    assert digest(as_data(tmp_path / "pets", **said | {"size": SIDE + 8})) != before
+    path = tmp_path / "pets" / "test" / "cat" / "image_0001.jpg"
+    content, about = path.read_bytes(), path.stat()
+    path.write_bytes(content + b" ")
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert digest(as_data(tmp_path / "pets", **said)) != before, "another size is another file"
+    path.write_bytes(content)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9))
+    assert digest(as_data(tmp_path / "pets", **said)) != before, "another time is another file"
+
+
+def test_a_torchvision_folder_is_read_through_its_transform(tmp_path):
+    torchvision = pytest.importorskip("torchvision")
+    transforms = torchvision.transforms
+    for split, n in (("train", 4), ("test", 2)):
+        tree(tmp_path / split, {"cat": n, "dog": n})
+    steps = [transforms.Resize((16, 16)), transforms.ToTensor()]
+    train, test = (torchvision.datasets.ImageFolder(tmp_path / split, transforms.Compose(steps)) for split in ("train", "test"))
+    data = as_data((train, test), train_size=6)
+    assert data.classes == ("cat", "dog") and len(data.train.y) == 6 and data.pad == 2
+    assert torch.equal(data.test.x[3] / 255, test[3][0])
+
+
+def test_a_part_of_a_streamed_split_is_tested_on(load):
+    data = load("imagenet")
+    places = data.watched("test", 4)
+    (batch,) = data.evaluation("test", part=places)
+    assert torch.equal(batch.index, places) and torch.equal(batch.y, data.test.y[places])
+    assert torch.allclose(batch.x, data.normalised(data.test.x[places]), atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"crop": "middle"}, {"size": 4}, {"size": "224"}])

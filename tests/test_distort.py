@@ -513,9 +513,8 @@ def test_a_training_with_mixup_goes_on_where_its_checkpoint_was_taken(name):
 # -- in an experiment ----------------------------------------------------------------------------------------------------------
 
 
-def test_runs_recorded_before_there_were_distortions_are_found_under_their_old_key():
+def test_what_is_switched_off_is_the_run_without_it():
     plain = Experiment(data="digits")
-    assert plain.config["dataset"] == {"validation": 0.0, "train_size": None, "seed": 0.0}
     assert replace(plain, dataset={"distort": [], "cutout": 0, "mixup": 0}).key == plain.key
 
 

@@ -13,7 +13,9 @@ from sdkit.cli import COMMANDS
 from sdkit.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-README, GLOSSARY = (ROOT / name for name in ("README.md", "docs/glossary.md"))
+README, GLOSSARY, ADDING, CHANGES = (
+    ROOT / name for name in ("README.md", "docs/glossary.md", "CONTRIBUTING.md", "CHANGELOG.md")
+)
 PLACE = {"BYOT": "byot", "DDGSD": "ddgsd", "Self-Guidance": "self-guidance", "DRG": "drg", "DSR": "dsr", "SFR": "sfr"}
 
 
@@ -29,7 +31,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", [README, GLOSSARY], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [README, GLOSSARY, ADDING, CHANGES], ids=lambda p: p.stem)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)]+)\)", text(page)) + re.findall(r'src="([^"]+)"', text(page))
     headings = {anchor(h) for h in re.findall(r"^#+ (.+)$", text(page), re.M)}
@@ -46,6 +48,17 @@ def test_readme_names_every_verb_and_every_notebook_in_order():
     assert re.findall(r"^\| `(\d\d_\w+)` \|", text(README), re.M) == sorted(
         p.stem for p in (ROOT / "notebooks").glob("*.ipynb")
     )
+
+
+def test_what_a_contributor_is_sent_to_is_there():
+    """Every file or folder in CONTRIBUTING, and every name that it says stands in one."""
+    spoken = re.findall(r"`([^`\n]+)`", text(ADDING))
+    places = [ROOT / name for name in spoken if re.fullmatch(r"[\w.-]+(/[\w.-]+)*(/|\.py|\.md|\.txt|\.toml)", name)]
+    assert len(places) > 20 and [str(p) for p in places if not p.exists()] == []
+    code = "\n".join(text(p) for p in {*ROOT.glob("sdkit/**/*.py"), *ROOT.glob("tests/*.py")})
+    names = [n.split("(")[0] for n in spoken if re.fullmatch(r"[A-Za-z_]{2,}(\(.*\))?", n)]
+    named = [n for n in names if n not in ("ax", "D", "ANN", "DOC", "mypy")]
+    assert len(named) > 15 and [n for n in named if not re.search(rf"\b{n}\b", code)] == []
 
 
 def test_the_glossarys_defaults_are_the_codes():

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from sdkit import figures, runs
-from sdkit.experiment import Experiment, Run
-from sdkit.figures.explorer import nearest, places, ring, words
+from sdkit.experiment import Experiment
+from sdkit.figures.screens.explorer import nearest, places, ring, words
+from sdkit.runs import Run, table
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets.explorer import Explorer
 
@@ -38,7 +39,7 @@ def accuracy_of(experiment: Experiment) -> float:
 
 def write(experiment: Experiment, status: str = "done", epochs: int = 3, turned: bool = False) -> Run:
     """A run's folder as `Run.follow` leaves it, through its own writers."""
-    run = experiment.record
+    run = experiment.stored
     runs.write_json(run.folder / "experiment.json", {"config": experiment.config, "environment": {"torch": torch.__version__}})
     last = accuracy_of(experiment)
     history = [
@@ -110,8 +111,8 @@ def test_one_bad_folder_hides_no_other_and_says_its_mend(many):
 def test_only_what_changed_is_read_again(many, monkeypatch):
     runs.records()
     read = []
-    inner = runs._row
-    monkeypatch.setattr(runs, "_row", lambda run: read.append(run.key) or inner(run))
+    inner = table._row
+    monkeypatch.setattr(table, "_row", lambda run: read.append(run.key) or inner(run))
     runs.records()
     assert read == []
     write(Experiment("dsr", **SMALL), status="training", epochs=3)
@@ -351,8 +352,8 @@ def test_half_diverged_empty_and_damaged_runs_are_said_to_be_so(many):
     panel.list.value = many["steered"].key
     assert "turned while it ran: alpha 0.1→0.9" in panel.says.value
     panel.list.value = many["damaged"].key
-    panel.run_twin.save.click()
-    assert "delete the folder" in panel.run_twin.saved.value
+    panel.run_export.save.click()
+    assert "delete the folder" in panel.run_export.saved.value
 
 
 def test_no_run_at_all_is_a_friendly_sentence(home):
@@ -360,9 +361,9 @@ def test_no_run_at_all_is_a_friendly_sentence(home):
     assert "no run is recorded" in panel.notice.value and "Refresh" in panel.notice.value
     click(panel, 0.5, 0.5)
     panel.plane.set_state({"pressed": ["ArrowRight", 1]})
-    panel.plane_twin.copy.click()
-    panel.run_twin.copy.click()
-    assert "no run is chosen" in panel.run_twin.shown.value
+    panel.plane_export.copy.click()
+    panel.run_export.copy.click()
+    assert "no run is chosen" in panel.run_export.shown.value
     run = write(drg(0.1))
     panel.refresh.click()
     assert [key for _, key in panel.list.options] == [run.key] and panel.notice.value == ""
@@ -393,8 +394,8 @@ def test_the_code_draws_the_same_picture(many):
 def test_saved_numbers_are_the_records(many, home):
     panel = open_one(x="knobs.alpha")
     panel.list.value = many["drg 0.2 0"].key
-    panel.plane_twin.save.click()
-    panel.run_twin.save.click()
+    panel.plane_export.save.click()
+    panel.run_export.save.click()
     folder = home / "figures" / "saved"
     assert {f.suffix for f in folder.glob("runs-1.*")} == {".png", ".pdf", ".svg", ".csv"}
     with open(folder / "runs-1.csv", encoding="utf-8") as file:

@@ -8,7 +8,7 @@ from test_explorer import drg, row, write
 
 from sdkit import figures, runs
 from sdkit.experiment import Experiment
-from sdkit.figures.explorer import places
+from sdkit.figures.screens.explorer import places
 
 NOTEBOOK = """
 from sdkit.widgets import Explorer
@@ -95,15 +95,15 @@ def test_a_student_clicks_slides_filters_copies_and_saves(sweep, lab, open_and_r
     page.locator(".sdkit-list select").select_option(index=0)
     says(page, "done")
 
-    # the twins
+    # what is exported
     for css, word in [("plane", "figures.points_figure"), ("run", "Experiment(")]:
-        page.locator(f".sdkit-{css}-twin button.sdkit-copy").click()
+        page.locator(f".sdkit-{css}-export button.sdkit-copy").click()
         page.wait_for_function(
-            "([css, w]) => document.querySelector(`.sdkit-${css}-twin .sdkit-code`).innerText.includes(w)", arg=[css, word]
+            "([css, w]) => document.querySelector(`.sdkit-${css}-export .sdkit-code`).innerText.includes(w)", arg=[css, word]
         )
-        page.locator(f".sdkit-{css}-twin button.sdkit-save").click()
+        page.locator(f".sdkit-{css}-export button.sdkit-save").click()
         page.wait_for_function(
-            "css => document.querySelector(`.sdkit-${css}-twin .sdkit-saved`).innerText.includes('CSV')", arg=css
+            "css => document.querySelector(`.sdkit-${css}-export .sdkit-saved`).innerText.includes('CSV')", arg=css
         )
     page.screenshot(path=str(tmp_path / "explorer.png"), full_page=True)
     assert page.errors == [] and page.outside == []

@@ -11,11 +11,12 @@ import torch
 from joblib import parallel_config
 from test_methods import COMBINATIONS, build
 
-from sdkit import cli, fast, runs
+from sdkit import cli, runs
 from sdkit.core import FEW, Progress, one_thread
 from sdkit.experiment import Experiment, run_all
 from sdkit.methods import METHODS, Combined, Vanilla
-from sdkit.train import Epoch, Recipe, Training, summable
+from sdkit.runs import folder
+from sdkit.train import Epoch, Recipe, Training, device, graphs, summable
 
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, schedule="one cycle")
 
@@ -24,7 +25,7 @@ def trained(name, how=None, train_size=100):
     """Three epochs, of 100 images 7 steps each, the last smaller. -> terms, weights, and what replayed."""
     training, own = Training(*build(name, train_size=train_size), RECIPE, on="cpu"), None
     if how == "graphs":
-        own = fast.Replayed(training._work, training.method, training.device, record=lambda work, side: work)
+        own = graphs.Replayed(training._work, training.method, training.device, record=lambda work, side: work)
         work = training._step
 
         def step(batch, progress):
@@ -99,7 +100,7 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is_written(capsys):
         raise RuntimeError("operation not permitted when stream is capturing")
 
     training = Training(*build("dsr"), RECIPE, on="cpu")
-    replayed = fast.Replayed(training._work, training.method, training.device, record=fails)
+    replayed = graphs.Replayed(training._work, training.method, training.device, record=fails)
     training.first = False
     batch = next(iter(training.loader))
     out = [replayed(batch, Progress(0, i, 3, 100)) for i in range(6)]
@@ -125,7 +126,7 @@ def test_a_pass_that_cannot_be_compiled_runs_as_it_is_written(monkeypatch, capsy
 def test_a_wrong_way_is_one_sentence(monkeypatch):
     monkeypatch.setenv("SDKIT_FAST", "graph")
     with pytest.raises(KeyError, match="no way to run a step .* is called 'graph': did you mean 'graphs'"):
-        fast.mode()
+        graphs.mode()
 
 
 def test_few_numbers_are_worked_on_by_one_thread_and_the_others_come_back():
@@ -173,15 +174,15 @@ def test_a_run_keeps_the_threads_and_the_precision_it_began_with(way, begun, lat
 
     def world(place, idle=2, **said):
         monkeypatch.setenv("SDKIT_HOME", str(tmp_path / place))
-        monkeypatch.setattr(fast, "idle_cores", lambda: idle)
+        monkeypatch.setattr(device, "idle_cores", lambda: idle)
         for name in ("SDKIT_THREADS", "SDKIT_PRECISION"):
             monkeypatch.setenv(name, said.get(name, ""))
 
-    monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(folder, "CHECKPOINT_EVERY", 0.0)
     world("straight", **begun)
     straight = TINY.run(progress=False)
     world("stopped", **begun)
-    place = TINY.record if way == "resumed" else runs.Run(runs.root() / "parent")
+    place = TINY.stored if way == "resumed" else runs.Run(runs.root() / "parent")
     walk = place.follow(TINY.config, TINY.training, keep=way == "forked")
     for event in walk:
         if isinstance(event, Progress) and event.step == 6:  # amid the second epoch
@@ -200,22 +201,22 @@ def test_a_run_keeps_the_threads_and_the_precision_it_began_with(way, begun, lat
 
 def test_a_run_takes_as_many_threads_as_cores_are_idle_and_no_more_than_pytorch(monkeypatch, two):
     found = []
-    monkeypatch.setattr(fast, "idle_cores", lambda: found.pop(0))
+    monkeypatch.setattr(device, "idle_cores", lambda: found.pop(0))
     for idle, number in (([2], 2), ([7], 2), ([None], 2), ([0, 1, 2], 2), ([1, 1, 1], 1), ([0, 0, 0], 1)):
         found += idle
-        assert fast.threads() == number and not found, "it looks again only where something was busy"
+        assert device.threads() == number and not found, "it looks again only where something was busy"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert fast.threads() == 2
+    assert device.threads() == 2
     monkeypatch.setenv("SDKIT_THREADS", "5")
-    assert fast.threads() == 5
+    assert device.threads() == 5
     for wrong in ("0", "two", "-1"):
         monkeypatch.setenv("SDKIT_THREADS", wrong)
         with pytest.raises(ValueError, match="the number of threads of a run, 1 or more, got"):
-            fast.threads()
+            device.threads()
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delenv("SDKIT_THREADS")
     torch.set_num_threads(1)
-    assert fast.threads() == 1
+    assert device.threads() == 1
 
 
 def test_idle_cores_are_those_that_had_nothing_to_do_for_others(monkeypatch):
@@ -229,10 +230,10 @@ def test_idle_cores_are_those_that_had_nothing_to_do_for_others(monkeypatch):
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: then.pop(0))
     own = iter((1.0, 4.0))
     times = {"monotonic": lambda: next(progress), "process_time": lambda: next(own), "sleep": float}
-    monkeypatch.setattr(fast, "time", SimpleNamespace(**times))
-    monkeypatch.setattr(fast.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(fast.os, "nice", lambda more: 0, raising=False)
-    assert fast.idle_cores() == 2
+    monkeypatch.setattr(device, "time", SimpleNamespace(**times))
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(device.os, "nice", lambda more: 0, raising=False)
+    assert device.idle_cores() == 2
 
 
 def test_between_steps_the_caller_has_the_threads_and_the_precision_that_it_had(monkeypatch, two):
@@ -240,14 +241,14 @@ def test_between_steps_the_caller_has_the_threads_and_the_precision_that_it_had(
     training.precision, within, work = "bfloat16", [], training._step
 
     def step(batch, progress):
-        within.append((torch.get_num_threads(), fast.half(torch.device("cpu"))))
+        within.append((torch.get_num_threads(), device.half(torch.device("cpu"))))
         return training.fake
 
     batch, progress = next(iter(training.loader)), Progress(0, 0, 3, 7)
     training.fake, training._step = work(batch, progress), step
     walk, others = training.iterate(), []
     for event in walk:
-        assert torch.get_num_threads() == 2 and fast.half(torch.device("cpu")) is None
+        assert torch.get_num_threads() == 2 and device.half(torch.device("cpu")) is None
         if isinstance(event, Epoch):
             break
         other = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
@@ -262,12 +263,12 @@ def test_a_thread_that_begins_beside_a_run_does_not_take_its_number_for_its_own(
     found = []
 
     def other():
-        found.append(fast.own_number())
-        with fast.working(3, "float32"):
+        found.append(device.own_number())
+        with device.working(3, "float32"):
             found.append(torch.get_num_threads())
         found.append(torch.get_num_threads())
 
-    with fast.working(1, "float32"):
+    with device.working(1, "float32"):
         beside = threading.Thread(target=other)
         beside.start()
         beside.join()
@@ -278,7 +279,7 @@ def test_a_thread_that_begins_beside_a_run_does_not_take_its_number_for_its_own(
 def test_runs_side_by_side_are_told_their_threads(tmp_path, monkeypatch, two):
     """Two jobs of two cores: one thread each, whatever else is busy; nobody looks."""
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
-    monkeypatch.setattr(fast, "idle_cores", None)
+    monkeypatch.setattr(device, "idle_cores", None)
     short = replace(TINY, recipe=replace(RECIPE, epochs=1))
     for said, jobs, kept, seeds in (("", None, 1, (0, 1)), ("2", 2, 2, (2, 3))):
         monkeypatch.setenv("SDKIT_THREADS", said)

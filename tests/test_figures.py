@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from sdkit import figures
 from sdkit.analysis import NoiseCurve, Projection, Separation, StepCost, Timing, calibration, ranked_along
 from sdkit.analysis.gradients import GradientStatistics
-from sdkit.papers import PAPERS
+from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
 from sdkit.train import Epoch
 
@@ -159,13 +159,19 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves_one": lambda: one(lambda a: figures.learning_curves({"vanilla": history(), "byot": history(6, 0.12)}, a)),
     "loss_terms": lambda: one(lambda a: figures.loss_terms(history(), a)),
     "exit_accuracy": lambda: one(lambda a: figures.exit_accuracy(history(), a)),
-    "live": lambda: many(lambda a: figures.live(turned(), *a), columns=2, width=10),
-    "live_with_many_turns": lambda: many(
-        lambda a: figures.live(history(8), *a, [(0.6 * i + 0.3, f"temperature {i}→{i + 1}") for i in range(9)]),
+    "courses": lambda: many(
+        lambda a: figures.courses({"live": figures.Course(turned(), changes=figures.marks(turned()))}, *a), columns=2, width=10
+    ),
+    "courses_with_many_turns": lambda: many(
+        lambda a: figures.courses(
+            {"live": figures.Course(history(8), (), [(0.6 * i + 0.3, f"temperature {i}→{i + 1}") for i in range(9)])}, *a
+        ),
         columns=2,
         width=10,
     ),
-    "live_before_the_first_epoch": lambda: many(lambda a: figures.live([], *a), columns=2, width=10),
+    "courses_before_the_first_epoch": lambda: many(
+        lambda a: figures.courses({"live": figures.Course([])}, *a), columns=2, width=10
+    ),
     "overview": lambda: many(figures.overview, columns=5, width=14, height=3.4),
     "mechanisms": lambda: many(lambda a: figures.mechanisms(*a, STAGES, (2,)), columns=2, width=9, height=4.2),
     "mechanisms_two": lambda: many(lambda a: figures.mechanisms(*a, STAGES[:3], (1, 2)), columns=2, width=9, height=4.2),
@@ -278,7 +284,7 @@ def test_no_figure_needs_pyplot_or_changes_global_settings():
         "settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
         "before = settings()\n"
         "import test_figures as t\n"
-        "for name in ('sweep', 'live', 'heat_maps', 'overview'): t.figures.png(t.GALLERY[name](), 40)\n"
+        "for name in ('sweep', 'courses', 'heat_maps', 'overview'): t.figures.png(t.GALLERY[name](), 40)\n"
         "print('matplotlib.pyplot' in sys.modules, before == settings())"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
@@ -343,7 +349,7 @@ def test_loss_terms_are_logarithmic_only_where_they_differ_hundredfold():
 def test_a_turned_knob_leaves_a_mark_with_its_first_and_its_last_value():
     assert figures.marks(turned()) == [(2.5, "alpha 0.2→1"), (3.5, "temperature 1→4")]
     assert figures.marks(turned(), steps_per_epoch=28)[0] == (2.5, "alpha 0.2→1")
-    terms, accuracy = GALLERY["live"]().axes
+    terms, accuracy = GALLERY["courses"]().axes
     for ax in (terms, accuracy):
         assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2] == [
             2.5,
@@ -354,9 +360,9 @@ def test_a_turned_knob_leaves_a_mark_with_its_first_and_its_last_value():
 
 def test_a_live_panel_drawn_again_shows_the_new_epochs_only_once():
     _, axes = figures.new(2)
-    figures.live(history(2), *axes)
-    figures.live(history(4), *axes)
-    assert [len(x) for x, _ in lines(axes[0]).values()] == [4, 4]
+    figures.courses({"live": figures.Course(history(2))}, *axes)
+    figures.courses({"live": figures.Course(history(4))}, *axes)
+    assert [len(line.get_xdata()) for line in axes[0].lines if len(line.get_xdata())] == [4, 4]
 
 
 def test_ranked_variance_draws_each_reading_on_its_own_panel():
@@ -469,28 +475,26 @@ def test_reliability_leaves_out_empty_bins():
 
 # --- reports ---
 
-NOTE = types.SimpleNamespace(paper="sfr", figure="3 left", caption="Curves of <A> & B", claim="A > B")
-PAPER = types.SimpleNamespace(
-    number="000", title="A <title>", authors=("X", "Y"), venue="V", year=2023, notice="Withdrawn & kept for study"
-)
+NOTE = FigureNote("sfr_fig3", "sfr", "3 left", "Curves of <A> & B", "plot", "", "A > B", "", "")
+PAPER = Paper("000", "A <title>", "X and Y", "V", 2023, "Withdrawn & kept for study")
 
 
 @pytest.fixture
 def papers(monkeypatch, tmp_path):
     """One paper with one figure, and an empty folder to write to."""
-    room = types.ModuleType("sdkit.papers")
-    room.PAPERS, room.figure = {"sfr": PAPER}, {"sfr_fig3": NOTE, "sfr_fig10": NOTE}.__getitem__
-    monkeypatch.setitem(sys.modules, "sdkit.papers", room)
+    room = importlib.import_module("sdkit.figures.report")  # `figures.report` is the function
+    monkeypatch.setattr(room, "PAPERS", {"sfr": PAPER})
+    monkeypatch.setattr(room, "about", {"sfr_fig3": NOTE, "sfr_fig10": NOTE}.__getitem__)
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "out"))
     return tmp_path / "out"
 
 
-def verdict(word: str) -> types.SimpleNamespace:
-    return types.SimpleNamespace(claim="falls <fast>", measured="r = -0.9", held=None, word=word)
+def verdict(held: bool | None) -> Verdict:
+    return Verdict("falls <fast>", "r = -0.9", held)
 
 
 def test_a_report_writes_three_files_and_shows_claim_and_measurement(papers):
-    report = figures.report(GALLERY["sweep"](), "sfr_fig3--resnet18", [verdict("held")], "small & quick")
+    report = figures.report(GALLERY["sweep"](), "sfr_fig3--resnet18", [verdict(True)], "small & quick")
     assert sorted(p.name for p in (papers / "sfr").iterdir()) == [f"sfr_fig3--resnet18.{e}" for e in ("json", "pdf", "png")]
     assert report.paths["png"].read_bytes()[:4] == b"\x89PNG" and report.paths["pdf"].read_bytes()[:4] == b"%PDF"
     record = json.loads(report.paths["json"].read_text())
@@ -509,8 +513,8 @@ def test_a_report_writes_three_files_and_shows_claim_and_measurement(papers):
 
 
 def test_the_index_shows_every_report_with_words_and_colours(papers):
-    for id, word in [("sfr_fig10", "did not hold"), ("sfr_fig3", "held"), ("sfr_fig3--b", "cannot be told at this scale")]:
-        figures.report(GALLERY["algorithm"](), id, [verdict(word)])
+    for id, held in [("sfr_fig10", False), ("sfr_fig3", True), ("sfr_fig3--b", None)]:
+        figures.report(GALLERY["algorithm"](), id, [verdict(held)])
     (papers / "notebooks").mkdir()
     (papers / "notebooks" / "04 drg.html").write_text("x")
     page = figures.index(papers).read_text(encoding="utf-8")

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from sdkit import figures
-from sdkit.comparison import Band, Row
+from sdkit.figures import records
 from sdkit.figures.records import Sheet, gain_by_length, length_sheet, recorded_gains, score_sheet, seed_curves, stamp
-from sdkit.lengths import Gain, Level, Said
 from sdkit.papers.printed import Printed
+from sdkit.studies.compare import Band, Row
+from sdkit.studies.lengths import ByLength, Gain, Level, Said
 
 
 def row(name="drg", gain=0.02, margin=0.01, accuracy=(0.51, 0.53), told=None, step=0.02, pace=1.5, **said):
@@ -23,6 +24,12 @@ def row(name="drg", gain=0.02, margin=0.01, accuracy=(0.51, 0.53), told=None, st
 VANILLA = row("vanilla", math.nan, math.nan, (0.50, 0.50), pace=math.nan)
 PAPER = Printed("drg_dsr", "I", "ResNet18", "CIFAR-100", {"vanilla": 0.7, "drg": 0.75, "byot": 0.6})
 LABEL = "recorded, on CPU, 2 threads, recipe own, 2 seeds"
+
+
+@pytest.mark.parametrize("made", [Row, Band, Gain, Level, Said, ByLength])
+def test_what_the_studies_make_has_all_that_the_figures_read(made):
+    read = getattr(records, made.__name__).__annotations__
+    assert not [name for name in read if not hasattr(made, name)]
 
 
 def points(ax):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -25,8 +27,8 @@ class Bare(Method):
     ("mistake", "sentence"),
     [
         (
-            lambda: Experiment(method=Bare),
-            "an experiment names its method, 'byot' for example; sdkit.train.fit trains your own",
+            lambda: Experiment(method=lambda model: None),
+            "a method is a name, 'byot' for example, or a class that inherits from Method",
         ),
         (lambda: Experiment(method="kd", teacher="resnet18"), r"a teacher is an Experiment, .* for example, got 'resnet18'"),
         (lambda: Experiment(method="vanilla", knobs={"alpha": 1}), "no knob of vanilla is called 'alpha': known are none"),
@@ -88,3 +90,12 @@ def test_the_list_says_which_paper_a_number_is(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     cli.main(["list"])
     assert "paper 003                  Zhang, Song, Gao, Chen, Bao and Ma: Be Your Own Teacher" in capsys.readouterr().out
+
+
+def test_an_app_without_its_extra_names_the_package_as_pip_knows_it(monkeypatch):
+    for name in ("voila", "voila.app"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        SystemExit, match=r"sdkit: the app needs Voilà: `pip install 'sdkit-workbook\[app\]'`, or `python3 start\.py"
+    ):
+        cli.main(["app", "--no-browser"])

@@ -15,10 +15,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sdkit import fast, record, runs, train
+from sdkit import studies, train
 from sdkit.core import Progress
 from sdkit.data import distort
 from sdkit.methods import METHODS
+from sdkit.train import device, graphs
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -50,7 +51,7 @@ def test_the_checks_are_good_on_a_cpu(name):
 
 def test_a_check_sees_a_recording_that_forgets(monkeypatch):
     """Memories that a recording does not follow, a knob that it does not see: each is noticed."""
-    monkeypatch.setattr(fast.Replayed, "_bring", lambda self, now: None)
+    monkeypatch.setattr(graphs.Replayed, "_bring", lambda self, now: None)
     with pytest.raises(AssertionError, match="is allowed"):
         gpu_checks.CHECKS["replays dsr"](CPU)
 
@@ -91,25 +92,25 @@ def test_only_what_has_the_units_for_it_uses_bfloat16_by_itself(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device", lambda on: contextlib.nullcontext())
     for major, kind in ((7, None), (8, torch.bfloat16), (9, torch.bfloat16)):
-        fast.has_bfloat16.cache_clear()
+        device.has_bfloat16.cache_clear()
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda on, major=major: SimpleNamespace(major=major))
-        assert fast.half(torch.device("cuda")) is kind
-    fast.has_bfloat16.cache_clear()
+        assert device.half(torch.device("cuda")) is kind
+    device.has_bfloat16.cache_clear()
     for can, kind in ((False, None), (True, torch.bfloat16)):
-        fast.has_bfloat16.cache_clear()
+        device.has_bfloat16.cache_clear()
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda can=can: can)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert fast.half(CPU) is kind
-    fast.has_bfloat16.cache_clear()
+        assert device.half(CPU) is kind
+    device.has_bfloat16.cache_clear()
 
 
 def test_a_precision_is_asked_for_by_name(monkeypatch):
     for said, kind, told in (("float32", None, ""), ("bfloat16", torch.bfloat16, ", bfloat16")):
         monkeypatch.setenv("SDKIT_PRECISION", said)
-        assert fast.half(CPU) is kind and train.device_name(CPU, 3) == f"CPU, 3 threads{told}"
+        assert device.half(CPU) is kind and train.device_name(CPU, 3) == f"CPU, 3 threads{told}"
     monkeypatch.setenv("SDKIT_PRECISION", "bf16")
     with pytest.raises(KeyError, match="did you mean 'bfloat16'"):
-        fast.half(CPU)
+        device.half(CPU)
 
 
 @pytest.mark.parametrize("name", ("precision", "follows float32", "resumes drg+dsr", "trains sfr", "trains logits"))
@@ -148,24 +149,6 @@ def test_distortions_copy_their_constants_to_the_device_once():
     assert copies() == before
 
 
-def test_weights_are_the_same_file_with_and_without_safetensors(tmp_path, monkeypatch):
-    tensors = {
-        "a.weight": torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last),
-        "b": torch.tensor(5), "c": torch.randn(2, 2).bfloat16(), "d": torch.tensor([True, False]), "e": torch.zeros(0, 3),
-    }  # fmt: skip
-    runs.save_tensors({k: t.contiguous() for k, t in tensors.items()}, tmp_path / "theirs")
-    with monkeypatch.context() as bare:
-        bare.setitem(sys.modules, "safetensors.torch", None)
-        runs.save_tensors(tensors, tmp_path / "ours")
-        read = [runs.load_tensors(tmp_path / name) for name in ("theirs", "ours")]
-        (tmp_path / "cut").write_bytes((tmp_path / "ours").read_bytes()[:-4])
-        with pytest.raises(ValueError, match="ends behind the file"):
-            runs.load_tensors(tmp_path / "cut")
-    for found in (*read, runs.load_tensors(tmp_path / "ours")):
-        assert found.keys() == tensors.keys()
-        assert all(torch.equal(found[k], t) and found[k].dtype == t.dtype for k, t in tensors.items())
-
-
 # a bare machine
 
 
@@ -195,18 +178,13 @@ def test_a_bare_machine_checks_measures_and_records(planned):
     names = sorted(p.name for p in out.iterdir())
     assert names == ["gpu-checks.json", "gpu-log.txt", "gpu-records.zip", "gpu-steps.json"]
     assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
-    keys = [e.key for e in record.read_plan(planned / "plans" / "tiny.json").experiments]
+    keys = [e.key for e in studies.read_plan(planned / "plans" / "tiny.json").experiments]
     with zipfile.ZipFile(out / "gpu-records.zip") as file:
         assert sorted(file.namelist()) == sorted(f"data/records/tiny/{key}.json" for key in keys)
         file.extractall(planned / "elsewhere")
-    assert {r.key for r in record.load("tiny", planned / "elsewhere" / "data" / "records")} == {*keys}
+    assert {r.key for r in studies.load_results("tiny", planned / "elsewhere" / "data" / "records")} == {*keys}
     again = bare(planned, "benchmarks/gpu.py", "check", "--device", "cpu", "--quick", *only)
     assert "4 checks good" in again and "replays" not in again  # what was good is not run again
-
-
-def test_a_bare_machine_records_by_the_module(planned):
-    assert "2 recorded" in bare(planned, "-m", "sdkit.record", "tiny", "--minutes", "1")
-    assert "tiny: 2 of 2 recorded" in bare(planned, "-m", "sdkit.record", "tiny", "--minutes", "0")
 
 
 def test_where_there_is_pytest_it_finds_the_cards_tests(tmp_path):
@@ -227,4 +205,4 @@ def test_a_card_that_is_not_there_is_one_sentence(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main(["check"]) == 1
     assert re.fullmatch("gpu: torch finds no CUDA card here: .* --device cpu\n", capsys.readouterr().err)
-    assert train.device().type == "cpu"
+    assert train.default_device().type == "cpu"

@@ -14,9 +14,9 @@ from sdkit.core import Batch
 from sdkit.experiment import Experiment
 from sdkit.figures import LossBoard, loss_board
 from sdkit.losses import ranked
-from sdkit.methods import METHODS, Method
-from sdkit.methods.inspector import FrozenStep, step_report
-from sdkit.models import sampled
+from sdkit.methods import METHODS, Combined, Frozen, Method, RankedTarget, TransportPlans, Vanilla
+from sdkit.methods.inspector import FrozenStep, StepReport, step_report
+from sdkit.models import four_stage, sampled
 from sdkit.train import Recipe
 from sdkit.widgets import LossInspector
 from sdkit.widgets.parts import KEPT
@@ -35,8 +35,111 @@ def step(name: str, **knobs: float) -> FrozenStep:
         model.classifier.weight.mul_(4)
     for knob, value in knobs.items():
         setattr(method, knob, value)
-    batch, before, *_ = data.batches(B, pair=method.pair or "same image")
+    batch, before, *_ = data.batches(B, pair=method.pair or "same image", samples_per_class=method.samples_per_class)
     return FrozenStep(model, method, batch, before, data.mean, data.std)
+
+
+class Inspecting(Vanilla):
+    """A method of one's own with a name that another uses for something else; so are the next two."""
+
+    def inspect(self) -> str:
+        return "mine"
+
+
+class Remembering(Vanilla):
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = 2.0
+
+    def remember(self, out, batch, progress):
+        self.memory["ranked"] = out.logits
+
+
+class Learning(Vanilla):
+    """It trains a network of its own, behind a name that teachers have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = four_stage(10, width=4)
+
+    def forward_features(self, x):
+        return self.net.forward_features(x)
+
+    def terms(self, model, out, batch, progress):
+        beside = torch.nn.functional.cross_entropy(self.net.forward_features(batch.x).logits, batch.y)
+        return super().terms(model, out, batch, progress) | {"beside": beside}
+
+
+class Declared(Inspecting, Remembering, Learning):
+    """All three, and what they have is said."""
+
+    def __init__(self, teacher) -> None:
+        super().__init__()
+        self.old = Frozen(teacher)
+
+    def peer_networks(self):
+        return {"sister": self.net}
+
+    def targets(self, batch, progress):
+        return torch.full((len(batch.y), 10), 0.1)
+
+    def ranked_target(self, out, progress):
+        return RankedTarget(self.memory["ranked"].sort().values, 5.0)
+
+    def transport_plans(self, out):
+        b = len(out.logits)
+        return TransportPlans(torch.ones(1, b, 4, 4) / 16, torch.zeros(b, 1), torch.ones(b, 1))
+
+
+def inspected(*methods: Method, names=None) -> tuple[FrozenStep, StepReport]:
+    model, _, data = build("vanilla")
+    batch, before, *_ = data.batches(B, pair="same image")
+    held = FrozenStep(model, methods[0] if len(methods) == 1 else Combined(*methods, names=names), batch, before)
+    return held, step_report(held, IMAGE)
+
+
+@pytest.mark.parametrize("kind", [Inspecting, Remembering, Learning])
+def test_nothing_is_concluded_from_the_names_in_a_method_of_ones_own(kind):
+    _, now = inspected(kind())
+    assert now.plan is None and now.ranked is None
+    assert now.logits.keys() == {"final"} and now.gradient.get("beside", {}) == {}
+    assert LossBoard([str(k) for k in range(10)]).png(now)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("beside", [(), (Vanilla,)])
+def test_what_a_method_of_ones_own_declares_is_shown(beside, order):
+    torch.manual_seed(0)
+    teacher = four_stage(10, width=4)
+    methods = [Declared(teacher), *(kind() for kind in beside)]
+    held, now = inspected(*methods[::order])
+    assert now.logits.keys() == {"final", "old", "sister"}
+    close(now.logits["old"], teacher.forward_features(held.batch.x).logits[IMAGE].detach())
+    sister = softmax(now.logits["sister"])
+    close(now.gradient["beside"]["sister"], (sister - hot(held)) / B)
+    memory = next(m for m in held.method.members() if m.memory).memory
+    close(now.ranked.target, sorted(softmax(memory["ranked"][IMAGE], 5)))
+    assert now.ranked.temperature == 5 and now.plan.plan.shape == (1, 4, 4)
+    if not beside:
+        close(now.label, np.full(10, 0.1))
+
+
+def test_teachers_of_one_name_are_each_shown():
+    model, both, data = build("kd+cc")
+    batch, before, *_ = data.batches(B)
+    now = step_report(FrozenStep(model, both, batch, before), IMAGE)
+    assert {"kd teacher", "cc teacher"} <= now.logits.keys()
+
+
+def test_the_held_step_of_sfr_compares_the_blocks_of_its_own_pass():
+    model, _, data = build("vanilla")
+    method = METHODS["sfr"](model, train_size=100, students="blocks")
+    batch, before, *_ = data.batches(B)
+    model.forward_features(torch.randn(4, 3, 32, 32))  # a pass over other images leaves nothing behind
+    held = FrozenStep(model, method, batch, before)
+    plain = held.method.terms(held.model, held.model.forward_features(batch.x), batch, held.progress)
+    assert step_report(held, IMAGE).terms["emd"] == pytest.approx(float(plain["emd"]), rel=1e-4)
+    assert step_report(held, IMAGE).plan.plan.shape[0] == 3
 
 
 def softmax(z: torch.Tensor, t: float = 1.0) -> np.ndarray:

@@ -63,7 +63,7 @@ def name(request):
 
 def second_step(model, method, data):
     """Runs one step so that memories fill, then returns the second step's pieces."""
-    first, second, *_ = data.batches(32, pair=method.pair)
+    first, second, *_ = data.batches(32, pair=method.pair, samples_per_class=method.samples_per_class)
     out = model.forward_features(method.view(first))
     method.terms(model, out, first, Progress(0, 0, 2, 1))
     with torch.no_grad():
@@ -810,7 +810,7 @@ def test_methods_that_want_different_partners_do_not_mix():
     class Classmates(Vanilla):
         pair = "same class"
 
-    with pytest.raises(ValueError, match="same class, same image"):
+    with pytest.raises(ValueError, match="its pair would be 'same class' for classmates, 'same image' for views: take one"):
         Combined(Views(), Classmates())
 
 
@@ -822,7 +822,7 @@ def test_the_method_that_softens_the_label_keeps_its_task_in_either_order():
     softened = LSR(model).terms(model, out, batch, None)["task"]
     for pair in ((LSR(model), DRG(model)), (DRG(model), LSR(model))):
         assert Combined(*pair).terms(model, out, batch, None)["task"] == softened
-    with pytest.raises(ValueError, match="LSR and SFR each have their own idea of the labels"):
+    with pytest.raises(ValueError, match="lsr and sfr each replace the task loss"):
         Combined(LSR(model), SFR(model, train_size=100))
 
 

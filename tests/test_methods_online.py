@@ -178,7 +178,7 @@ def gates(method, trunk):
     return paper.softmax(raw)
 
 
-@pytest.mark.parametrize(("alpha", "tau", "clock"), [(1.0, 3.0, MID), (0.5, 1.0, Progress(0, 0, 200, 1))])
+@pytest.mark.parametrize(("alpha", "tau", "progress"), [(1.0, 3.0, MID), (0.5, 1.0, Progress(0, 0, 200, 1))])
 @pytest.mark.parametrize(("b", "branches"), [(6, 3), (2, 2)])
 def test_one_is_labels_for_all_and_the_gates_ensemble_for_each(alpha, tau, progress, b, branches):
     y, zs = labels(b), [logits(b, seed=s) for s in range(branches)]
@@ -578,7 +578,7 @@ def test_mean_teacher_is_the_mean_of_the_past_weights(decay):
         MeanTeacher(model, decay=1)
 
 
-@pytest.mark.parametrize(("clock", "weight"), [(MID, 1.0), (Progress(0, 0, 200, 1), math.exp(-5))])
+@pytest.mark.parametrize(("progress", "weight"), [(MID, 1.0), (Progress(0, 0, 200, 1), math.exp(-5))])
 @pytest.mark.parametrize("b", SIZES)
 def test_mean_teacher_is_the_squared_distance_of_probabilities(progress, weight, b):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
@@ -677,7 +677,7 @@ def test_born_again_generations_teach_each_other_in_turn(tmp_path, monkeypatch):
     assert [e.method for e in chain] == ["vanilla", "ban", "ban"] and [e.seed for e in chain] == [0, 1, 2]
     assert chain[1].teacher == first and chain[2].teacher == chain[1]
     last = chain[2].run(progress=False)
-    assert all(e.record.status == "done" for e in chain), "the last one trained them all"
+    assert all(e.stored.status == "done" for e in chain), "the last one trained them all"
     x, _ = last.images(limit=8)
     nets = [e.run(progress=False).model for e in chain]
     with torch.no_grad():
@@ -768,6 +768,6 @@ def test_methods_of_different_partners_or_two_ideas_of_the_labels_refuse_each_ot
     model = net()
     with pytest.raises(ValueError, match="same class, same image"):
         Combined(CSKD(model), MeanTeacher(model))
-    with pytest.raises(ValueError, match="OLS and TFKDReg each have their own idea of the labels"):
+    with pytest.raises(ValueError, match="ols and tfkdreg each replace the task loss"):
         Combined(OLS(model), TFKDReg(model))
     assert issubclass(METHODS["ban"], KD)

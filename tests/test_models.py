@@ -619,7 +619,7 @@ def test_networks_of_one_embedding_size_need_no_adapter():
 def test_an_unknown_backbone_or_option_is_told_what_there_is():
     with pytest.raises(KeyError, match="did you mean 'resnet20'"):
         embedded(5, "resnet-20")
-    with pytest.raises(KeyError, match="no option of four-stage is called 'widht': did you mean 'width'"):
+    with pytest.raises(KeyError, match="no option of the network four-stage is called 'widht': did you mean 'width'"):
         embedded(5, backbone_options={"widht": 8})
 
 

@@ -67,7 +67,7 @@ class Panel:
             if not but or handle.evaluate("(h, but) => !h.closest(but)", but):
                 self.changes(lambda handle=handle: self.nudge(handle), css)
 
-    def twins(self) -> None:
+    def exports(self) -> None:
         for css, then, word in (("copy", "code", "("), ("save", "saved", "CSV")):
             for n, button in enumerate(self.area.locator(f"button.sdkit-{css}").all()):
                 button.press("Enter")
@@ -84,7 +84,7 @@ def training(panel: Panel) -> None:
     panel.says("step ")
     panel.says("paused")
     panel.sliders("img.sdkit-curves", but=".sdkit-fork-at")
-    panel.twins()
+    panel.exports()
     panel.changes(lambda: panel.area.locator(".sdkit-pause").press("Enter"), "img.sdkit-curves")
     panel.says("done")
     readout, ends = panel.area.locator(".sdkit-fork-at .widget-readout"), panel.area.locator(f".sdkit-fork-at {HANDLES}")
@@ -111,7 +111,7 @@ def bench(panel: Panel) -> None:
         again = panel.area.locator(".sdkit-inspector-again")
         panel.changes(lambda: [again.press("Enter", delay=200) for _ in range(5)], "img.sdkit-inspector")
         panel.nudge(panel.area.locator(f".sdkit-inspector-draw {HANDLES}"))
-    panel.twins()
+    panel.exports()
 
 
 def explorer(panel: Panel) -> None:
@@ -119,7 +119,7 @@ def explorer(panel: Panel) -> None:
     panel.sliders()
     panel.area.locator("button.sdkit-refresh").press("Enter")
     panel.area.locator(".sdkit-list select").select_option(index=0)
-    panel.twins()
+    panel.exports()
 
 
 def viewer(panel: Panel) -> None:
@@ -127,10 +127,10 @@ def viewer(panel: Panel) -> None:
     for button in panel.area.locator(".widget-toggle-button:visible:not(.mod-active), button.sdkit-fresh").all():
         panel.changes(lambda button=button: button.press("Enter"))
     panel.area.locator(".sdkit-progress").first.wait_for(state="hidden")
-    panel.twins()
+    panel.exports()
 
 
-KINDS = {".sdkit-start": training, "img.sdkit-inspector": bench, ".sdkit-plane-twin": explorer, "[class*='-viewer']": viewer}
+KINDS = {".sdkit-start": training, "img.sdkit-inspector": bench, ".sdkit-plane-export": explorer, "[class*='-viewer']": viewer}
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def test_a_student_trains_steers_pauses_forks_and_stops(lab, open_and_run, tmp_p
     assert step(page) == held
     page.locator(".sdkit-copy").click()
     page.locator(".sdkit-code code").wait_for()
-    assert "schedule={" in page.locator(".sdkit-code code").inner_text(), "the code twin repeats what the hand turned"
+    assert "schedule={" in page.locator(".sdkit-code code").inner_text(), "the copied code repeats what the hand turned"
     page.locator(".sdkit-pause").click()
     says(page, "running")
 

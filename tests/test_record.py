@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sdkit import cli, record, runs
+from sdkit import cli, runs, studies
 from sdkit.analysis import ranked_output_variance
 from sdkit.core import home
 from sdkit.experiment import Experiment
 from sdkit.runs import Damaged
+from sdkit.studies import execute
 from sdkit.train import RECIPES
 
 SMALL = {"model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}}
@@ -38,7 +39,7 @@ def plan_file(plan, name="tiny"):
 
 def recorded(plan=TINY, **options):
     said = []
-    report = record.record(plan_file(plan), say=said.append, **options)
+    report = studies.execute_plan(plan_file(plan), say=said.append, **options)
     return report, said
 
 
@@ -46,26 +47,26 @@ def recorded(plan=TINY, **options):
 
 
 def test_a_plan_spells_out_its_lists_every_method_at_one_seed_before_the_next():
-    plan = record.read_plan(plan_file(TINY))
+    plan = studies.read_plan(plan_file(TINY))
     assert [(e.method, e.seed) for e in plan.experiments] == [("vanilla", 0), ("drg", 0), ("vanilla", 1), ("drg", 1)]
     assert plan.name == "tiny" and plan.experiments[1] == Experiment(method="drg", recipe="smoke", **SMALL)
-    assert record.read_plan("tiny").experiments == plan.experiments
+    assert studies.read_plan("tiny").experiments == plan.experiments
 
 
 def test_epochs_are_lengths_of_the_recipe_short_ones_first_at_every_seed():
     entry = SMALL | {"methods": ["vanilla", "drg"], "seeds": [0, 1], "recipe": "quick", "epochs": [3, 6]}
-    made = record.read_plan(plan_file({"runs": [entry]})).experiments
+    made = studies.read_plan(plan_file({"runs": [entry]})).experiments
     assert [(e.seed, e.recipe.epochs, e.method) for e in made] == [
         (seed, epochs, method) for seed in (0, 1) for epochs in (3, 6) for method in ("vanilla", "drg")
     ]
     assert all(replace(e.recipe, epochs=RECIPES["quick"].epochs) == RECIPES["quick"] for e in made)
-    (own,) = record.read_plan(plan_file({"runs": [SMALL | {"recipe": {"lr": 0.3}, "epochs": [5]}]})).experiments
+    (own,) = studies.read_plan(plan_file({"runs": [SMALL | {"recipe": {"lr": 0.3}, "epochs": [5]}]})).experiments
     assert (own.recipe.lr, own.recipe.epochs) == (0.3, 5)
 
 
 def test_the_plan_of_lengths_asks_of_every_method_what_it_asks_of_plain_training():
     config = {}
-    for e in record.read_plan("length").experiments:
+    for e in studies.read_plan("length").experiments:
         config.setdefault((e.method, e.network.get("blocks")), []).append((e.seed, e.recipe))
     assert len({method for method, _ in config}) == 9
     assert all(runs == config["vanilla", blocks] for (_, blocks), runs in config.items())
@@ -73,19 +74,19 @@ def test_the_plan_of_lengths_asks_of_every_method_what_it_asks_of_plain_training
 
 def test_a_plan_says_recipes_and_teachers_in_numbers():
     entry = SMALL | {"recipe": {"epochs": 3, "batch_size": 32}}
-    (e,) = record.read_plan(plan_file({"runs": [entry | {"method": "kd", "teacher": entry | {"seed": 4}}]})).experiments
+    (e,) = studies.read_plan(plan_file({"runs": [entry | {"method": "kd", "teacher": entry | {"seed": 4}}]})).experiments
     assert e.recipe.epochs == 3 and e.teacher.seed == 4 and e.teacher.recipe == e.recipe
 
 
 def test_the_folder_of_data_sets_is_no_part_of_what_is_run(tmp_path):
-    moved = record.read_plan(plan_file(TINY), data=tmp_path / "elsewhere").experiments
-    assert [e.key for e in moved] == [e.key for e in record.read_plan(plan_file(TINY)).experiments]
+    moved = studies.read_plan(plan_file(TINY), data=tmp_path / "elsewhere").experiments
+    assert [e.key for e in moved] == [e.key for e in studies.read_plan(plan_file(TINY)).experiments]
     assert moved[0].dataset["root"] == tmp_path / "elsewhere"
 
 
-@pytest.mark.parametrize("path", record.plans(), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", studies.plans(), ids=lambda p: p.stem)
 def test_the_plans_that_come_with_sdkit_can_be_read(path):
-    plan = record.read_plan(path)
+    plan = studies.read_plan(path)
     assert plan.name == path.stem and plan.about and len(plan.experiments) >= 8
 
 
@@ -114,10 +115,10 @@ def test_a_wrong_plan_is_one_sentence(plan, sentence):
     assert "\n" not in str(stop.value.code)
 
 
-def test_an_unknown_plan_names_the_known_ones(capsys):
+def test_an_unknown_plan_names_the_known_ones():
     plan_file(TINY)
-    assert record.main(["tyni"]) == 1
-    assert re.match(r"sdkit: no plan is called 'tyni': did you mean 'tiny'\? known are .*tiny", capsys.readouterr().err)
+    with pytest.raises(SystemExit, match=r"no plan is called 'tyni': did you mean 'tiny'\? known are .*tiny"):
+        cli.main(["record", "tyni"])
 
 
 # recording
@@ -125,11 +126,11 @@ def test_an_unknown_plan_names_the_known_ones(capsys):
 
 def test_a_plan_is_run_once_and_its_records_give_back_what_the_runs_hold():
     report, _ = recorded()
-    plan = record.read_plan("tiny")
+    plan = studies.read_plan("tiny")
     assert report.recorded == [e.key for e in plan.experiments] and not report.missing and not report.damaged
-    records = {r.key: r for r in record.load("tiny")}
+    records = {r.key: r for r in studies.load_results("tiny")}
     for e in plan.experiments:
-        kept, run = records[e.key], e.record
+        kept, run = records[e.key], e.stored
         assert kept.config == run.config and kept["method"] == e.method and kept["seed"] == e.seed
         for a, b in zip(kept.history, run.history(), strict=True):
             assert a.accuracy == pytest.approx(b.accuracy, rel=1e-6) and a.terms == pytest.approx(b.terms, rel=1e-6)
@@ -139,14 +140,14 @@ def test_a_plan_is_run_once_and_its_records_give_back_what_the_runs_hold():
         assert {k: kept.measured[k] for k in row.measured if k in kept.measured} == pytest.approx(
             {k: v for k, v in row.measured.items() if k in kept.measured}, rel=1e-6
         )
-        assert kept.environment["source"] == record.source() and kept.device.startswith("CPU")
+        assert kept.environment["source"] == studies.source_digest() and kept.device.startswith("CPU")
     again, said = recorded()
     assert again.recorded == [] and said[0] == "tiny: 4 of 4 recorded"
 
 
 def test_the_curves_of_a_record_are_those_of_the_runs_outputs():
     recorded({"runs": [SMALL | {"recipe": "smoke"}]})
-    (kept,) = record.load()
+    (kept,) = studies.load_results()
     epochs, outputs = runs.find(kept.key).outputs()
     want = [float(ranked_output_variance(z)) for z in outputs]
     assert kept.curves["ranked"]["epoch"] == [1, 2]
@@ -168,7 +169,7 @@ def test_a_record_is_small_and_holds_no_weights(tmp_path):
 def test_knobs_that_were_turned_come_back_with_their_epoch():
     entry = SMALL | {"method": "drg", "recipe": {"epochs": 3, "batch_size": 32}, "schedule": {"1": {"alpha": 0.9}}}
     recorded({"runs": [entry]})
-    (kept,) = record.load()
+    (kept,) = studies.load_results()
     assert [len(e.changes) for e in kept.history] == [0, 1, 0] and kept.history[1].changes[0]["after"] == 0.9
     assert re.fullmatch(r"drg · four-stage · digits · seed 0 · recorded, on CPU, \d+ threads?, recipe own, 1 seed", str(kept))
 
@@ -178,19 +179,19 @@ LONG = {"runs": [SMALL | {"recipe": {"epochs": 6, "batch_size": 16}}]}
 
 def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
     recorded(LONG)
-    straight = record.load()[0]
+    straight = studies.load_results()[0]
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "other"))
     (tmp_path / "other").mkdir()
-    (e,) = record.read_plan(plan_file(LONG)).experiments
-    walk = e.record.follow(e.config, e.training, checkpoint_every=0)
+    (e,) = studies.read_plan(plan_file(LONG)).experiments
+    walk = e.stored.follow(e.config, e.training, checkpoint_every=0)
     for event in walk:
         if getattr(event, "accuracy", None) and event.epoch == 2:
             break
     walk.close()
-    assert e.record.status == "training"
+    assert e.stored.status == "training"
     _, said = recorded(LONG)
     assert any(line.startswith("  goes on:") for line in said)
-    (kept,) = record.load()
+    (kept,) = studies.load_results()
     drop = ("seconds",)
     assert {k: v for k, v in kept.epochs.items() if k not in drop} == {
         k: v for k, v in straight.epochs.items() if k not in drop
@@ -198,20 +199,20 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path, m
 
 
 def test_what_cannot_end_in_time_is_not_begun(monkeypatch):
-    monkeypatch.setattr(record, "_probe", lambda e: 1.0 if e.method == "vanilla" else 1e-3)  # seconds an epoch
+    monkeypatch.setattr(execute, "_probe", lambda e: 1.0 if e.method == "vanilla" else 1e-3)  # seconds an epoch
     plan = {"runs": [SMALL | {"methods": ["vanilla", "drg"], "recipe": {"epochs": 6, "batch_size": 32}}]}
-    monkeypatch.setattr(record.time, "monotonic", progress := Progress())
+    monkeypatch.setattr(execute.time, "monotonic", progress := Progress())
     progress.ahead = [0, 55]  # 60 s of budget, of which 55 have gone when the first run is looked at: vanilla needs 6
     report, said = recorded(plan, minutes=1)
-    vanilla, drg = record.read_plan("tiny").experiments
+    vanilla, drg = studies.read_plan("tiny").experiments
     assert report.recorded == [drg.key] and report.missing == [vanilla.key]
     assert any(re.match(r"  waits: Experiment\(method='vanilla'.* needs 6 s, [45] s are left", line) for line in said)
-    assert vanilla.record.status == "new"
+    assert vanilla.stored.status == "new"
 
 
 def test_a_run_longer_than_any_call_is_left_at_its_checkpoint_and_ends_in_later_calls(monkeypatch):
-    monkeypatch.setattr(record, "_probe", lambda e: 30.0)  # six epochs of 30 s never fit into a minute
-    monkeypatch.setattr(record.time, "monotonic", progress := Progress())
+    monkeypatch.setattr(execute, "_probe", lambda e: 30.0)  # six epochs of 30 s never fit into a minute
+    monkeypatch.setattr(execute.time, "monotonic", progress := Progress())
     progress.each = 10.0
     calls = 0
     while calls < 12:
@@ -220,8 +221,8 @@ def test_a_run_longer_than_any_call_is_left_at_its_checkpoint_and_ends_in_later_
         if not report.missing:
             break
         assert any("left at its checkpoint" in line for line in said)
-    assert 2 <= calls < 12 and record.load()[0].status == "done"
-    assert [e.epoch for e in record.load()[0].history] == list(range(6))
+    assert 2 <= calls < 12 and studies.load_results()[0].status == "done"
+    assert [e.epoch for e in studies.load_results()[0].history] == list(range(6))
 
 
 class Progress:
@@ -244,12 +245,12 @@ def test_no_minutes_only_say_what_is_missing():
 def test_a_teacher_is_trained_first_and_not_recorded():
     base = SMALL | {"recipe": "smoke"}
     report, _ = recorded({"runs": [base | {"method": "kd", "teacher": base | {"seed": 3}}]})
-    assert [r["method"] for r in record.load()] == ["kd"] and len(runs.all_runs()) == 2 and len(report.recorded) == 1
+    assert [r["method"] for r in studies.load_results()] == ["kd"] and len(runs.all_runs()) == 2 and len(report.recorded) == 1
 
 
 def test_a_run_that_diverges_is_recorded_as_one():
     report, _ = recorded({"runs": [SMALL | {"recipe": {"epochs": 3, "batch_size": 8, "lr": 1e9, "schedule": "constant"}}]})
-    (kept,) = record.load()
+    (kept,) = studies.load_results()
     assert kept.status == "diverged" and report.recorded == [kept.key] and not report.missing and not kept.curves
 
 
@@ -289,13 +290,13 @@ def lost_outputs(run):
     ],
 )
 def test_a_damaged_run_is_named_and_the_rest_goes_on(harm, words):
-    first, second, *_ = record.read_plan(plan_file(TINY)).experiments
+    first, second, *_ = studies.read_plan(plan_file(TINY)).experiments
     first.run(progress=False)
-    harm(first.record)
+    harm(first.stored)
     report, said = recorded()
     assert list(report.damaged) == [first.key] and words in report.damaged[first.key]
     assert "delete the folder" in report.damaged[first.key] and second.key in report.recorded
-    assert all(r.key != first.key for r in record.load())
+    assert all(r.key != first.key for r in studies.load_results())
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_a_record_that_was_changed_is_refused(change, words):
     change(plain)
     path.write_text(json.dumps(plain))
     with pytest.raises(Damaged, match=words):
-        record.load()
+        studies.load_results()
 
 
 # on a bare machine
@@ -325,12 +326,12 @@ def test_the_recorder_needs_no_command_line_package_no_notebook_and_no_plots():
         "import sys\n"
         "for name in ('tyro', 'tqdm', 'matplotlib', 'ipywidgets', 'openTSNE', 'pytorch_grad_cam'):\n"
         "    sys.modules[name] = None\n"
-        "from sdkit import record\n"
-        f"raise SystemExit(record.main([{str(path)!r}, '--minutes', '5']))\n"
+        "from sdkit import studies\n"
+        f"studies.execute_plan({str(path)!r}, 5, say=print)\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
-    assert "1 recorded in" in out.stdout and len(record.load()) == 1
+    assert "1 recorded in" in out.stdout and len(studies.load_results()) == 1
 
 
 # what is recorded
@@ -343,8 +344,8 @@ def test_the_stock_says_what_is_recorded_and_missing_and_what_cannot_be_read(cap
     plan_file({"runs": [SMALL], "metric": []}, "odd")
     first, *_ = sorted((home() / "data" / "records" / "tiny").glob("*.json"))
     first.write_text(first.read_text().replace('"done"', '"diverged"'))
-    stock = {s.name: s for s in record.stock()}
-    plan = record.read_plan("tiny")
+    stock = {s.name: s for s in studies.plan_status()}
+    plan = studies.read_plan("tiny")
     here = [e.key for e in plan.experiments[:4] if e.key != first.stem]
     assert [r.key for r in stock["tiny"].records] == here  # in the plan's order
     assert {e.key for e in stock["tiny"].missing} == {first.stem, plan.experiments[4].key}
@@ -356,12 +357,12 @@ def test_the_stock_says_what_is_recorded_and_missing_and_what_cannot_be_read(cap
 def test_records_whose_plan_is_gone_are_still_shown():
     recorded({"runs": [SMALL | {"recipe": "smoke"}]})
     (home() / "plans" / "tiny.json").unlink()
-    (gone,) = [s for s in record.stock() if s.name == "tiny"]
+    (gone,) = [s for s in studies.plan_status() if s.name == "tiny"]
     assert len(gone.records) == 1 and not gone.missing and gone.about == "Its plan is not here."
-    assert str(record.stock("tiny")[0]) == str(gone)
+    assert str(studies.plan_status("tiny")[0]) == str(gone)
 
 
 def test_the_stock_of_one_plan_is_one_even_where_there_is_nothing():
-    assert [s.name for s in record.stock("length")] == ["length"] and record.stock("length")[0].missing
-    (nothing,) = record.stock("nothing")
+    assert [s.name for s in studies.plan_status("length")] == ["length"] and studies.plan_status("length")[0].missing
+    (nothing,) = studies.plan_status("nothing")
     assert str(nothing) == "nothing: 0 recorded, 0 missing. Its plan is not here."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import threading
 import tomllib
+from importlib.metadata import Distribution
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,25 +42,114 @@ def start():
 # ------------------------------------------------------------------------------------------------------------ pins and ranges
 
 
-def pins() -> dict[str, str]:
-    """name -> version, of requirements.txt; anything but `name==version` fails here."""
-    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+def pins(file: str = "requirements.txt") -> dict[str, str]:
+    """name -> version, of a file of pins and those that it holds; anything but `name==version` fails here."""
+    lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith("#")]
     found = {}
+    if file == "requirements-dev.txt":
+        assert lines.pop(0) == "-r requirements.txt"
+        found = pins()
+    before = len(found)
     for line in lines:
         match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)", line)
-        assert match, f"requirements.txt holds only name==version (no +cpu, no address): {line}"
+        assert match, f"{file} holds only name==version (no +cpu, no address): {line}"
         found[canonicalize_name(match[1])] = match[2]
-    assert len(found) == len(lines), "a package is pinned twice"
+    assert len(found) == before + len(lines), "a package is pinned twice"
     return found
 
 
 def test_every_dependency_is_pinned_within_its_range():
-    pinned = pins()
-    for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
-        wanted = Requirement(line)
-        name = canonicalize_name(wanted.name)
-        assert name in pinned, f"{name} is in pyproject.toml but not pinned in requirements.txt"
-        assert wanted.specifier.contains(pinned[name]), f"{name}=={pinned[name]} is tested but pyproject.toml says {line}"
+    extras = PROJECT["optional-dependencies"]
+    for file, wants in {
+        "requirements.txt": PROJECT["dependencies"] + extras["app"],
+        "requirements-dev.txt": extras["dev"],
+    }.items():
+        pinned = pins(file)
+        for line in wants:
+            wanted = Requirement(line)
+            name = canonicalize_name(wanted.name)
+            assert name in pinned, f"{name} is in pyproject.toml but not pinned in {file}"
+            assert wanted.specifier.contains(pinned[name]), f"{name}=={pinned[name]} is tested but pyproject.toml says {line}"
+
+
+def needed_by(wants: list[str]) -> set[str]:
+    """The packages that are installed with these, by what each installed package says of itself."""
+    found, ahead = set(), [(Requirement(line), frozenset(Requirement(line).extras)) for line in wants]
+    while ahead:
+        want, extras = ahead.pop()
+        if (want.name, extras) in found or (want.marker and not any(want.marker.evaluate({"extra": e}) for e in {"", *extras})):
+            continue
+        found.add((want.name, extras))
+        for line in importlib.metadata.requires(want.name) or []:
+            inner = Requirement(line)
+            if inner.marker is None or any(inner.marker.evaluate({"extra": e}) for e in {"", *extras}):
+                ahead.append((inner, frozenset(inner.extras)))
+    return {canonicalize_name(name) for name, _ in found}
+
+
+def test_students_do_not_install_the_developers_tools():
+    extras = PROJECT["optional-dependencies"]
+    users, developers = needed_by(PROJECT["dependencies"] + extras["app"]), needed_by(extras["dev"])
+    assert not {"playwright", "pytest", "ruff", "mypy"} & pins().keys()
+    assert not (pins().keys() & developers) - users, "what only developers need is pinned in requirements-dev.txt"
+    added = pins("requirements-dev.txt").keys() - pins().keys()
+    assert not added - developers, "what developers do not need either is pinned in requirements-dev.txt"
+
+
+def test_what_is_pinned_is_complete():
+    """So that pip resolves nothing by itself, and two machines get the same."""
+    extras = PROJECT["optional-dependencies"]
+    assert not needed_by(PROJECT["dependencies"] + extras["app"]) - pins().keys()
+    assert not needed_by(extras["dev"]) - pins("requirements-dev.txt").keys()
+
+
+# -------------------------------------------------------------------------------------------------- what is declared, and names
+
+
+CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "pytorch_grad_cam": "grad-cam", "IPython": "ipython"}  # imported by another name than pip's
+PROGRAMS = {"jupyterlab", "ipykernel"}  # run, never imported: `start.py lab`, and the notebooks' kernel
+
+
+def third_party() -> set[str]:
+    """pip's names of all that sdkit imports, wherever in a file the import stands."""
+    found = set()
+    for path in (ROOT / "sdkit").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).partition(".")[0])
+    return {canonicalize_name(CALLED.get(name, name)) for name in found - set(sys.stdlib_module_names) - {"sdkit"}}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    extras = PROJECT["optional-dependencies"]
+    optional = [line for name, lines in extras.items() if name != "dev" for line in lines]
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"] + optional}
+    assert not third_party() - declared, "imported by sdkit, in neither pyproject.toml's dependencies nor an extra"
+    assert not declared - third_party() - PROGRAMS, "in pyproject.toml, imported nowhere in sdkit"
+
+
+def test_the_version_is_said_alike_everywhere():
+    import sdkit
+
+    version = PROJECT["version"]
+    assert sdkit.__version__ == version
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    newest = re.search(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert newest and newest[1] == version
+
+
+def test_nobody_is_told_to_install_the_other_sdkit():
+    """The name on PyPI is Stable Diffusion Kit's; ours is sdkit-workbook."""
+    assert PROJECT["name"] == doctor.DISTRIBUTION == "sdkit-workbook"
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    wrong = re.compile(r"\b(?:install|add)\s(?:-\S+\s)*['\"]*sdkit(?!-workbook|[\w/.])")
+    assert wrong.search("pip install 'sdkit[app]'") and wrong.search("pip install -U sdkit")  # it finds what it looks for
+    for name in listed or [str(p.relative_to(ROOT)) for p in ROOT.rglob("*") if p.suffix in (".py", ".md", ".ipynb")]:
+        if name.endswith((".py", ".md", ".ipynb", ".yml", ".toml", ".txt")) and ROOT / name != Path(__file__):
+            said = wrong.search((ROOT / name).read_text(encoding="utf-8"))
+            assert not said, f"{name} says {said[0]!r}: that is another project, ours is {PROJECT['name']}"
 
 
 def test_the_ranges_admit_torch_2_11_to_2_13():
@@ -112,11 +203,12 @@ def asked() -> list[list[str]]:
 @pytest.fixture
 def checkout(start, asked, tmp_path, monkeypatch):
     """An empty checkout where pip does nothing. The environment itself is real."""
-    for name in ("requirements.txt", "pyproject.toml"):
+    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
         (tmp_path / name).write_text("one")
 
     def pip(command, root):
-        assert not (root / ".venv" / start.STAMP).exists(), "the stamp is gone while packages are installed"
+        pins = start.DEVELOPERS if str(command[-1]).endswith("-dev.txt") else start.USERS
+        assert not (root / ".venv" / start.STAMPS[pins]).exists(), "the stamp is gone while packages are installed"
         asked.append([str(part) for part in command])
 
     monkeypatch.setattr(start, "install", pip)
@@ -145,6 +237,54 @@ def test_packages_are_installed_once_and_again_when_the_pins_change(start, check
     (checkout / "requirements.txt").write_text("two")
     start.set_up(checkout)
     assert len(asked) == 4 and mine.exists(), "an update keeps the environment"
+
+
+def installed(asked: list[list[str]]) -> list[str]:
+    """The files of pins that pip was given, and "-e" for sdkit itself; empties the list."""
+    found = [Path(command[-1]).name if "-r" in command else "-e" for command in asked]
+    asked.clear()
+    return found
+
+
+def test_what_tests_need_is_installed_for_the_first_test_alone(start, checkout, environment, asked):
+    start.set_up(checkout)
+    assert installed(asked) == ["requirements.txt", "-e"]
+    start.set_up(checkout, start.DEVELOPERS)
+    assert installed(asked) == ["requirements-dev.txt"], "what the figures needed is there already"
+    for pins in (start.USERS, start.DEVELOPERS):
+        start.set_up(checkout, pins)
+    assert installed(asked) == []
+
+
+def test_the_first_command_of_all_may_be_a_test(start, checkout, environment, asked):
+    start.set_up(checkout, start.DEVELOPERS)
+    assert installed(asked) == ["requirements-dev.txt", "-e"]
+    start.set_up(checkout)
+    assert installed(asked) == [], "requirements-dev.txt holds requirements.txt"
+
+
+def test_new_pins_are_installed_for_those_who_need_them(start, checkout, environment, asked):
+    start.set_up(checkout, start.DEVELOPERS)
+    (checkout / "requirements-dev.txt").write_text("two")
+    asked.clear()
+    start.set_up(checkout)
+    assert installed(asked) == [], "a student has nothing of requirements-dev.txt"
+    start.set_up(checkout, start.DEVELOPERS)
+    assert installed(asked) == ["requirements-dev.txt"]
+    (checkout / "requirements.txt").write_text("two")
+    start.set_up(checkout)
+    assert installed(asked) == ["requirements.txt", "-e"]
+    start.set_up(checkout, start.DEVELOPERS)
+    assert installed(asked) == ["requirements-dev.txt"]
+
+
+def test_a_broken_environment_of_a_developer_gets_sdkit_itself_again(start, checkout, environment, asked, monkeypatch):
+    start.set_up(checkout)
+    asked.clear()
+    works = start.has_our_python
+    monkeypatch.setattr(start, "has_our_python", lambda venv: False)
+    start.set_up(checkout, start.DEVELOPERS)
+    assert installed(asked) == ["requirements-dev.txt", "-e"] and works(environment)
 
 
 def test_an_interrupted_install_is_done_again(start, checkout, environment, asked, monkeypatch):
@@ -216,15 +356,38 @@ def test_a_problem_is_one_sentence_and_status_1(start, tmp_path, monkeypatch, ca
         (["train", "-h"], ["-m", "sdkit.cli", "train", "-h"]),
         (["test", "-k", "x"], ["-m", "pytest", "-k", "x"]),
         (["doctor"], ["-m", "sdkit.doctor"]),
-        (["lint"], ["-m", "ruff", "check", "."]),
     ],
 )
 def test_a_verb_runs_in_the_environment_with_its_arguments(start, monkeypatch, arguments, command):
     calls = []
-    monkeypatch.setattr(start, "set_up", lambda root: "PYTHON")
+    monkeypatch.setattr(start, "set_up", lambda root, pins: "PYTHON")
     monkeypatch.setattr(start, "run", lambda parts, cwd=None: calls.append(parts) or 7)
     assert start.main(arguments) == 7
     assert calls == [["PYTHON", *command]]
+
+
+@pytest.mark.parametrize("verb", ["figures", "lab", "app", "doctor", "setup", "bench", "list", "test", "lint"])
+def test_only_test_and_lint_ask_for_the_developers_tools(start, monkeypatch, verb):
+    asked = []
+    for name in ("run", "lint", "lab"):
+        monkeypatch.setattr(start, name, lambda *_, **__: 0)
+    monkeypatch.setattr(start, "set_up", lambda root, pins: asked.append(pins))
+    assert start.main([verb]) == 0
+    assert asked == [start.DEVELOPERS if verb in ("test", "lint") else start.USERS]
+
+
+def test_lint_runs_every_checker_and_fails_if_one_does(start, monkeypatch):
+    ran = []
+
+    def check(command, **_):
+        ran.append(command[2:])
+        return subprocess.CompletedProcess(command, int("format" in command))
+
+    monkeypatch.setattr(start.subprocess, "run", check)
+    assert start.lint(Path("python"), []) == 1
+    assert ran == [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
+    ran.clear()
+    assert start.lint(Path("python"), ["sdkit/core.py"]) == 0 and ran == [["ruff", "check", "sdkit/core.py"]]
 
 
 def test_what_runs_in_the_environment_knows_its_home(start, monkeypatch):
@@ -420,19 +583,39 @@ def test_the_doctor_finds_this_installation_able_to_work():
     assert all(check.mend for check in checks if check.ok != "ok")
 
 
+def other_sdkit(folder: Path, summary: str, version: str = "2.1.1") -> None:
+    """A project of the name sdkit, installed in a folder."""
+    info = folder / f"sdkit-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sdkit\nVersion: {version}\nSummary: {summary}\n")
+
+
+def test_the_doctor_says_when_the_other_sdkit_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.metadata, "distributions", lambda **named: Distribution.discover(path=[str(tmp_path)], **named))
+    assert found("sdkit").ok == "ok" and str(ROOT / "sdkit") in found("sdkit").found
+    other_sdkit(tmp_path, PROJECT["description"], "0.1.0")
+    assert found("sdkit").ok == "ok", "our own name before 0.2.0"
+    other_sdkit(tmp_path, "sdkit (stable diffusion kit) is an easy-to-use library for using Stable Diffusion")
+    check = found("sdkit")
+    assert check.ok == "warn" and "sdkit 2.1.1 is installed, another project" in check.found
+    assert "pip uninstall sdkit" in check.mend
+    (tmp_path / "sdkit").symlink_to(ROOT / "sdkit")  # both in one folder: files of one overwrote the other's
+    assert found("sdkit").ok == "fail" and "--force-reinstall --no-deps sdkit-workbook" in found("sdkit").mend
+
+
 def test_the_doctor_says_the_precision_and_what_this_cpu_could(monkeypatch):
-    from sdkit import fast
+    from sdkit.train import device
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for can in (True, False):
-        monkeypatch.setattr(fast, "has_bfloat16", lambda on, can=can: can)
+        monkeypatch.setattr(device, "has_bfloat16", lambda on, can=can: can)
         monkeypatch.delenv("SDKIT_PRECISION", raising=False)
         assert found("precision").found.startswith("bfloat16") == can
         monkeypatch.setenv("SDKIT_PRECISION", "float32")
         assert ("without SDKIT_PRECISION" in found("precision").found) == can
     monkeypatch.setenv("SDKIT_PRECISION", "bfloat16")  # where the CPU cannot
     assert found("precision").ok == "warn" and found("precision").found.startswith("bfloat16")
-    monkeypatch.setattr(fast, "has_bfloat16", lambda on: True)
+    monkeypatch.setattr(device, "has_bfloat16", lambda on: True)
     assert found("precision") == ("precision", "ok", "bfloat16, losses in float32", "")
     monkeypatch.setenv("SDKIT_PRECISION", "half")
     assert found("precision").ok == "fail" and "auto, float32 or bfloat16" in found("precision").mend

@@ -14,8 +14,8 @@ from sdkit import analysis, figures
 from sdkit.experiment import Experiment
 from sdkit.train import Recipe
 from sdkit.widgets import CamViewer, FeatureViewer, NoiseViewer, RankedViewer
+from sdkit.widgets.features import LOGITS
 from sdkit.widgets.parts import KEPT
-from sdkit.widgets.viewers import LOGITS
 
 TINY = {"model": "four-stage", "network": {"width": 4}, "recipe": Recipe(epochs=3, batch_size=32, lr=0.05)}
 SIGMAS = {True: (0, 0.2, 0.5), False: (0, 0.02, 0.05)}
@@ -207,10 +207,10 @@ def test_features_follow_exit_classes_engine_and_point(runs):
     planes, apart = viewer.planes(viewer.state())
     assert list(planes) == ["drg"], "vanilla has no such exit"
     x, _ = runs["drg"].images("test", 200)
-    features = analysis.collect_features(runs["drg"].features, x)["shallow 2"][viewer._places((2, 5, 7), "shallow 2")]
+    features = analysis.collect_features(runs["drg"].features, x)["shallow 2"][viewer.places((2, 5, 7), "shallow 2")]
     assert torch.allclose(planes["drg"].points, analysis.project_pca(features).points, atol=1e-4)
     assert apart["drg"].silhouette == pytest.approx(
-        analysis.separation_of(features, runs["drg"].data.test.y[viewer._places((2, 5, 7), "shallow 2")]).silhouette, abs=1e-4
+        analysis.separation_of(features, runs["drg"].data.test.y[viewer.places((2, 5, 7), "shallow 2")]).silhouette, abs=1e-4
     )
     viewer.engine.value = "sklearn"
     moved()
@@ -235,7 +235,7 @@ def test_the_pointer_finds_the_nearest_point_and_keys_walk(runs):
     viewer = settled(FeatureViewer(runs, limit=200, per_class=5))
     state = viewer.state()
     planes, _ = viewer.planes(state)
-    still = viewer.stills[viewer._key(state, planes)]
+    still = viewer.frames[viewer.frame_of(state)]
     for panel, name in enumerate(planes):
         spots = still.places(still.figure.axes[panel], planes[name].points)
         alone = int(torch.cdist(spots, spots).fill_diagonal_(9).amin(1).argmax())  # the point with the most room around it
@@ -336,15 +336,15 @@ def test_the_copied_code_draws_what_is_on_screen_and_the_files_hold_it(runs, wit
         viewer, {"noise-viewer": "level", "cam-viewer": "image", "feature-viewer": "point"}.get(viewer.name, "epoch")
     ).value = 1
     settled(viewer)
-    viewer.twin.copy.click()
-    assert "Experiment(" in viewer.twin.shown.value
+    viewer.export.copy.click()
+    assert "Experiment(" in viewer.export.shown.value
     kept = {str(t.experiment): t for t in runs.values()}
     monkeypatch.setattr(Experiment, "run", lambda self: kept[str(self)])
     space: dict = {}
     exec(viewer.code(), space)
     assert figures.png(space["figure"]) == figures.png(viewer.figure())
-    viewer.twin.save.click()
-    assert "PNG, PDF, SVG, CSV" in viewer.twin.saved.value
+    viewer.export.save.click()
+    assert "PNG, PDF, SVG, CSV" in viewer.export.saved.value
     columns = viewer.data()
     assert len({len(v) for v in columns.values()} - {viewer_top(viewer)}) <= 1 and all(len(v) for v in columns.values())
 

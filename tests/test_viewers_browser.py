@@ -73,7 +73,7 @@ def show(shown):
     return go
 
 
-def twin(panel: Panel) -> None:
+def exported(panel: Panel) -> None:
     """The two buttons of every viewer, and that the page stayed at home."""
     panel.changes(lambda: panel.at(".sdkit-copy").click(), ".sdkit-code")
     assert "Experiment(" in panel.at(".sdkit-code").inner_text()
@@ -89,7 +89,7 @@ def test_weight_noise(show, tmp_path):
     panel.changes(lambda: panel.at(".sdkit-fresh").click(), ".sdkit-cards", ".sdkit-draw")
     panel.changes(lambda: panel.at(".sdkit-relative button:has-text('absolute')").click(), ".sdkit-curves", ".sdkit-says")
     assert "σ = 0.02" in panel.at(".sdkit-says").inner_text()
-    twin(panel)
+    exported(panel)
     panel.page.screenshot(path=str(tmp_path / "noise.png"))
 
 
@@ -111,7 +111,7 @@ def test_features(show, tmp_path):
     panel.changes(lambda: panel.at(".sdkit-feature select").select_option("shallow 2"), ".sdkit-plane", ".sdkit-says")
     panel.changes(lambda: panel.at(".sdkit-feature select").select_option("logits of final, every epoch"), ".sdkit-says")
     panel.changes(lambda: panel.press(".sdkit-epoch", "ArrowLeft"), ".sdkit-plane", ".sdkit-says")
-    twin(panel)
+    exported(panel)
     panel.page.screenshot(path=str(tmp_path / "features.png"))
 
 
@@ -121,7 +121,7 @@ def test_heat_maps(show, tmp_path):
     panel.changes(lambda: panel.at(".sdkit-target select").select_option("class star-dotted"), ".sdkit-maps")
     panel.changes(lambda: panel.press(".sdkit-top", "ArrowRight"), ".sdkit-says")
     panel.changes(lambda: panel.at(".sdkit-exits select").select_option(["final"]), ".sdkit-maps", ".sdkit-says")
-    twin(panel)
+    exported(panel)
     panel.page.screenshot(path=str(tmp_path / "heat.png"))
 
 
@@ -130,5 +130,5 @@ def test_ranked_outputs(show, tmp_path):
     panel.changes(lambda: panel.press(".sdkit-epoch", "ArrowLeft"), ".sdkit-curves", ".sdkit-says")
     panel.changes(lambda: panel.press(".sdkit-top", "ArrowRight"), ".sdkit-curves")
     panel.changes(lambda: panel.at(".sdkit-space select").select_option("raw logits"), ".sdkit-curves", ".sdkit-says")
-    twin(panel)
+    exported(panel)
     panel.page.screenshot(path=str(tmp_path / "ranked.png"))

@@ -14,14 +14,14 @@ import pytest
 from filelock import FileLock
 
 from sdkit import runs
-from sdkit.experiment import Experiment, Run
+from sdkit.experiment import Experiment
 from sdkit.figures import Course, Screen
+from sdkit.runs import Run, folder
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets import App, TrainingPanel
 from sdkit.widgets.app import opened
-from sdkit.widgets.live import unfinished
-from sdkit.widgets.panel import knobs_of, slider
-from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly
+from sdkit.widgets.live import knobs_of, unfinished
+from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly, slider
 
 SMALL = {
     "model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 128},
@@ -95,31 +95,31 @@ def test_an_error_of_the_work_is_told_or_raised_and_the_next_value_is_worked_on(
         bare.wait(5)
 
 
-def test_the_twin_shows_the_code_and_saves_picture_and_numbers(home):
+def test_an_export_shows_the_code_and_saves_picture_and_numbers(home):
     from sdkit import figures
 
-    twin = CodeExport("noise", lambda: 'Experiment("a<b")', lambda: figures.new()[0], lambda: {"x": [1, 2], "y": [0.5]})
-    twin.copy.click()
-    assert "Experiment(&quot;a&lt;b&quot;)" in twin.shown.value and "clipboard" in twin.shown.value
-    first = twin.shown.value
-    twin.copy.click()
-    assert twin.shown.value != first, "a second click copies again"
-    twin.save.click()
-    twin.save.click()
+    export = CodeExport("noise", lambda: 'Experiment("a<b")', lambda: figures.new()[0], lambda: {"x": [1, 2], "y": [0.5]})
+    export.copy.click()
+    assert "Experiment(&quot;a&lt;b&quot;)" in export.shown.value and "clipboard" in export.shown.value
+    first = export.shown.value
+    export.copy.click()
+    assert export.shown.value != first, "a second click copies again"
+    export.save.click()
+    export.save.click()
     folder = home / "figures" / "saved"
     assert {p.name for p in folder.iterdir()} == {f"noise-{n}.{s}" for n in (1, 2) for s in ("png", "pdf", "svg", "csv")}
     assert list(csv.reader((folder / "noise-1.csv").open())) == [["x", "y"], ["1", "0.5"], ["2", ""]]
-    assert "noise-2" in twin.saved.value
+    assert "noise-2" in export.saved.value
 
 
-def test_what_fails_in_a_twin_is_a_sentence():
+def test_what_fails_in_an_export_is_a_sentence():
     def nothing():
         raise ValueError("train something first")
 
-    twin = CodeExport("x", nothing, nothing)
-    twin.copy.click()
-    twin.save.click()
-    assert "train something first" in twin.shown.value and "train something first" in twin.saved.value
+    export = CodeExport("x", nothing, nothing)
+    export.copy.click()
+    export.save.click()
+    assert "train something first" in export.shown.value and "train something first" in export.saved.value
 
 
 def test_a_slider_shows_the_symbol_the_range_and_what_its_ends_mean():
@@ -174,9 +174,9 @@ def test_a_planned_turn_is_the_turn_that_a_caller_makes_at_that_step():
 def test_a_planned_turn_survives_a_crash_at_its_very_epoch():
     planned = Experiment("dsr", **SMALL, schedule={3: {"beta": 3.0}})
     straight = numbers(planned.run(progress=False).history)
-    planned.record.folder.rename(planned.record.folder.with_name("elsewhere"))
-    walk = planned.record.follow(planned.config, planned.training, checkpoint_every=0)
-    while getattr(next(walk), "epoch", 0) != 2 or not planned.record.history()[2:]:
+    planned.stored.folder.rename(planned.stored.folder.with_name("elsewhere"))
+    walk = planned.stored.follow(planned.config, planned.training, checkpoint_every=0)
+    while getattr(next(walk), "epoch", 0) != 2 or not planned.stored.history()[2:]:
         pass
     walk.close()
     assert numbers(planned.run(progress=False).history) == straight
@@ -207,28 +207,28 @@ def test_a_panel_trains_in_a_thread_and_records_the_knobs_that_were_turned():
     assert live.state == "done" and "done" in panel.says.value
     assert panel.picture.value[:8] == b"\x89PNG\r\n\x1a\n" and panel.picture.value != before
     assert panel.progress.value == panel.progress.max == 24
-    record = Run(live.record.folder)
+    record = Run(live.stored.folder)
     ((step, *move),) = turned(record.history())
     assert move == ["drg.alpha", 0.2, 0.9] and step >= 8
     assert [round(x * 4) for x, _ in live.course().changes] == [step], "marked on the curves at its step"
     assert record.status == "done" and "-live-" in record.key
-    assert panel.experiment.record.status == "new", "a steered run is never found as the plain experiment"
+    assert panel.experiment.stored.status == "new", "a steered run is never found as the plain experiment"
 
 
-def test_the_code_twin_of_a_steered_training_repeats_it_bit_for_bit(home):
+def test_the_copied_code_of_a_steered_training_repeats_it_bit_for_bit(home):
     panel = TrainingPanel(Experiment("drg", **SMALL))
     assert eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe}) == panel.experiment
     panel.start.click()
     until(lambda: panel.history)
     panel.sliders["alpha"].value = 0.9
     live = trained(panel)
-    twin = eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe})
-    assert len(twin.schedule) == 1 and twin.key != panel.experiment.key
-    for kept in live.record.folder.glob("epochs/*.pt"):
-        kept.unlink()  # else the twin takes them over
-    again = twin.run(progress=False)
-    assert numbers(again.history) == numbers(live.history) and same_weights(again.run, live.record)
-    panel.twin.save.click()
+    export = eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe})
+    assert len(export.schedule) == 1 and export.key != panel.experiment.key
+    for kept in live.stored.folder.glob("epochs/*.pt"):
+        kept.unlink()  # else the export takes them over
+    again = export.run(progress=False)
+    assert numbers(again.history) == numbers(live.history) and same_weights(again.run, live.stored)
+    panel.export.save.click()
     rows = list(csv.DictReader((home / "figures" / "saved" / "training-drg-1.csv").open()))
     assert [float(r["term task"]) for r in rows] == [e.terms["task"] for e in live.history]
     assert [r["changes"] != "" for r in rows] == [bool(e.changes) for e in live.history]
@@ -275,7 +275,7 @@ def test_sliders_set_before_the_start_are_what_is_trained():
     panel.sliders["temperature"].value = 4.0
     panel.start.click()
     trained(panel)
-    assert panel.live.record.config["knobs"]["temperature"] == 4.0
+    assert panel.live.stored.config["knobs"]["temperature"] == 4.0
     assert not turned(panel.history)
 
 
@@ -318,7 +318,7 @@ def test_the_same_experiment_gives_the_same_panel_and_another_one_is_left_alone(
     one.sliders["beta"].value = 2.0
     trained(one), trained(two)
     assert turned(one.history) and not turned(two.history)
-    alone = Experiment("dsr", **SMALL, seed=1).record
+    alone = Experiment("dsr", **SMALL, seed=1).stored
     assert alone.status == "new"
     kept = [f.unlink() for f in runs.root().glob("*/epochs/*.pt")]
     assert kept and numbers(Experiment("dsr", **SMALL, seed=1).run(progress=False).history) == numbers(two.history)
@@ -354,7 +354,7 @@ def test_a_training_whose_kernel_died_goes_on_to_the_same_bits():
     for kept in runs.root().glob("*/epochs/*.pt"):
         kept.unlink()
     straight = live.steered().run(progress=False)
-    assert numbers(straight.history) == numbers(live.history) and same_weights(straight.run, live.record)
+    assert numbers(straight.history) == numbers(live.history) and same_weights(straight.run, live.stored)
     KEPT.clear()
     assert TrainingPanel(experiment).start.description == "Start", "it has ended: there is nothing to go on with"
 
@@ -366,9 +366,9 @@ def test_a_training_that_another_kernel_goes_on_with_is_not_offered():
     until(lambda: panel.history)
     panel.stop.click()
     panel.live.wait(10)
-    with FileLock(panel.live.record.folder / "lock"):
+    with FileLock(panel.live.stored.folder / "lock"):
         assert unfinished(experiment) is None
-    assert unfinished(experiment)[1].key == panel.live.record.key
+    assert unfinished(experiment)[1].key == panel.live.stored.key
     assert unfinished(replace(experiment, seed=1)) is None and unfinished(Experiment("dsr", **SMALL)) is None
 
 
@@ -402,8 +402,8 @@ def test_a_fork_takes_over_what_its_parent_trained_and_is_the_uninterrupted_trai
     for kept in runs.root().glob("*/epochs/*.pt"):
         kept.unlink()
     straight = Experiment("dsr", **SMALL, schedule={4: {"beta": 3.0}}).run(progress=False)
-    assert numbers(straight.history) == numbers(fork.history) and same_weights(straight.run, fork.record)
-    assert len(fork.record.outputs()[0]) == 6
+    assert numbers(straight.history) == numbers(fork.history) and same_weights(straight.run, fork.stored)
+    assert len(fork.stored.outputs()[0]) == 6
     panel.target.value = "live"
     assert panel.sliders["beta"].value == 1.0 and panel.live is parent, "the sliders show what they turn"
 
@@ -415,7 +415,7 @@ def test_a_fork_with_unturned_knobs_is_its_parent():
     panel.fork_at.value = 3
     panel.fork.click()
     fork = trained(panel)
-    assert numbers(fork.history) == numbers(parent.history) and same_weights(fork.record, parent.record)
+    assert numbers(fork.history) == numbers(parent.history) and same_weights(fork.stored, parent.stored)
 
 
 def test_a_recorded_run_is_shown_and_forked_though_no_state_of_it_was_kept():
@@ -461,9 +461,9 @@ def test_kept_states_stay_within_their_room(monkeypatch):
     panel = TrainingPanel(Experiment("vanilla", **SMALL))
     panel.start.click()
     parent = trained(panel)
-    sizes = [f.stat().st_size for f in parent.record.folder.glob("epochs/*.pt")]
+    sizes = [f.stat().st_size for f in parent.stored.folder.glob("epochs/*.pt")]
     assert len(sizes) == 6
-    monkeypatch.setattr(runs, "ROOM", int(2.5 * max(sizes)))
+    monkeypatch.setattr(folder, "ROOM", int(2.5 * max(sizes)))
     other = TrainingPanel(Experiment("vanilla", **SMALL, seed=1))
     other.start.click()
     trained(other)
@@ -492,7 +492,7 @@ def test_the_app_shows_a_panels_training_on_the_bench_and_in_every_viewer():
     live = trained(panel)
     app.tabs.selected_index = list(app.makers).index("Loss inspector")
     bench = app.panels["Loss inspector"]
-    assert list(bench.found) == [live.record.key, plain.run.key], "the newest first"
+    assert list(bench.found) == [live.stored.key, plain.run.key], "the newest first"
     assert "DRG" in bench.run.options[0][0] and "knobs turned" in bench.run.options[0][0]
     shown = bench.place.children
     bench.run.value = plain.run.key
@@ -500,7 +500,7 @@ def test_the_app_shows_a_panels_training_on_the_bench_and_in_every_viewer():
 
     app.tabs.selected_index = list(app.makers).index("Viewers")
     viewers = app.panels["Viewers"]
-    assert viewers.run.value == live.record.key, "opened again, a tab finds what has finished since"
+    assert viewers.run.value == live.stored.key, "opened again, a tab finds what has finished since"
     viewers.beside.value = plain.run.key
     made = {viewers.place.children}
     for kind in ("features", "Grad-CAM", "ranked outputs", "weight noise"):
@@ -518,8 +518,8 @@ def test_a_panels_run_opens_with_its_own_weights_and_the_line_that_repeats_it():
     live = trained(panel)
     (record,) = runs.records()
     run = opened(record)
-    assert run.experiment == live.steered() and run.run.folder == live.record.folder
-    assert all(v.equal(run.model.state_dict()[k]) for k, v in live.record.weights()["model"].items())
+    assert run.experiment == live.steered() and run.run.folder == live.stored.folder
+    assert all(v.equal(run.model.state_dict()[k]) for k, v in live.stored.weights()["model"].items())
     assert opened(record) is run
 
 

@@ -15,19 +15,25 @@ import torch
 from sdkit import analysis
 from sdkit.core import Batch, Progress
 from sdkit.methods import BYOT, DRG, METHODS, Vanilla
-from sdkit.models import MODELS, four_stage, parameters, residuals
+from sdkit.models import MODELS, as_backbone, convolutions, four_stage, options_of, parameters, residuals
 
 K = 7
 TINY = ("four-stage", "resnet8", "resnet14", "vgg-tiny", "densenet-tiny", "mobilenet-tiny", "resnet20")
 SIDE = {"alexnet": 96, "googlenet": 64}  # those without a stem for small images
-NAMES = [n if n in TINY else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
+LIBRARY = {
+    "torchvision:resnet18": {},
+    "timm:convnext_atto": {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)},
+    "timm:vit_tiny_patch16_224": {"patch_size": 8, "depth": 4, "embed_dim": 48, "num_heads": 3},
+}
+"""Networks that are adapted, and their options."""
+QUICK = (*TINY, "timm:convnext_atto", "timm:vit_tiny_patch16_224")
+NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in (*MODELS, *LIBRARY)]
 
 
-def network(name: str, **options):
-    torch.manual_seed(0)
-    can = inspect.signature(MODELS[name]).parameters
-    sections = {"sections": 4} if "sections" in can and name != "resnet8" else {}  # three stages become BYOT's four exits
-    return MODELS[name](num_classes=K, **sections, **options)
+def network(name: str, seed: int = 0, **options):
+    torch.manual_seed(seed)
+    sections = {"sections": 4} if "sections" in options_of(name) and name != "resnet8" else {}  # BYOT's four exits
+    return as_backbone(name, K, **sections, **LIBRARY.get(name, {}), **options)
 
 
 def images(name: str, n: int = 4):
@@ -38,7 +44,7 @@ def images(name: str, n: int = 4):
 
 def step(name: str, method_name: str) -> dict[str, float]:
     """One forward and backward pass of a method; every parameter has a gradient afterwards."""
-    sampled = method_name == "self-guidance" and "survival" in inspect.signature(MODELS[name]).parameters
+    sampled = method_name == "self-guidance" and "survival" in options_of(name)
     model = network(name, **({"survival": 0.8} if sampled else {})).train()
     kind = METHODS[method_name]
     method = kind(model) if "model" in inspect.signature(kind).parameters else kind()
@@ -69,7 +75,7 @@ def analyses(name: str):
     exits = {"final": model(x).detach(), "again": model(x).detach()}
     plain = Vanilla()
     batches = [Batch(x, y, torch.arange(len(y)))]
-    other = MODELS[name](num_classes=K, **({"sections": 4} if len(model.stages) == 4 and _three(name) else {})).eval()
+    other = network(name, seed=1).eval()
     features = analysis.collect_features(lambda b: byot.features(model.forward_features(b)), x, modules=[model, byot])
     yield "features", features
     yield "ranked variance", analysis.ranked_output_variance(exits["final"])
@@ -84,22 +90,20 @@ def analyses(name: str):
     yield "separation", analysis.separation(features["final"], torch.tensor([0, 0, 1, 1]), k=1)
     yield "cka", analysis.cka(features["final"], features["final"])
     yield "procrustes", analysis.procrustes(features["final"], features["final"])
-    yield "grad-cam", analysis.grad_cam(model, x[:1], analysis.last_convolution(layer), y[:1])
+    if any(convolutions(layer)):  # a transformer's blocks have none
+        yield "grad-cam", analysis.grad_cam(model, x[:1], analysis.last_convolution(layer), y[:1])
     yield "flops", analysis.forward_flops(model, x[:1])
     yield "exit costs", analysis.exit_costs({"final": model}, x[:1])
     yield "threshold policy", analysis.threshold_policy(exits, y, {"final": 1.0, "again": 2.0}, [0.0, 1.1])
     yield "fixed policy", analysis.fixed_policy(exits, y, {"final": 1.0, "again": 2.0})
 
 
-def _three(name: str) -> bool:
-    return "sections" in inspect.signature(MODELS[name]).parameters and name != "resnet8"
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_analysis(name):
     done = [what for what, found in analyses(name) if found is not None]
     # t-SNE, retrieval and ranked outputs along training see no network; curvature has the test below
-    assert set(analysis.ANALYSES) - set(done) <= {"ranked along training", "t-sne", "retrieval", "curvature", "time"}
+    left = {"ranked along training", "t-sne", "retrieval", "curvature", "time"} | ({"grad-cam"} if "vit" in name else set())
+    assert set(analysis.ANALYSES) - set(done) <= left
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,7 +127,15 @@ def test_the_table(names):
         assert flops > 0 and (name not in TINY or parameters(model) <= 1.1 * small)
 
 
-def test_drg_guides_from_the_second_of_four_stages_on_every_network():
-    for name in TINY:
-        model = network(name)
-        assert DRG(model).stages == (2,) and len(model.channels) in (3, 4)
+@pytest.mark.parametrize("name", TINY)
+def test_drg_guides_from_the_second_stage(name):
+    """What its shallow exit says depends on the second map alone: the first teaches it, the third does not hear of it."""
+    model = network(name).eval()
+    method, out = DRG(model).eval(), model.forward_features(images(name)[0])
+    (said,) = (z for exit, z in method.exits(out, None).items() if exit != "final")
+    hears = [g is not None and bool(g.any()) for g in torch.autograd.grad(said.sum(), out.stages, allow_unused=True)]
+    assert hears == [True, True, *[False] * (len(out.stages) - 2)]
+    blank = out._replace(stages=tuple(f if s == 1 else f * 0 for s, f in enumerate(out.stages)))
+    assert torch.equal(method.exits(blank, None)["shallow 2"], said)
+    terms = [method.terms(model, o, Batch(*images(name), torch.arange(4)), Progress(0, 0, 2, 1)) for o in (out, blank)]
+    assert all(torch.equal(term, terms[1][k]) for k, term in terms[0].items())

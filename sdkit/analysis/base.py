@@ -19,7 +19,7 @@ def preserve_state(*modules: nn.Module, train: bool = False) -> Iterator[None]:
 
     What comes back: the mode of every submodule, buffers, `requires_grad` and `.grad` of every parameter. Inside, no parameter
     has a `.grad`. Parameters' values are the caller's to restore. Where random numbers are drawn inside, as in train mode,
-    `core.LocalRNG` leaves the global generators alone.
+    `rng.LocalRNG` leaves the global generators alone.
     """
     modes = [(m, m.training) for top in modules for m in top.modules()]
     parameters = [(p, p.requires_grad, p.grad) for top in modules for p in top.parameters()]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core import LocalRNG
+from ..rng import LocalRNG
 from .base import ProgressBar, preserve_state
 
 

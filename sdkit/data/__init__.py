@@ -1,23 +1,34 @@
-"""Every data set by name, each a function to a `Data`.
+"""Data sets by name, your own images, and how batches are made of them.
 
-All take the keywords `root` (the folder of data sets; default: `data` in `core.home()`), `validation` (images carved from
-the training set), `train_size` (a subset of it), `download` (where there is anything to fetch) and `seed` (of every choice
-made here, never of training). Of the training images: `distort` (names of DISTORTIONS), `cutout` (the side of a hole,
-pixels) and `mixup` (mixtures of two images: the parameter of their share). `shapes` also takes `classes`, 12, 20 or 36; sets of
-photographs take `size`, and those that are streamed from disk `crop`.
+Every function of DATASETS gives a `Data` and takes, besides its own options, those that all share: `root` (the folder of data
+sets; default: `data` in `core.home()`), `download` (where there is anything to fetch), `validation` (images carved from the
+training set), `train_size` (a subset of it), `seed` (of every choice made here, never of training) and `norm` (what
+normalises). Of the training images: `distort` (names of DISTORTIONS), `cutout` (the side of a hole, pixels) and `mixup`
+(mixtures of two images: the parameter of their share). `as_data` takes your own images with the same options.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
-from .base import Data, Evaluation, Images
+from torch import Tensor
+
+from ..core import pick
+from .base import Data
 from .cifar import cifar10, cifar100
 from .digits import digits
 from .distort import DISTORTIONS
 from .faces import faces
 from .folder import image_folder
-from .loader import PAIRS, Loader
+from .loader import PAIRS, Evaluation, Loader
+from .options import data_set
+from .own import check, own
+from .pixels import Images
 from .published import caltech101, cub200, cub200_retrieval, dukemtmc, imagenet, stanford_dogs
 from .reid import reid
 from .shapes import shapes
@@ -63,29 +74,54 @@ ABOUT: dict[str, str] = {
 }
 
 __all__ = [
-    "ABOUT",
-    "DATASETS",
-    "DISTORTIONS",
-    "PAIRS",
-    "Data",
-    "Evaluation",
-    "Images",
-    "Loader",
-    "Streamed",
-    "caltech101",
-    "cifar10",
-    "cifar100",
-    "cub200",
-    "cub200_retrieval",
-    "digits",
-    "dukemtmc",
-    "faces",
-    "fer2013",
-    "image_folder",
-    "imagenet",
-    "rafdb",
-    "reid",
-    "shapes",
-    "stanford_dogs",
-    "tiny_imagenet",
-]
+    "ABOUT", "DATASETS", "DISTORTIONS", "PAIRS", "Data", "Evaluation", "Images", "Loader", "Streamed", "as_data",
+    "caltech101", "cifar10", "cifar100", "cub200", "cub200_retrieval", "digest", "digits", "dukemtmc", "faces", "fer2013",
+    "image_folder", "imagenet", "rafdb", "reader", "reid", "shapes", "stanford_dogs", "tiny_imagenet",
+]  # fmt: skip
+
+
+def as_data(thing: Any, **options: Any) -> Data:
+    """Whatever can be trained on -> a data set, checked.
+
+    Args:
+        thing: a name of DATASETS; a `Data`; tensors, arrays or Datasets as `own.own` takes them; or the path of a folder with
+            train/<class>/* and test/<class>/*, as `image_folder` reads it. A name wins over a folder of that name.
+        options: those that all sets share, see `options.with_options`, and the thing's own, see `reader`.
+
+    Raises:
+        KeyError: an unknown name or option, with the nearest ones.
+        TypeError: a thing of another kind.
+        ValueError: images, labels or options that cannot be meant, each with the mend.
+    """
+    return reader(thing)(**options)
+
+
+def reader(thing: Any) -> Callable[..., Data]:
+    """The function that makes a data set of a thing: `inspect.signature` says which options it takes. See `as_data`."""
+    if isinstance(thing, str | Path):
+        path = Path(thing).expanduser()
+        if str(thing) not in DATASETS and path.is_dir():
+            return functools.partial(image_folder, folder=str(path.resolve()))
+        return DATASETS[pick(str(thing), DATASETS, "data set (nor any folder)")]
+    if isinstance(thing, Data):
+        return data_set(lambda: check(thing), thing.name)
+    return data_set(functools.partial(own, thing), "your data")
+
+
+def digest(data: Data) -> str:
+    """What makes a data set as hexadecimal digits: pixels, labels, classes, statistics and augmentation, but not its name.
+
+    Of images on disk, their paths below their folder, sizes and times count in place of pixels. What is as it is in every set
+    is left out, so that digests outlive new fields.
+    """
+    content = hashlib.sha256()
+    for f in fields(data):
+        value = getattr(data, f.name)
+        if isinstance(value, Images):
+            for part, t in value._asdict().items():
+                if t is not None:
+                    content.update(f"{f.name}.{part} {t.dtype} {list(t.shape)}".encode())
+                    content.update(t.contiguous().numpy() if isinstance(t, Tensor) else t.digest().encode())
+        elif f.name != "name" and value != f.default:
+            content.update(f"{f.name} {value!r}".encode())
+    return content.hexdigest()

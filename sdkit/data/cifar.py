@@ -10,14 +10,16 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..core import home
-from .base import Data, Images, carve
+from .base import Data, whole_set
 from .fetch import Archive, fetch, unpack
+from .options import data_set
+from .pixels import Images
 
 SUPERCLASS = (  # of every class of CIFAR-100 in alphabetical order, as its files have it under coarse_labels
     4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7,
@@ -26,46 +28,27 @@ SUPERCLASS = (  # of every class of CIFAR-100 in alphabetical order, as its file
     12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13,
 )  # fmt: skip
 
-LEGACY = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-"""Mean and deviation in public code of BYOT, CS-KD and ONE, for both sets: CIFAR-10's means, the mean deviation in an image."""
+
+@data_set
+def cifar10(*, root: Path, download: bool) -> Data:
+    """CIFAR-10 from `root`. FileNotFoundError where it is missing, ValueError where a file is damaged, each with the mend."""
+    return _load("cifar10", "CIFAR10", root, download, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 
 
-def cifar10(
-    *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0, norm: str | None = None,
-) -> Data:  # fmt: skip
-    """CIFAR-10 from `root`. FileNotFoundError where it is missing, ValueError where a file is damaged, each with the mend.
-
-    norm: None divides by the set's own statistics, "legacy" by `LEGACY`. A teacher wants the images as it was trained on them.
-    """
-    return _load("cifar10", "CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), None, root, validation, train_size,
-                 download, seed, distort, cutout, mixup, norm)  # fmt: skip
+@data_set
+def cifar100(*, root: Path, download: bool) -> Data:
+    """CIFAR-100 from `root`, its 20 superclasses as `groups`. Errors as those of `cifar10`."""
+    return _load("cifar100", "CIFAR100", root, download, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762),
+                 groups=SUPERCLASS)  # fmt: skip
 
 
-def cifar100(
-    *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0, norm: str | None = None,
-) -> Data:  # fmt: skip
-    """CIFAR-100 from `root`, its 20 superclasses as `groups`. Errors and `norm` as those of `cifar10`."""
-    return _load("cifar100", "CIFAR100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), SUPERCLASS, root, validation,
-                 train_size, download, seed, distort, cutout, mixup, norm)  # fmt: skip
-
-
-def _load(
-    name: str, kind: str, mean: tuple[float, ...], std: tuple[float, ...], groups: tuple[int, ...] | None,
-    root: Path | None, validation: int, train_size: int | None, download: bool, seed: int, distort: Sequence[str], cutout: int,
-    mixup: float, norm: str | None,
-) -> Data:  # fmt: skip
-    if norm not in (None, "legacy"):
-        raise ValueError(f"norm is None, the set's own statistics, or 'legacy', those of public code, got {norm!r}")
-    mean, std = LEGACY if norm else (mean, std)
+def _load(name: str, kind: str, root: Path, download: bool, **more: Any) -> Data:
     from ..vision import ensure
 
     ensure()
     import torchvision
 
     published = getattr(torchvision.datasets, kind)
-    root = Path(home() / "data" if root is None else root)
     if download:
         _fetch(published, root)
     _check(published, name, root)
@@ -75,11 +58,7 @@ def _load(
         for train in (True, False):
             raw = published(str(root), train=train, download=False)
             sets.append(Images(torch.from_numpy(raw.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(raw.targets)))
-    pool, test = sets
-    train, val = carve(pool, name, len(raw.classes), validation, train_size, seed)
-    return Data(
-        name, tuple(raw.classes), train, val, test, mean, std, groups=groups, distort=distort, cutout=cutout, mixup=mixup
-    )
+    return whole_set(name, raw.classes, *sets, **more)
 
 
 def _fetch(published: type, root: Path) -> None:

@@ -9,16 +9,16 @@ roots only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from .base import Data, Images, carve, statistics
-from .shapes import cells, directions, points, turned
+from .base import Data, whole_set
+from .drawing import cells, directions, points, turned
+from .options import data_set
+from .pixels import Images
 
 Array = np.ndarray
 
@@ -142,18 +142,11 @@ def generate(seed: int) -> dict[str, Images]:
     return sets
 
 
-def faces(
-    *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def faces(*, seed: int) -> Data:
     """Seven expressions, 32x32, with the head's mask: 200 training and 100 test images of each.
 
     `seed` is that of the images too. They are drawn in about two seconds; `root` and `download` do not matter.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"the seed of faces is a whole number from 0, got {seed!r}")
     sets = {split: Images(*(None if t is None else t.clone() for t in images)) for split, images in generate(seed).items()}
-    pool = sets["train"]
-    train, val = carve(pool, "faces", len(EXPRESSIONS), validation, train_size, seed)
-    return Data("faces", tuple(EXPRESSIONS), train, val, sets["test"], *statistics(pool.x), pad=2, distort=distort,
-                cutout=cutout, mixup=mixup)  # fmt: skip
+    return whole_set("faces", EXPRESSIONS, *sets.values(), pad=2)

@@ -64,6 +64,13 @@ class Files:
         return hashlib.sha256(self.folder.encode() + self.ends.tobytes() + self.letters.tobytes()).hexdigest()[:16]
 
 
+def stamp(paths: Iterable[str | Path], folder: str = "") -> str:
+    """Of names (below `folder`, where one is given), sizes and times of files: changes when one of them does."""
+    about = ((str(path).removeprefix(folder), os.stat(path)) for path in paths)
+    said = "\n".join(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in about)
+    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 class Unreadable(ValueError):
     """A file that should be an image and is none."""
 
@@ -254,15 +261,27 @@ def save(path: Path, write: Callable[[io.BufferedIOBase], Any]) -> bool:
     return True
 
 
+def remembered(
+    path: Path, make: Callable[[], dict[str, Array]], shapes: dict[str, tuple[int, ...]] | None = None
+) -> dict[str, Array]:
+    """Arrays from a file, or made and then written to it. shapes: what they must have, else they are made again."""
+    kept = load(path)
+    if kept is None or (shapes is not None and {key: a.shape for key, a in kept.items()} != shapes):
+        kept = make()
+        save(path, lambda file: np.savez(file, **kept))
+    return kept
+
+
 SAMPLED = 20_000  # training images that computed statistics are of at most, evenly spaced
 
 
-def measured(files: Files, framing: Framing, cache: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation of every channel of the clean images in [0, 1], exact for up to 20,000; kept in `cache`."""
-    path = cache / f"statistics-{files.digest()}-{framing.height}x{framing.width}-{framing.side}-{framing.crop}.npz"
+def measured(files: Files, places: Tensor, framing: Framing, cache: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of every channel of clean images at `places` in [0, 1], exact for up to 20,000; kept in `cache`."""
+    part = "" if len(places) == len(files) else hashlib.sha256(places.numpy()).hexdigest()[:8] + "-"
+    path = cache / f"statistics-{files.digest()}-{part}{framing.height}x{framing.width}-{framing.side}-{framing.crop}.npz"
     kept = load(path)
     if kept is None or kept.get("counts", np.empty(0)).shape != (3, 256):
-        chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), SAMPLED)).astype(np.int64))
+        chosen = places.numpy()[np.unique(np.linspace(0, len(places) - 1, min(len(places), SAMPLED)).astype(np.int64))]
         counts = np.zeros((3, 256), np.int64)
         bar = Bar(len(chosen), "mean and deviation")
         for part in np.array_split(chosen, -(-len(chosen) // 256)):

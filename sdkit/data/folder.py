@@ -10,19 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core import home
-from .base import Data, Images, carve
+from .base import Data
 from .files import CROPS, Files, Framing, listed, measured
+from .options import data_set
+from .pixels import Images, none_of
 from .stream import Decoded, Streamed
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of ImageNet's training images
 
-
-def image_folder(
-    *, folder: str = "", root: Path | None = None, size: int = 224, crop: str = "resized", validation: int = 0,
-    train_size: int | None = None, download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0,
-    mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def image_folder(*, root: Path, folder: str = "", size: int = 224, crop: str = "resized") -> Data:
     """Your own images: `folder`/train/<class>/* and `folder`/test/<class>/*, or val in place of test.
 
     folder: below `root`, or a path of its own; a run is known by it, so it is what tells two sets apart. size: pixels of a side
@@ -32,9 +28,9 @@ def image_folder(
     if not folder:
         raise ValueError(
             'image_folder takes the folder that holds train/<class>/ and test/<class>/: image_folder(folder="pets") is pets '
-            f"in {places(root)}; a full path does as well"
+            f"in {root}; a full path does as well"
         )
-    tree = places(root) / Path(folder).expanduser()
+    tree = root / Path(folder).expanduser()
     train, evaluated = tree / "train", [s for s in ("test", "val") if labelled(tree / s)]
     if not labelled(train) or not evaluated:
         lacks = "train" if not labelled(train) else "test (or val)"
@@ -42,7 +38,7 @@ def image_folder(
             f"no images by class in {tree / lacks.split()[0]}: image_folder expects {tree}/train/<class>/<image> and "
             f"{tree}/test/<class>/<image> (or val), and {lacks} has no class folder"
         )
-    cache = cached_in(root)
+    cache, frame = root / "cache", framing(size, crop)
     names, y, classes = listed(train, cache)
     held = {}
     for split in evaluated:
@@ -50,45 +46,25 @@ def image_folder(
         strange = sorted(set(found) - set(classes))
         if strange:
             raise ValueError(f"{tree / split} has the class {strange[0]}, which {train} has not: the folders name the classes")
-        held[split] = (Files(tree / split, n), torch.tensor([classes.index(c) for c in found])[labels])
-    test = held[evaluated[0]]
-    val = held["val"] if len(held) == 2 and not validation else None
-    return streamed(
-        tree.name, classes, (Files(train, names), y), test, framing(size, crop), cache, val=val, validation=validation,
-        train_size=train_size, seed=seed, distort=distort, cutout=cutout, mixup=mixup,
-    )  # fmt: skip
+        held[split] = on_disk(tree / split, n, torch.tensor([classes.index(c) for c in found])[labels], frame)
+    val = held["val"] if len(held) == 2 else None
+    return streamed(tree.name, classes, on_disk(train, names, y, frame), held[evaluated[0]], cache, val=val)
 
 
 def streamed(
-    name: str, classes: Sequence[str], train: tuple[Files, Tensor], test: tuple[Files, Tensor], frame: Framing, cache: Path,
-    *, validation: int, train_size: int | None, seed: int, statistics: tuple | None = None,
-    val: tuple[Files, Tensor] | None = None, **more: Any,
+    name: str, classes: Sequence[str], train: Images, test: Images, cache: Path, *, val: Images | None = None,
+    norm: tuple | None = None, **more: Any,
 ) -> Streamed:  # fmt: skip
-    """Files and labels -> a data set. statistics: mean and deviation; computed over the training images where not given."""
+    """Images on disk -> a data set. norm: mean and deviation; computed over the training images where not given."""
     if len(classes) < 2:
         raise ValueError(f"{name} has one class, {', '.join(classes)}: a classifier needs two; put another folder beside it")
-    files, y = train
-    kept, aside = carve(Images(torch.arange(len(y)), y), name, len(classes), validation, train_size, seed)
-    splits = [Images(Decoded(files, part.x, frame), part.y) for part in (kept, aside)]
-    if val is not None:
-        splits[1] = whole(*val, frame)
-    mean, std = statistics or measured(files, frame, cache)
-    return Streamed(name, tuple(classes), *splits, whole(*test, frame), mean, std, pad=0, **more)
+    mean, std = norm or measured(train.x.files, train.x.places, train.x.framing, cache)
+    return Streamed(name, tuple(classes), train, val or none_of(train), test, mean, std, pad=0, **more)
 
 
-def whole(files: Files, y: Tensor, frame: Framing) -> Images:
-    """All the files."""
-    return Images(Decoded(files, torch.arange(len(y)), frame), y)
-
-
-def places(root: Path | None) -> Path:
-    """The folder of data sets."""
-    return Path(home() / "data" if root is None else root)
-
-
-def cached_in(root: Path | None) -> Path:
-    """Where lists, statistics and decoded images are kept. Safe to delete."""
-    return places(root) / "cache"
+def on_disk(folder: Path, names: Sequence[str], y: Tensor, frame: Framing) -> Images:
+    """Image files by their names below a folder, with their labels [N]."""
+    return Images(Decoded(Files(folder, names), torch.arange(len(y)), frame), y)
 
 
 def labelled(folder: Path) -> bool:

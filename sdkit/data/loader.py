@@ -1,9 +1,9 @@
-"""The training loader: the whole set lies on the device as padded uint8 and a batch is made by batched tensor code."""
+"""Loaders: the whole set lies on the device as padded uint8, and a batch is made by batched tensor code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,13 +11,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import Batch, one_thread
-from .base import normalise, scale
 from .distort import cut_out, distorted
-
-if TYPE_CHECKING:
-    from .base import Data
+from .pixels import Images, normalise, scale, take
 
 PAIRS = ("same image", "same class")
+SPLITS = ("train", "val", "test")
+
+
+class Source(Protocol):
+    """What loaders read of a data set: `Data` says what each is."""
+
+    name: str
+    train: Images
+    val: Images
+    test: Images
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    pad: int
+    mirror: bool
+    distort: tuple[str, ...]
+    cutout: int
+    mixup: float
+    num_classes: int
 
 
 class Loader:
@@ -45,7 +60,7 @@ class Loader:
     """
 
     def __init__(
-        self, data: Data, batch_size: int, *, pair: str | None = None, samples_per_class: int | None = None,
+        self, data: Source, batch_size: int, *, pair: str | None = None, samples_per_class: int | None = None,
         device: str | torch.device = "cpu", seed: int = 0,
     ) -> None:  # fmt: skip
         if pair is not None and pair not in PAIRS:
@@ -180,3 +195,33 @@ class Loader:
             raise ValueError(f"this is not the state of a loader on {self.device}: resume on the kind of device that saved it")
         self.host.set_state(state["host"].cpu())
         self.own.set_state(state["device"].cpu())
+
+
+class Evaluation:
+    """Clean batches of one split, in order; re-iterable, its uint8 images stay on the device. `index` is within the split."""
+
+    def __init__(
+        self, data: Source, split: str, batch_size: int, device: str | torch.device, part: Tensor | None = None
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"a split is one of {', '.join(SPLITS)}, got {split!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is at least 1, got {batch_size}")
+        images: Images = getattr(data, split)
+        if not len(images.y):
+            raise ValueError(f"{data.name} was loaded without {split} images: load it with validation=500, say, to carve some")
+        self.index = (torch.arange(len(images.y)) if part is None else part).to(device)
+        images = images if part is None else take(images, part)
+        self.x, self.y = self.hold(images.x, device), images.y.to(device)
+        self.batch_size, self.scale = batch_size, scale(data.mean, data.std, device)
+
+    def hold(self, x: Tensor, device: str | torch.device) -> Tensor:
+        """The images where batches are taken from them."""
+        return x.to(device)
+
+    def __len__(self) -> int:
+        return -(-len(self.y) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for x, y, index in zip(*(t.split(self.batch_size) for t in (self.x, self.y, self.index)), strict=True):
+            yield Batch(normalise(x, *self.scale), y, index)

@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Data, stratified
+from .base import Data
 from .fetch import Archive, fetch, unpack
-from .files import Files, listed
-from .folder import IMAGENET, cached_in, framing, labelled, places, streamed, whole
+from .files import Framing, listed
+from .folder import framing, labelled, on_disk, streamed
+from .options import NORMS, data_set
+from .pixels import Images, parted, take
 
 CALTECH = Archive(
     "caltech-101.zip", "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip", "3138e1922a9193bfa496528edbbc45d0"
@@ -42,16 +44,14 @@ WITHDRAWN = (
 )
 
 
-def imagenet(
-    *, root: Path | None = None, size: int = 224, crop: str = "resized", validation: int = 0, train_size: int | None = None,
-    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def imagenet(*, root: Path, size: int = 224, crop: str = "resized") -> Data:
     """ImageNet (ILSVRC 2012): `root`/imagenet/train/<wnid>/* and val/<wnid>/*, or the archives, which torchvision unpacks.
 
     `test` is the published validation set. crop="squashed" is DDGSD's. It is never downloaded: its makers ask for registration.
     All 1,000 classes go by torchvision's names for them; of a part of ImageNet they are called as their folders are.
     """
-    folder, cache = places(root) / "imagenet", cached_in(root)
+    folder, cache = root / "imagenet", root / "cache"
     for split, archive in (("train", "ILSVRC2012_img_train.tar"), ("val", "ILSVRC2012_img_val.tar")):
         if not labelled(folder / split):
             if not (folder / archive).is_file() or not (folder / "ILSVRC2012_devkit_t12.tar.gz").is_file():
@@ -67,11 +67,9 @@ def imagenet(
         raise ValueError(
             f"train and val of {folder} have other classes, {odd} for one: val needs a folder for every class, too"
         )
-    return streamed(
-        "imagenet", _words_for(classes), (Files(folder / "train", names), y), (Files(folder / "val", test), labels),
-        framing(size, crop), cache, statistics=IMAGENET, validation=validation, train_size=train_size, seed=seed,
-        distort=distort, cutout=cutout, mixup=mixup,
-    )  # fmt: skip
+    frame = framing(size, crop)
+    train, held = on_disk(folder / "train", names, y, frame), on_disk(folder / "val", test, labels, frame)
+    return streamed("imagenet", _words_for(classes), train, held, cache, norm=NORMS["imagenet"])
 
 
 def _unpack_imagenet(folder: Path, split: str, archive: str) -> None:
@@ -112,17 +110,16 @@ def told_apart(names: Sequence[str], folders: Sequence[str]) -> list[str]:
     return [f"{name} ({folder})" if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)]
 
 
+@data_set
 def caltech101(
-    *, root: Path | None = None, size: int = 224, crop: str = "window", background: bool = False, validation: int = 0,
-    train_size: int | None = None, download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0,
-    mixup: float = 0.0,
-) -> Data:  # fmt: skip
+    *, root: Path, download: bool, seed: int, size: int = 224, crop: str = "window", background: bool = False
+) -> Data:
     """Caltech-101 (Fei-Fei et al. 2004): `root`/caltech101/101_ObjectCategories/<class>/*; download is 137 MB.
 
     There is no official split. Our reading: 80 % of every class for training, drawn from `seed`, and without the class
     BACKGROUND_Google, as torchvision has it; background=True counts it as class 102.
     """
-    folder, cache = places(root) / "caltech101", cached_in(root)
+    folder, cache = root / "caltech101", root / "cache"
     images = folder / "101_ObjectCategories"
     if download and not images.is_dir():
         parts = unpack(fetch(CALTECH, folder), folder, "caltech-101")
@@ -130,25 +127,18 @@ def caltech101(
     if not labelled(images):
         raise missing("caltech101", images, "<class>/image_0001.jpg", CALTECH, folder)
     names, y, classes = listed(images, cache, lambda name: background or name != "BACKGROUND_Google")
-    chosen = stratified(y, round(0.8 * len(y)), np.random.Generator(np.random.PCG64([seed, 0])))
-    left = torch.ones(len(y), dtype=torch.bool)
-    left[chosen] = False
-    train, test = (subset(images, names, y, kept) for kept in (chosen, left.nonzero()[:, 0]))
-    return streamed(
-        "caltech101", classes, train, test, framing(size, crop), cache, validation=validation, train_size=train_size,
-        seed=seed, distort=distort, cutout=cutout, mixup=mixup,
-    )  # fmt: skip
+    every = on_disk(images, names, y, framing(size, crop))
+    parts = parted(y, round(0.8 * len(y)), np.random.Generator(np.random.PCG64([seed, 0])))
+    return streamed("caltech101", classes, *(take(every, part) for part in parts), cache)
 
 
-def stanford_dogs(
-    *, root: Path | None = None, size: int = 224, crop: str = "window", validation: int = 0, train_size: int | None = None,
-    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def stanford_dogs(*, root: Path, download: bool, size: int = 224, crop: str = "window") -> Data:
     """Stanford Dogs (Khosla et al. 2011): `root`/stanford_dogs/Images/<breed>/* and its two lists; download is 760 MB.
 
     12,000 training and 8,580 test images of 120 breeds. They are a part of ImageNet: judge no ImageNet-trained weights by them.
     """
-    folder = places(root) / "stanford_dogs"
+    folder = root / "stanford_dogs"
     images, lists = folder / "Images", ("train_list.mat", "test_list.mat")
     if download:
         if not images.is_dir():
@@ -172,11 +162,8 @@ def stanford_dogs(
                 f"the lists in {folder} call {names[int(wrong[0])]} breed {int(published[wrong[0]]) + 1}, and the folders "
                 f"breed {int(y[wrong[0]]) + 1}: unpack lists.tar (md5 {DOGS[1].md5}) there again"
             )
-    return streamed(
-        "stanford_dogs", [b.partition("-")[2] for b in breeds], (Files(images, train[0]), labels[0]),
-        (Files(images, test[0]), labels[1]), framing(size, crop), cached_in(root), validation=validation,
-        train_size=train_size, seed=seed, distort=distort, cutout=cutout, mixup=mixup,
-    )  # fmt: skip
+    sets = (on_disk(images, names, y, framing(size, crop)) for (names, _), y in zip((train, test), labels, strict=True))
+    return streamed("stanford_dogs", [b.partition("-")[2] for b in breeds], *sets, root / "cache")
 
 
 def _dogs(images: Path, path: Path) -> tuple[list[str], Tensor]:
@@ -194,49 +181,40 @@ def _dogs(images: Path, path: Path) -> tuple[list[str], Tensor]:
     return names, torch.from_numpy(labels)
 
 
-def cub200(
-    *, root: Path | None = None, size: int = 224, crop: str = "window", validation: int = 0, train_size: int | None = None,
-    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def cub200(*, root: Path, download: bool, size: int = 224, crop: str = "window") -> Data:
     """CUB-200-2011 (Wah et al. 2011) for classification: `root`/CUB_200_2011; download is 1.1 GB.
 
     The official split, all 200 species in both parts: 5,994 training and 5,794 test images.
     """
-    images, names, y, first, classes = _cub("cub200", root, download)
-    train, test = (subset(images, names, y, (first == part).nonzero()[:, 0]) for part in (1, 0))
-    return streamed(
-        "cub200", classes, train, test, framing(size, crop), cached_in(root), validation=validation, train_size=train_size,
-        seed=seed, distort=distort, cutout=cutout, mixup=mixup,
-    )  # fmt: skip
+    every, first, classes = _cub("cub200", root, download, framing(size, crop))
+    train, test = (take(every, (first == part).nonzero()[:, 0]) for part in (1, 0))
+    return streamed("cub200", classes, train, test, root / "cache")
 
 
-def cub200_retrieval(
-    *, root: Path | None = None, size: int = 224, crop: str = "window", validation: int = 0, train_size: int | None = None,
-    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def cub200_retrieval(*, root: Path, download: bool, seed: int, size: int = 224, crop: str = "window") -> Data:
     """CUB-200-2011 for metric learning (SFR, Table 3): species 1 to 100 to learn, all images of 101 to 200 to find.
 
     `retrieval()` gives the others: every image asks all the rest. Our reading: one image of every learned species is held out
     as `test`, so that a classifier's accuracy can be read.
     """
-    images, names, y, _, classes = _cub("cub200_retrieval", root, download)
+    every, _, classes = _cub("cub200_retrieval", root, download, framing(size, crop))
     half = len(classes) // 2
-    return _learn_and_find(
-        "cub200_retrieval", classes[:half], subset(images, names, y, (y < half).nonzero()[:, 0]), framing(size, crop), root,
-        query=whole(*subset(images, names, y - half, (y >= half).nonzero()[:, 0]), framing(size, crop)),
-        validation=validation, train_size=train_size, seed=seed, distort=distort, cutout=cutout, mixup=mixup,
-    )  # fmt: skip
+    learned, sought = (take(every, part.nonzero()[:, 0]) for part in (every.y < half, every.y >= half))
+    query = sought._replace(y=sought.y - half)
+    return _learn_and_find("cub200_retrieval", classes[:half], learned, root, seed, query=query)
 
 
-def _cub(name: str, root: Path | None, download: bool) -> tuple[Path, list[str], Tensor, Tensor, list[str]]:
-    """The folder of images, their names, labels [N], which are in the official training set [N], the species' names."""
-    folder = places(root) / "CUB_200_2011"
+def _cub(name: str, root: Path, download: bool, frame: Framing) -> tuple[Images, Tensor, list[str]]:
+    """All images, which of them are in the official training set [N], and the species' names."""
+    folder = root / "CUB_200_2011"
     if download and not folder.is_dir():
-        unpack(fetch(CUB, places(root)), places(root), "CUB_200_2011")
+        unpack(fetch(CUB, root), root, "CUB_200_2011")
     tables = {}
     for file in ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"):
         if not (folder / file).is_file():
-            raise missing(name, folder, file, CUB, places(root))
+            raise missing(name, folder, file, CUB, root)
         rows = [line.split(maxsplit=1) for line in (folder / file).read_text(encoding="utf-8").splitlines() if line.strip()]
         if any(len(row) != 2 for row in rows):
             raise ValueError(f"{folder / file} has a line that is not a number and a word: unpack {CUB.name} again")
@@ -247,17 +225,18 @@ def _cub(name: str, root: Path | None, download: bool) -> tuple[Path, list[str],
         raise ValueError(
             f"image {odd} of {folder}/images.txt has no label or no split in the other lists: unpack {CUB.name} again"
         )
-    images, order = folder / "images", list(species)
-    present(images, list(paths.values()), folder / "images.txt")
+    names, order = list(paths.values()), list(species)
+    present(folder / "images", names, folder / "images.txt")
     y = torch.tensor([order.index(labels[number]) for number in paths])
     first = torch.tensor([int(split[number]) for number in paths])
-    return images, list(paths.values()), y, first, [word.partition(".")[2] or word for word in species.values()]
+    classes = [word.partition(".")[2] or word for word in species.values()]
+    return on_disk(folder / "images", names, y, frame), first, classes
 
 
+@data_set
 def dukemtmc(
-    *, root: Path | None = None, i_understand_this_dataset_was_withdrawn: bool = False, size: int = 256, crop: str = "padded",
-    validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0, distort: Sequence[str] = (),
-    cutout: int = 0, mixup: float = 0.0,
+    *, root: Path, download: bool, seed: int, i_understand_this_dataset_was_withdrawn: bool = False, size: int = 256,
+    crop: str = "padded",
 ) -> Data:  # fmt: skip
     """DukeMTMC-reID, withdrawn in 2019: opens a copy that you hold only if you say that you know, and never downloads.
 
@@ -269,7 +248,7 @@ def dukemtmc(
     if download:
         raise ValueError("DukeMTMC-reID is withdrawn and never downloaded: leave download out, or use `reid`")
     print(WITHDRAWN, file=sys.stderr)
-    folder, splits = places(root) / "DukeMTMC-reID", {}
+    folder, splits = root / "DukeMTMC-reID", {}
     for split in ("bounding_box_train", "query", "bounding_box_test"):
         if not (folder / split).is_dir():
             raise FileNotFoundError(
@@ -286,37 +265,22 @@ def dukemtmc(
     known = sorted(set(persons))
     others = {person: k for k, person in enumerate(sorted({p for _, every, _ in sought for p in every}))}
     query, gallery = (
-        whole(Files(folder / split, n), torch.tensor([others[p] for p in every]), frame)._replace(camera=c)
+        on_disk(folder / split, n, torch.tensor([others[p] for p in every]), frame)._replace(camera=c)
         for split, (n, every, c) in zip(("query", "bounding_box_test"), sought, strict=True)
     )
-    y = torch.tensor([known.index(p) for p in persons])
-    return _learn_and_find(
-        "dukemtmc", [f"person {p}" for p in known], (Files(folder / "bounding_box_train", names), y), frame, root, query=query,
-        gallery=gallery, validation=validation, train_size=train_size, seed=seed, distort=distort, cutout=cutout, mixup=mixup,
-    )  # fmt: skip
+    learned = on_disk(folder / "bounding_box_train", names, torch.tensor([known.index(p) for p in persons]), frame)
+    return _learn_and_find("dukemtmc", [f"person {p}" for p in known], learned, root, seed, query=query, gallery=gallery)
 
 
-def _learn_and_find(
-    name: str, classes: Sequence[str], learned: tuple[Files, Tensor], frame: Any, root: Path | None, *, seed: int, **more: Any
-) -> Data:
+def _learn_and_find(name: str, classes: Sequence[str], learned: Images, root: Path, seed: int, **more: Any) -> Data:
     """One image of every class held out as `test`, the others to train on."""
-    files, y = learned
-    few = torch.bincount(y, minlength=len(classes)) < 2
+    few = torch.bincount(learned.y, minlength=len(classes)) < 2
     if few.any():
         raise ValueError(
             f"{classes[int(few.nonzero()[0])]} of {name} has fewer than two images: one to learn from, one held out"
         )
-    out = stratified(y, len(classes), np.random.Generator(np.random.PCG64([seed, 3])))
-    kept = torch.ones(len(y), dtype=torch.bool)
-    kept[out] = False
-    names = [files[i][len(files.folder) + 1 :] for i in range(len(files))]
-    train, test = (subset(Path(files.folder), names, y, part) for part in (kept.nonzero()[:, 0], out))
-    return streamed(name, classes, train, test, frame, cached_in(root), seed=seed, **more)
-
-
-def subset(folder: Path, names: Sequence[str], y: Tensor, chosen: Tensor) -> tuple[Files, Tensor]:
-    """The files at some places, and their labels."""
-    return Files(folder, [names[i] for i in chosen.tolist()]), y[chosen]
+    out, kept = parted(learned.y, len(classes), np.random.Generator(np.random.PCG64([seed, 3])))
+    return streamed(name, classes, take(learned, kept), take(learned, out), root / "cache", **more)
 
 
 def present(images: Path, names: Sequence[str], path: Path) -> None:

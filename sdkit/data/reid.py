@@ -9,15 +9,15 @@ The same seed gives the same bytes on every machine: numbers come from PCG64, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from .base import Data, Images, carve, statistics
+from .base import Data, whole_set
+from .options import data_set
+from .pixels import Images
 
 Array = np.ndarray
 
@@ -209,21 +209,14 @@ def generate(seed: int) -> dict[str, Images]:
     return sets
 
 
-def reid(
-    *, root: Path | None = None, validation: int = 0, train_size: int | None = None, download: bool = False, seed: int = 0,
-    distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def reid(*, seed: int) -> Data:
     """60 schematic figures to learn, 60 others to find, 32x32, by 8 cameras. A class is an identity.
 
     20 training and 8 test images of every learned identity. `retrieval()` gives the others: each is seen by 5 cameras, with
     one image in the query and two in the gallery for each. `seed` is that of the images too. They are drawn in about two
     seconds; `root` and `download` do not matter.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"the seed of reid is a whole number from 0, got {seed!r}")
     sets = {split: Images(*(None if t is None else t.clone() for t in images)) for split, images in generate(seed).items()}
-    pool = sets["train"]
-    train, val = carve(pool, "reid", TRAINED, validation, train_size, seed)
-    names = tuple(f"figure {k + 1}" for k in range(TRAINED))
-    return Data("reid", names, train, val, sets["test"], *statistics(pool.x), pad=2, distort=distort, cutout=cutout,
-                mixup=mixup, query=sets["query"], gallery=sets["gallery"])  # fmt: skip
+    names = [f"figure {k + 1}" for k in range(TRAINED)]
+    return whole_set("reid", names, sets["train"], sets["test"], pad=2, query=sets["query"], gallery=sets["gallery"])

@@ -6,19 +6,20 @@ Decoded images are kept in `root`/cache as one array and mapped from there, so t
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Data, Images, carve, statistics
+from .base import Data, whole_set
 from .fetch import Archive, fetch, unpack
-from .files import Files, Framing, save, views
-from .folder import cached_in, labelled, places
+from .files import Files, Framing, remembered, save, stamp, views
+from .folder import labelled
+from .options import data_set
+from .pixels import Images
 from .published import missing, present, told_apart
 
 TINY = Archive("tiny-imagenet-200.zip", "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
@@ -27,22 +28,20 @@ FER_FILES = ("fer2013.csv", "icml_face_data.csv")
 RAF_CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 
 
-def tiny_imagenet(
-    *, root: Path | None = None, size: int = 64, validation: int = 0, train_size: int | None = None, download: bool = False,
-    seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def tiny_imagenet(*, root: Path, download: bool, size: int = 64) -> Data:
     """Tiny ImageNet: `root`/tiny-imagenet-200, 200 classes, 100,000 training images of 64x64; download is 248 MB.
 
     `test` is the published validation set, whose labels are public; the published test images have none and are not read.
     size=32 is paper 004's. At 64 the training loader takes 1.6 GB.
     """
-    folder = places(root) / "tiny-imagenet-200"
+    folder = root / "tiny-imagenet-200"
     if download and not folder.is_dir():
-        unpack(fetch(TINY, places(root)), places(root), "tiny-imagenet-200")
+        unpack(fetch(TINY, root), root, "tiny-imagenet-200")
     listing, notes = folder / "wnids.txt", folder / "val" / "val_annotations.txt"
     for file in (listing, notes):
         if not file.is_file():
-            raise missing("tiny_imagenet", folder, str(file.relative_to(folder)), TINY, places(root))
+            raise missing("tiny_imagenet", folder, str(file.relative_to(folder)), TINY, root)
     wnids = sorted(listing.read_text().split())
     words = _words(folder / "words.txt")
     names, labels = [], []
@@ -50,7 +49,7 @@ def tiny_imagenet(
         images = folder / "train" / wnid / "images"
         found = sorted(f for f in os.listdir(images) if f.upper().endswith(".JPEG")) if images.is_dir() else []
         if not found:
-            raise missing("tiny_imagenet", folder, f"train/{wnid}/images/*.JPEG", TINY, places(root))
+            raise missing("tiny_imagenet", folder, f"train/{wnid}/images/*.JPEG", TINY, root)
         names += [f"train/{wnid}/images/{f}" for f in found]
         labels += [k] * len(found)
     rows = [line.split("\t")[:2] for line in notes.read_text().splitlines() if line.strip()]
@@ -61,12 +60,11 @@ def tiny_imagenet(
         )
     test = [f"val/images/{file}" for file, _ in rows]
     present(folder, test, notes)
-    x, held = (decoded(folder, n, pixels(size), cached_in(root), f"tiny_imagenet {part}")
+    x, held = (decoded(folder, n, pixels(size), root / "cache", f"tiny_imagenet {part}")
                for n, part in ((names, "train"), (test, "val")))  # fmt: skip
     y = torch.tensor([wnids.index(wnid) for _, wnid in rows])
     classes = told_apart([words.get(wnid, wnid) for wnid in wnids], wnids)
-    return in_memory("tiny_imagenet", classes, Images(x, torch.tensor(labels)), Images(held, y), validation, train_size, seed,
-                     distort, cutout, mixup)  # fmt: skip
+    return whole_set("tiny_imagenet", classes, Images(x, torch.tensor(labels)), Images(held, y))
 
 
 def _words(path: Path) -> dict[str, str]:
@@ -77,17 +75,15 @@ def _words(path: Path) -> dict[str, str]:
     return {wnid: names.split(",")[0].strip() for wnid, _, names in rows}
 
 
-def fer2013(
-    *, root: Path | None = None, size: int = 32, public: bool = False, validation: int = 0, train_size: int | None = None,
-    download: bool = False, seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def fer2013(*, root: Path, size: int = 32, public: bool = False) -> Data:
     """FER-2013 (Goodfellow et al. 2013), 7 expressions: `root`/fer2013/fer2013.csv or icml_face_data.csv.
 
     Grey, published at 48x48 and resized to 32x32 as in paper 002. 28,709 training images; `test` is PrivateTest, 3,589 images
     (torchvision's test split has PublicTest as well), or with public=True PublicTest, as many. It is never downloaded: its
     host asks for an account.
     """
-    folder = places(root) / "fer2013"
+    folder = root / "fer2013"
     path = next((folder / file for file in FER_FILES if (folder / file).is_file()), None)
     if path is None:
         raise FileNotFoundError(
@@ -96,14 +92,10 @@ def fer2013(
             "the second has no labels"
         )
     frame = pixels(size)
-
-    def read() -> dict[str, np.ndarray]:
-        return _fer(path, frame)
-
-    kept = remembered(cached_in(root) / f"fer2013-{_stamp([path])}-{size}.npz", read)
+    kept = remembered(root / "cache" / f"fer2013-{stamp([path])[:16]}-{size}.npz", lambda: _fer(path, frame))
     held = "public" if public else "private"
     train, test = (Images(*(torch.from_numpy(kept[f"{part}_{v}"]) for v in "xy")) for part in ("training", held))
-    return in_memory("fer2013", FER_CLASSES, train, test, validation, train_size, seed, distort, cutout, mixup)
+    return whole_set("fer2013", FER_CLASSES, train, test)
 
 
 def _fer(path: Path, frame: Framing) -> dict[str, np.ndarray]:
@@ -138,16 +130,14 @@ def _fer(path: Path, frame: Framing) -> dict[str, np.ndarray]:
     }
 
 
-def rafdb(
-    *, root: Path | None = None, size: int = 32, validation: int = 0, train_size: int | None = None, download: bool = False,
-    seed: int = 0, distort: Sequence[str] = (), cutout: int = 0, mixup: float = 0.0,
-) -> Data:  # fmt: skip
+@data_set
+def rafdb(*, root: Path, size: int = 32) -> Data:
     """RAF-DB, basic expressions (Li et al. 2017), 7 classes, 12,271 + 3,068 faces of 100x100, resized to 32x32 (paper 002).
 
     `root`/rafdb/basic/EmoLabel/list_patition_label.txt with basic/Image/aligned/, or `root`/rafdb/train/1 to 7/ and test/. It
     is never downloaded: its authors give it on request.
     """
-    folder = places(root) / "rafdb"
+    folder = root / "rafdb"
     notes = folder / "basic" / "EmoLabel" / "list_patition_label.txt"
     if notes.is_file():
         rows = [line.split() for line in notes.read_text().splitlines() if line.strip()]
@@ -181,19 +171,8 @@ def rafdb(
         lacking = [name for k, name in enumerate(RAF_CLASSES) if not (y == k).any()]
         if lacking:
             raise ValueError(f"{folder} has no {part} image of the expression {lacking[0]}: this is not the whole set")
-        sets.append(Images(decoded(folder, [n for n, _ in rows], pixels(size), cached_in(root), f"rafdb {part}"), y))
-    return in_memory("rafdb", RAF_CLASSES, *sets, validation, train_size, seed, distort, cutout, mixup)
-
-
-# -- their common ground
-
-
-def in_memory(
-    name: str, classes: Sequence[str], pool: Images, test: Images, validation: int, train_size: int | None, seed: int,
-    distort: Sequence[str], cutout: int, mixup: float,
-) -> Data:  # fmt: skip
-    train, val = carve(pool, name, len(classes), validation, train_size, seed)
-    return Data(name, tuple(classes), train, val, test, *statistics(pool.x), distort=distort, cutout=cutout, mixup=mixup)
+        sets.append(Images(decoded(folder, [n for n, _ in rows], pixels(size), root / "cache", f"rafdb {part}"), y))
+    return whole_set("rafdb", RAF_CLASSES, *sets)
 
 
 def pixels(size: int) -> Framing:
@@ -205,8 +184,7 @@ def pixels(size: int) -> Framing:
 
 def decoded(folder: Path, names: Sequence[str], frame: Framing, cache: Path, title: str) -> Tensor:
     """All images [N, 3, H, W] uint8, mapped from the cache where it has them: a page is read when it is used."""
-    stamp = _stamp([folder / name for name in names])
-    path = cache / f"{title.replace(' ', '-')}-{stamp}-{frame.height}.npy"
+    path = cache / f"{title.replace(' ', '-')}-{stamp(folder / name for name in names)[:16]}-{frame.height}.npy"
     shape = (len(names), 3, frame.height, frame.width)
     kept = _mapped(path)
     if kept is None or kept.shape != shape or kept.dtype != np.uint8:
@@ -222,21 +200,3 @@ def _mapped(path: Path) -> np.ndarray | None:
         return np.load(path, mmap_mode="c", allow_pickle=False)  # writes would stay in memory
     except (OSError, ValueError, EOFError):
         return None
-
-
-def remembered(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays from a file, or made and then written to it."""
-    from .files import load
-
-    kept = load(path)
-    if kept is None:
-        kept = make()
-        save(path, lambda file: np.savez(file, **kept))
-    return kept
-
-
-def _stamp(paths: Sequence[Path]) -> str:
-    """Of names, sizes and times of files: changes when one of them does."""
-    stats = [os.stat(p) for p in paths]
-    said = "\n".join(f"{p} {s.st_size} {s.st_mtime_ns}" for p, s in zip(paths, stats, strict=True))
-    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..core import Batch
-from .base import Data, Evaluation, normalise
-from .files import Files, Framing, Unreadable, view, views, workers
-from .loader import Loader
+from .base import Data
+from .files import Files, Framing, Unreadable, stamp, view, views, workers
+from .loader import Evaluation, Loader
+from .pixels import normalise
 
 
 class Decoded:
@@ -42,6 +43,14 @@ class Decoded:
         chosen = self.places[index]
         x = torch.from_numpy(views(self.files, chosen.reshape(-1).tolist(), self.framing)).permute(0, 3, 1, 2).contiguous()
         return x if chosen.ndim else x[0]
+
+    def index_select(self, dim: int, places: Tensor) -> Decoded:
+        """The images at `places` [M] of dimension 0, none of them read yet."""
+        return Decoded(self.files, self.places.index_select(dim, places), self.framing)
+
+    def digest(self) -> str:
+        """Of the files' names below their folder, sizes and times, in their order, and of how they are framed."""
+        return f"{stamp((self.files[i] for i in self.places.tolist()), self.files.folder)} {self.framing}"
 
     def to(self, device: str | torch.device) -> Tensor:
         """All of them as a tensor on the device: for splits that fit."""

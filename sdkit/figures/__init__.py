@@ -30,23 +30,18 @@ from .drg_dsr import (
     sweep,
     time_and_space,
 )
-from .explorer import curves_figure, points_figure, run_curves, run_points
 from .general import gradients, noise, pictures, reliability, step_costs
-from .inspector import LossBoard, loss_board
 from .report import Report, folder, index, report
 from .retrieval import cmc, hits
-from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
-from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
-from .side_by_side import agreement, loss_plane, paths, scoreboard
-from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
-from .training import Course, Screen, course_table, courses, exit_accuracy, learning_curves, live, loss_terms, marks, quick_png
-from .viewers import (
-    CachedFigure,
+from .screens.cached import CachedFigure, cards, quick_png, thumbnail
+from .screens.explorer import curves_figure, points_figure, run_curves, run_points
+from .screens.inspector import LossBoard, loss_board
+from .screens.training import Course, Screen, course_table, courses
+from .screens.viewers import (
     answer_cards,
     answer_marks,
     cam_cards,
     cam_marks,
-    cards,
     feature_frame,
     feature_marks,
     feature_panels,
@@ -56,102 +51,23 @@ from .viewers import (
     ranked_marks,
     ranked_panels,
     ranked_view,
-    thumbnail,
 )
+from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
+from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
+from .side_by_side import agreement, loss_plane, paths, scoreboard
+from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
+from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
-    "STYLE",
-    "Course",
-    "FlowStep",
-    "LossBoard",
-    "Report",
-    "Screen",
-    "CachedFigure",
-    "ablation",
-    "agreement",
-    "algorithm",
-    "along_stages",
-    "answer_cards",
-    "answer_marks",
-    "architecture",
-    "bare",
-    "block_table",
-    "cam_cards",
-    "cam_marks",
-    "cards",
-    "cmc",
-    "course_table",
-    "courses",
-    "curves_figure",
-    "distillations",
-    "distorted_pairs",
-    "exit_accuracy",
-    "exit_bars",
-    "exit_pca",
-    "feature_frame",
-    "feature_marks",
-    "feature_panels",
-    "feature_points",
-    "folder",
-    "gradients",
-    "heat_maps",
-    "hits",
-    "house",
-    "index",
-    "label",
-    "lambda_curves",
-    "lambda_table",
-    "learning_curves",
-    "legend",
-    "live",
-    "look",
-    "looks",
-    "loss_board",
-    "loss_plane",
-    "loss_terms",
-    "marks",
-    "mechanisms",
-    "minima",
-    "mu_sensitivity",
-    "new",
-    "noise",
-    "noise_marks",
-    "noise_panels",
-    "overview",
-    "paths",
-    "pictures",
-    "pipeline",
-    "png",
-    "points_figure",
-    "projections",
-    "quick_png",
-    "ranked_correlation",
-    "ranked_frame",
-    "ranked_marks",
-    "ranked_panels",
-    "ranked_probabilities",
-    "ranked_variance",
-    "ranked_view",
-    "reliability",
-    "report",
-    "run_curves",
-    "run_points",
-    "sampling",
-    "scalable",
-    "scoreboard",
-    "self_features",
-    "separation_bars",
-    "show",
-    "slices",
-    "snapshots",
-    "step_costs",
-    "sweep",
-    "thresholds",
-    "thumbnail",
-    "time_and_space",
-    "train_and_test",
-    "training_flow",
-    "transport_plan",
-    "variants",
-    "wrong_classes",
-]
+    "STYLE", "Course", "FlowStep", "LossBoard", "Report", "Screen", "CachedFigure", "ablation", "agreement", "algorithm",
+    "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards", "cam_marks",
+    "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs", "exit_accuracy",
+    "exit_bars", "exit_pca", "feature_frame", "feature_marks", "feature_panels", "feature_points", "folder", "gradients",
+    "heat_maps", "hits", "house", "index", "label", "lambda_curves", "lambda_table", "learning_curves", "legend", "look",
+    "looks", "loss_board", "loss_plane", "loss_terms", "marks", "mechanisms", "minima", "mu_sensitivity", "new", "noise",
+    "noise_marks", "noise_panels", "overview", "paths", "pictures", "pipeline", "png", "points_figure", "projections",
+    "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks", "ranked_panels", "ranked_probabilities",
+    "ranked_variance", "ranked_view", "reliability", "report", "run_curves", "run_points", "sampling", "scalable",
+    "scoreboard", "self_features", "separation_bars", "show", "slices", "snapshots", "step_costs", "sweep", "thresholds",
+    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "variants", "wrong_classes",
+]  # fmt: skip

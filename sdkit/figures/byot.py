@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation
 from .diagrams import BLOCK, DATA, EXTRA, OUTPUT, arrow, box, canvas
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, label, legend, looks
+from .general import noise_bands, plane
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
 
 __all__ = [
     "FlowStep",
@@ -218,16 +219,7 @@ def noise_panels(curves: Sequence[Mapping[str, NoiseCurve]], axes: Sequence[Axes
     if len(curves) != len(axes):
         raise ValueError(f"noise_panels draws a panel for each kind of noise: {len(curves)} axes, got {len(axes)}")
     for panel, ax in zip(curves, axes, strict=True):
-        kinds = {c.relative for c in panel.values()}
-        if len(kinds) != 1:
-            raise ValueError("a panel of weight noise is all absolute or all relative: the two have no common axis")
-        styles = looks(panel)
-        for name, c in panel.items():
-            values = 100 * c.accuracy.numpy() if of == "accuracy" else c.loss.numpy()
-            mean, sd, sigma, style = values.mean(1), values.std(1), c.sigma.numpy(), styles[name]
-            ax.plot(sigma, mean, label=label(name), **style, markersize=5)
-            ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
-        relative = kinds.pop()
+        relative = noise_bands(panel, ax, of)
         ax.set_title("relative noise" if relative else "absolute noise")
         ax.set_xlabel("σ, in standard deviations of the weights" if relative else "σ")
         ax.set_ylabel("training accuracy, %" if of == "accuracy" else "training loss, nats")
@@ -274,11 +266,7 @@ def exit_pca(
     """
     axes_ = [axes] if isinstance(axes, Axes) else axes
     for ax, (name, p) in zip(axes_, points.items(), strict=True):
-        bare(ax)
-        ax.spines[:].set(visible=True, color=PALE)
-        for i, c in enumerate(sorted(set(y.tolist()))):
-            xy = p.points[y == c].numpy()
-            ax.scatter(xy[:, 0], xy[:, 1], s=12, linewidths=0, alpha=0.8, **class_look(i))
+        plane(p, y, ax, 12)
         ax.set_xlim(-reach, reach)
         ax.set_ylim(-reach, reach)
         ax.set_aspect("equal")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from ..analysis import SPACES, Projection, RankedAlong, Separation
 from .diagrams import algorithm, mechanisms, overview
-from .style import GREEN, GREY, INK, PALE, SIZE, bare, class_look, label, legend, looks, picture
+from .general import plane
+from .style import GREEN, GREY, INK, PALE, SIZE, bare, label, legend, looks, outline, picture
 
 __all__ = [
     "algorithm",
@@ -204,8 +204,8 @@ def heat_maps(images: Tensor, maps: Mapping[str, Tensor], axes, masks: Tensor | 
         for ax, heat in zip(row[1:], maps.values(), strict=True):
             bare(ax).imshow(shown.mean(2), cmap="gray", vmin=0, vmax=1)
             ax.imshow(heat[r].cpu().numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.65)
-            if masks is not None and masks[r].any() and not masks[r].all():
-                ax.contour(masks[r].cpu().numpy().astype(float), [0.5], colors="white", linewidths=1.3)
+            if masks is not None:
+                outline(masks[r], ax)
     for ax, title in zip(grid[0], ["image", *map(label, maps)], strict=True):
         ax.set_title(title)
     return axes
@@ -220,17 +220,12 @@ def projections(
     """
     axes_ = [axes] if isinstance(axes, Axes) else axes
     _need(axes_, len(points), "projections draws a panel for each network")
-    order = {int(c): i for i, c in enumerate(torch.unique(y))}
     for ax, (name, p) in zip(axes_, points.items(), strict=True):
-        bare(ax)
-        ax.spines[:].set(visible=True, color=PALE)
-        for c, i in order.items():
-            xy = p.points[y == c].numpy()
-            ax.scatter(xy[:, 0], xy[:, 1], s=11, linewidths=0, alpha=0.85, **class_look(i))
+        plane(p, y, ax)
         ax.set_title(f"{label(name)}\n{p.engine}")
         s = (separations or {}).get(name)
         below = f"\nsilhouette {s.silhouette:.2f}, neighbours alike {100 * s.knn_purity:.0f} %" if s else ""
-        ax.set_xlabel(f"{len(order)} classes, {len(y)} images{below}")
+        ax.set_xlabel(f"{len(y.unique())} classes, {len(y)} images{below}")
     return axes
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ..analysis import Calibration, GradientStatistics, NoiseCurve, StepCost
-from .style import GREEN, GREY, ORANGE, SIZE, SKY, bare, label, legend, looks, picture
+from ..analysis import Calibration, GradientStatistics, NoiseCurve, Projection, StepCost
+from .style import GREEN, GREY, ORANGE, PALE, SIZE, SKY, bare, class_look, label, legend, looks, picture
 
 COSTS = (("time", ORANGE, "//", "time"), ("flops", SKY, "", "FLOPs"), ("operations", GREEN, "..", "operations"))
 """What a step costs: the field, how its bars look, what it is called."""
@@ -25,25 +25,40 @@ def pictures(images: Tensor, titles: Sequence[str], axes) -> None:
 def noise(curves: Mapping[str, NoiseCurve], ax_accuracy: Axes, ax_loss: Axes) -> tuple[Axes, Axes]:
     """Accuracy (percent) and loss under weight noise, mean and +- one standard deviation over the draws. BYOT, flat minima.
 
-    ValueError where curves of absolute and of relative noise are mixed: they have no common axis.
+    Raises:
+        ValueError: curves of absolute and of relative noise are mixed; they have no common axis.
     """
+    for ax, of, what in [(ax_accuracy, "accuracy", "accuracy, %"), (ax_loss, "loss", "loss, nats")]:
+        relative = noise_bands(curves, ax, of)
+        unit = "relative to each weight tensor's std" if relative else "absolute"
+        ax.set_xlabel(f"σ of the weight noise ({unit})")
+        ax.set_ylabel(what)
+    legend(ax_accuracy)
+    return ax_accuracy, ax_loss
+
+
+def noise_bands(curves: Mapping[str, NoiseCurve], ax: Axes, of: str) -> bool:
+    """The "accuracy" (percent) or the "loss" of each curve with a band; says whether the noise is relative. See `noise`."""
     kinds = {c.relative for c in curves.values()}
     if len(kinds) != 1:
         raise ValueError(f"weight noise is drawn for curves that are all absolute or all relative, got {len(kinds)} kinds")
     styles = looks(curves)
     for name, c in curves.items():
-        style = styles[name]
-        sigma = c.sigma.numpy()
-        for ax, values in [(ax_accuracy, 100 * c.accuracy.numpy()), (ax_loss, c.loss.numpy())]:
-            mean, sd = values.mean(1), values.std(1)
-            ax.plot(sigma, mean, label=label(name), **style, markersize=5)
-            ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
-    unit = "relative to each weight tensor's std" if kinds.pop() else "absolute"
-    for ax, what in [(ax_accuracy, "accuracy, %"), (ax_loss, "loss, nats")]:
-        ax.set_xlabel(f"σ of the weight noise ({unit})")
-        ax.set_ylabel(what)
-    legend(ax_accuracy)
-    return ax_accuracy, ax_loss
+        values = (100 * c.accuracy if of == "accuracy" else c.loss).numpy()
+        mean, sd, sigma, style = values.mean(1), values.std(1), c.sigma.numpy(), styles[name]
+        ax.plot(sigma, mean, label=label(name), **style, markersize=5)
+        ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
+    return kinds.pop()
+
+
+def plane(points: Projection, y: Tensor, ax: Axes, size: float = 11) -> None:
+    """Images on a plane, framed, without ticks. `class_look` says how a class looks.
+
+    y [N]: labels. size: of a point, square points.
+    """
+    bare(ax).spines[:].set(visible=True, color=PALE)
+    for i, c in enumerate(sorted(set(y.tolist()))):
+        ax.scatter(*points.points[y == c].numpy().T, s=size, linewidths=0, alpha=0.85, **class_look(i))
 
 
 def gradients(stats: Mapping[str, GradientStatistics], ax: Axes, share: bool = False) -> Axes:

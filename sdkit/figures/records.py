@@ -1,8 +1,7 @@
 """What was recorded: methods over their seeds beside plain training and beside what the papers print.
 
-A row is anything with the fields of `sdkit.comparison.Row`, a band of `sdkit.comparison.Band`, what is printed of
-`sdkit.papers.printed.Printed`, what was trained at several lengths of `sdkit.lengths.ByLength`. Every picture carries its
-label: "recorded, on DEVICE, recipe R, n seeds".
+The tables are made by the studies, a floor above: what is read of them is declared here. Every picture carries its label,
+"recorded, on DEVICE, recipe R, n seeds".
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..papers.printed import Printed
 from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
 
 LOOK = """
@@ -25,6 +25,68 @@ LOOK = """
 .sdkit-sheet th, .sdkit-sheet td { padding: .25rem .7rem; border-bottom: 1px solid #d9d9d9; text-align: left; color: #222 }
 .sdkit-sheet th { border-bottom: 2px solid #0072B2 }
 """
+
+
+class Row(Protocol):
+    """A method over its seeds, beside plain training: accuracies and gains in [0, 1], times in seconds."""
+
+    name: str
+    method: str
+    accuracy: Sequence[float]  # after the last epoch, a value a seed
+    best: Sequence[float]  # of the best watched epoch, a value a seed
+    mean: float  # of `accuracy`
+    gain: float  # above plain training; nan where there is none to compare with
+    margin: float  # a gain within ± this may be chance
+    told: bool | None  # whether the gain is positive; None within the margin
+    step: float  # seconds of one step
+    pace: float  # the same, plain training's being 1
+    seeds: int
+    diverged: int
+
+
+class Band(Protocol):
+    """A curve a seed, over the same epochs."""
+
+    epoch: Sequence[float]  # [E]
+    seeds: Sequence[Sequence[float]]  # [S][E]
+
+
+class Gain(Protocol):
+    """A method beside plain training of the same length; written out it is "+1.2 ± 0.4"."""
+
+    epochs: int
+    seeds: Mapping[int, float]  # seed -> accuracy above plain training's, in [0, 1]
+    mean: float
+    margin: float
+    told: bool | None
+
+
+class Level(Protocol):
+    """Plain training of one length: accuracies in [0, 1], a value a seed."""
+
+    epochs: int
+    test: Sequence[float]
+    train: Sequence[float]
+
+
+class Said(Protocol):
+    """What the gains of one method come to."""
+
+    word: str  # "better", "faster", "worse" or "cannot be told"
+
+
+class ByLength(Protocol):
+    """Methods and plain training at several lengths."""
+
+    gains: Mapping[str, Sequence[Gain]]  # a row's name -> its gains
+    said: Mapping[str, Said]
+    plain: Sequence[Level]
+    lengths: Sequence[int]  # epochs
+    usual: int | None  # the epochs of the recipe itself
+    recipe: str
+    label: str
+    setting: str
+    margins: str
 
 
 class Sheet:
@@ -47,13 +109,13 @@ class Sheet:
         return "\n".join([self.caption, *lines] if self.caption else lines)
 
 
-def score_sheet(rows: Sequence[Any], caption: str) -> Sheet:
+def score_sheet(rows: Sequence[Row], caption: str) -> Sheet:
     """Every method's accuracy, its gain over plain training and its time, in words. caption: the label and the setting."""
     head = ["method", "last epoch, %", "above vanilla, points", "told apart?", "a step", "of vanilla's"]
     return Sheet([*head, "best epoch of those watched, %", "seeds"], [_scores(row) for row in rows], caption)
 
 
-def _scores(row: Any) -> list[str]:
+def _scores(row: Row) -> list[str]:
     gain = told = ""
     if math.isfinite(row.gain):
         gain = f"{100 * row.gain:+.1f} ± {100 * row.margin:.1f}" if math.isfinite(row.margin) else f"{100 * row.gain:+.1f}"
@@ -78,7 +140,7 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean} ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
 
 
-def seed_curves(bands: Mapping[str, Any], ax: Axes, what: str, percent: bool = False, key: bool = True) -> Axes:
+def seed_curves(bands: Mapping[str, Band], ax: Axes, what: str, percent: bool = False, key: bool = True) -> Axes:
     """Mean over the seeds at every epoch; the band reaches from the lowest seed to the highest. key: with a legend."""
     styles = looks(bands)
     for name, band in bands.items():
@@ -95,18 +157,18 @@ def seed_curves(bands: Mapping[str, Any], ax: Axes, what: str, percent: bool = F
     return ax
 
 
-def recorded_gains(rows: Sequence[Any], printed: Sequence[Any], ax: Axes) -> Axes:
+def recorded_gains(rows: Sequence[Row], printed: Sequence[Printed], ax: Axes) -> Axes:
     """Points of test accuracy above plain training, each side with its own: recorded ones, and the papers' as open marks.
 
-    A bar is the margin within which a gain is not told from none, a dot is a seed. The papers' numbers are of other networks
-    and trainings.
+    A bar is the margin: a gain smaller than that may be chance. A dot is a seed. The papers' numbers are of other networks and
+    trainings.
     """
     plain = [row for row in rows if row.method == "vanilla" and row.accuracy]
     rows = [row for row in rows if math.isfinite(row.gain)]
     y = np.arange(len(rows))[::-1]
     for i, (at, row) in enumerate(zip(y, rows, strict=True)):
         gains = [100 * (row.gain + a - row.mean) for a in row.accuracy]
-        words = "recorded: mean, and what it is known to" if not i else "_"
+        words = "recorded: mean, and its margin" if not i else "_"
         ax.errorbar(100 * row.gain, at, xerr=100 * row.margin, fmt="s", color=INK, ecolor=SKY, elinewidth=5, label=words)
         ax.plot(gains, [at] * len(gains), "o", color=RED, markersize=3.5, zorder=4, label="_" if i else "recorded: every seed")
     for j, p in enumerate(printed):
@@ -119,7 +181,8 @@ def recorded_gains(rows: Sequence[Any], printed: Sequence[Any], ax: Axes) -> Axe
     ax.set_yticks(y, [label(row.name) for row in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(False, axis="y")
-    ax.set_xlabel("test accuracy, points above vanilla" + "".join(f" ({100 * row.mean:.1f} % here)" for row in plain[:1]))
+    beside = f" ({100 * plain[0].mean:.1f} % here)" if len(plain) == 1 else " of the same network" if plain else ""
+    ax.set_xlabel("test accuracy, points above vanilla" + beside)
     if rows:
         named = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         first = {words: mark for words, mark in named.items() if words.startswith("recorded")}
@@ -127,7 +190,7 @@ def recorded_gains(rows: Sequence[Any], printed: Sequence[Any], ax: Axes) -> Axe
     return ax
 
 
-def length_sheet(found: Any) -> Sheet:
+def length_sheet(found: ByLength) -> Sheet:
     """A row a method, a column a length: points above plain training of the same length, and what they come to."""
     lengths = sorted({g.epochs for gains in found.gains.values() for g in gains})
     rows = []
@@ -138,17 +201,26 @@ def length_sheet(found: Any) -> Sheet:
     return Sheet(head, rows, f"{found.label}: {found.setting}. {found.margins}.")
 
 
-def gain_by_length(found: Any, axes: Iterable[Axes]) -> list[Axes]:
+def gain_by_length(found: ByLength, axes: Iterable[Axes]) -> list[Axes]:
     """A panel a method: its gain over plain training of the same length; in the panel after them plain training itself.
 
-    A bar is the margin within which a gain is not told from none, a filled mark a gain that is told, a dot a seed. Axes that
-    are left over are taken away. ValueError where there are too few.
+    A bar is the margin, a filled mark a gain that is larger than it and so hardly chance, a dot a seed.
+
+    Args:
+        found: what was trained at several lengths.
+        axes: one more than there are methods; those left over are taken away.
+
+    Returns:
+        The axes that were drawn on.
+
+    Raises:
+        ValueError: there are too few axes.
     """
     axes = np.ravel(np.asarray(axes, dtype=object)).tolist()
-    used, checkpoint_every = axes[: len(found.gains) + 1], axes[len(found.gains) + 1 :]
+    used, spare = axes[: len(found.gains) + 1], axes[len(found.gains) + 1 :]
     if len(used) <= len(found.gains):
         raise ValueError(f"{len(found.gains)} methods and plain training want {len(found.gains) + 1} panels, got {len(axes)}")
-    for ax in checkpoint_every:
+    for ax in spare:
         ax.remove()
     limits, names = _gain_limits(found.gains.values()), _short(found.gains)
     for ax, (name, gains) in zip(used, found.gains.items(), strict=False):
@@ -180,16 +252,16 @@ def gain_by_length(found: Any, axes: Iterable[Axes]) -> list[Axes]:
 
 TOLD, UNTOLD, KNOWN, SEED = "mean gain, told from zero", "not told from zero", "95 % interval of the mean", "a seed"
 WORDS = {"better": GREEN, "faster": BLUE, "worse": RED}
-"""What `lengths` may say of a method -> its colour."""
+"""What the gains of a method may come to -> its colour."""
 
 
 def _short(names: Iterable[str]) -> dict[str, str]:
-    """Row -> its method alone, where no other row is of the method."""
+    """Row -> its method's name, or its own name where several rows are of one method."""
     methods = [name.partition(",")[0] for name in names]
     return {n: label(m if methods.count(m) == 1 else n) for n, m in zip(names, methods, strict=True)}
 
 
-def _gain_panel(gains: Sequence[Any], ax: Axes) -> None:
+def _gain_panel(gains: Sequence[Gain], ax: Axes) -> None:
     epochs, means = [g.epochs for g in gains], [100 * g.mean for g in gains]
     wide = [100 * g.margin if math.isfinite(g.margin) else 0 for g in gains]
     ax.axhline(0, color=INK, linewidth=1)
@@ -204,7 +276,7 @@ def _gain_panel(gains: Sequence[Any], ax: Axes) -> None:
     ax.plot(*zip(*dots, strict=True), "o", color=RED, markersize=3.5, zorder=5, label=SEED)
 
 
-def _plain_panel(levels: Sequence[Any], ax: Axes) -> None:
+def _plain_panel(levels: Sequence[Level], ax: Axes) -> None:
     ax.set_title(label("vanilla"), loc="left", fontsize=SIZE + 1)
     ax.set_ylabel("accuracy, %")
     epochs = [level.epochs for level in levels]
@@ -229,8 +301,8 @@ def _length_axis(ax: Axes, lengths: Sequence[int], usual: int | None) -> None:
         ax.axvline(usual, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
 
 
-def _gain_limits(rows: Iterable[Sequence[Any]]) -> tuple[float, float]:
-    """One scale for all panels, of all bars; bars that would dwarf the gains run out of it."""
+def _gain_limits(rows: Iterable[Sequence[Gain]]) -> tuple[float, float]:
+    """One scale for all panels. It holds every gain, and the bars as far as they do not dwarf the gains."""
     gains = [g for row in rows for g in row]
     seen = [0.0, *(100 * value for g in gains for value in g.seeds.values())]
     low, high = min(seen), max(seen)

@@ -19,6 +19,9 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from ..core import home
+from ..papers import PAPERS, Paper
+from ..papers import figure as about
+from ..papers.checks import Verdict
 from .style import letters, png
 
 BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
@@ -60,16 +63,19 @@ def folder() -> Path:
     return Path(given).expanduser() if given else home() / "figures"
 
 
-def report(figure: Figure, id: str, verdicts: Iterable[Any] = (), note: str = "") -> Report:
+def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str = "") -> Report:
     """Letter the panels and write folder()/<paper>/<id>.png (150 dpi), .pdf and .json, each in one piece.
 
-    id: of the paper's figure, such as "drg_fig4", with a variant after two hyphens: "drg_fig3_left--resnet18".
-    verdicts: `papers.checks.Verdict`s. note: what a reader must know, such as the scale.
-    KeyError where no paper has the figure.
-    """
-    from ..papers import PAPERS
-    from ..papers import figure as about
+    Args:
+        figure: what was drawn.
+        id: of the paper's figure, such as "drg_fig4", with a variant after two hyphens: "drg_fig3_left--resnet18".
+        verdicts: whether the paper's claims held here.
+        note: what a reader must know, such as the scale.
 
+    Raises:
+        KeyError: no paper has the figure.
+        ValueError: the variant cannot be part of a file's name.
+    """
     base, _, variant = id.partition("--")
     if not re.fullmatch(r"[\w+.-]*", variant):
         raise ValueError(f"a figure's variant names a file: letters, digits, '+', '.', '_' and '-', got {variant!r}")
@@ -165,9 +171,8 @@ def _notebooks(folder: Path) -> str:
     return f"<h2>Notebooks</h2>\n<ul>{links}</ul>" if links else ""
 
 
-def _source(paper: Any) -> str:
-    authors = paper.authors if isinstance(paper.authors, str) else ", ".join(paper.authors)
-    return ". ".join(str(part) for part in (authors, paper.venue, paper.year) if part)
+def _source(paper: Paper) -> str:
+    return ". ".join(str(part) for part in (paper.authors, paper.venue, paper.year) if part)
 
 
 def _natural(path: Path) -> Sequence[Any]:

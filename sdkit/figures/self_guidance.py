@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,8 +11,10 @@ from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
 from ..analysis import Projection
+from ..train import Epoch
 from .diagrams import DATA, OUTPUT, arrow, box, canvas
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, class_look, legend
+from .general import plane
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, legend
 from .training import CYCLE, learning_curves
 
 LAMBDA_LOOKS = {0: (INK, "o"), 0.1: (SKY, "P"), 0.25: (RED, "s"), 0.5: (BLUE, "D"), 1: (GREEN, "^"), 3: (PURPLE, "v")}
@@ -72,7 +73,7 @@ def _green(p: float) -> tuple[float, float, float]:
     return tuple(1 - max(p - 0.3, 0) / 0.7 * (1 - c) for c in (0.35, 0.75, 0.5))
 
 
-def train_and_test(histories: Mapping[str, Sequence[Any]], ax: Axes) -> Axes:
+def train_and_test(histories: Mapping[str, Sequence[Epoch]], ax: Axes) -> Axes:
     """Training (thin) and test (bold) error over the epochs, the last epoch's gap in the legend. Paper 002, Fig. 2."""
     learning_curves(histories, ax)
     for text, history in zip(ax.get_legend().get_texts(), histories.values(), strict=False):  # the star comes last
@@ -83,7 +84,7 @@ def train_and_test(histories: Mapping[str, Sequence[Any]], ax: Axes) -> Axes:
     return ax
 
 
-def lambda_curves(histories: Mapping[float, Sequence[Sequence[Any]]], ax: Axes) -> Axes:
+def lambda_curves(histories: Mapping[float, Sequence[Sequence[Epoch]]], ax: Axes) -> Axes:
     """Training (dashed) and test (solid) error over the epochs for each weight of the distillation. Paper 002, Fig. 3 and 4.
 
     histories: λ -> histories over seeds, whose mean is drawn.
@@ -165,14 +166,10 @@ def snapshots(
     points: row -> epochs done -> N points of the plane. y [N] labels. axes: [rows, columns]. silhouette: written below.
     """
     grid = np.asarray(axes, dtype=object).reshape(len(points), -1)
-    order = {int(c): i for i, c in enumerate(sorted(set(y.tolist())))}
     for r, (name, along) in enumerate(points.items()):
         for c, (epoch, p) in enumerate(along.items()):
-            ax = bare(grid[r, c])
-            ax.spines[:].set(visible=True, color=PALE)
-            for k, i in order.items():
-                xy = p.points[y == k].numpy()
-                ax.scatter(xy[:, 0], xy[:, 1], s=9, linewidths=0, **class_look(i))
+            ax = grid[r, c]
+            plane(p, y, ax, 9)
             if r == 0:
                 ax.set_title(f"after epoch {epoch}")
             if c == 0:

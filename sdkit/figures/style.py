@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from zlib import crc32
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 SIZE = 9.0
@@ -94,8 +96,8 @@ def class_look(i: int) -> dict[str, str]:
 
 def label(name: str) -> str:
     """A method's name as its paper writes it, of a combination part by part; any other name as it is."""
-    known = LABELS.get(name.lower())
-    return known or "+".join(LABELS.get(part.lower(), part) for part in name.split("+"))
+    parts = [part.partition("@")[0] for part in name.split("+")]  # an own method is shown without its digest
+    return LABELS.get(name.lower()) or "+".join(LABELS.get(part.lower(), part) for part in parts)
 
 
 def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):
@@ -132,6 +134,11 @@ def bare(ax: Axes) -> Axes:
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     return ax
+
+
+def instead(ax: Axes, words: str, size: float = SIZE + 1) -> Text:
+    """Words in the middle of an Axes that has nothing to draw."""
+    return ax.text(0.5, 0.5, words, fontsize=size, color=GREY, ha="center", va="center", transform=ax.transAxes)
 
 
 def legend(ax: Axes, outside: bool = False, **options) -> None:
@@ -174,6 +181,13 @@ def picture(image: Tensor) -> np.ndarray:
     if float(image.min()) < -1e-3 or float(image.max()) > 1 + 1e-3:
         raise ValueError(f"an image to show lies in [0, 1], got {float(image.min()):.2f} to {float(image.max()):.2f}")
     return image.clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
+
+
+def outline(mask: Tensor, ax: Axes) -> list[Artist]:
+    """A white line around an object, where it is a part of the image. mask [H, W] bool."""
+    if not mask.any() or mask.all():
+        return []
+    return [ax.contour(mask.cpu().numpy().astype(float), [0.5], colors="white", linewidths=1.3)]
 
 
 class Shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .adversarial import AIKD
-from .base import Combined, EarlyExit, Exit, Frozen, Method, Vanilla
+from .base import Combined, EarlyExit, Exit, Frozen, Method, RankedTarget, TransportPlans, Vanilla
 from .byot import BYOT, DSN
 from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
@@ -111,6 +111,8 @@ __all__ = [
     "MultiSimilarity",
     "OKDDip",
     "OLS",
+    "RankedTarget",
+    "TransportPlans",
     "ONE",
     "EMACopy",
     "SnapshotKD",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,21 @@ from ..core import Batch, Features, Knob, Progress
 from ..models import Head
 
 
+class RankedTarget(NamedTuple):
+    """What sorted outputs are compared with in a step."""
+
+    logits: Tensor  # [B, K] ascending; a batch may have more images than it has rows
+    temperature: float
+
+
+class TransportPlans(NamedTuple):
+    """How a method carries the shallower maps of a batch to the last one. N cells a map, S-1 shallower maps."""
+
+    plan: Tensor  # [S-1, B, N, N] what moves from each cell of the map to each cell of the last map
+    distance: Tensor  # [B, S-1] earth mover's distance
+    weight: Tensor  # [B, S-1] how much each map counts, rows sum to 1
+
+
 class Method(nn.Module):
     """A way to train a network: the scaffolding that goes up around it and comes down afterwards.
 
@@ -21,7 +36,8 @@ class Method(nn.Module):
     its auxiliary heads and peers are submodules (so the optimiser finds them), its teacher is `Frozen` (so the
     optimiser does not), and what it carries from step to step is in `memory` (so a checkpoint saves it).
 
-    Subclasses write `terms`, and whichever of the others they need.
+    Subclasses write `terms`, and whichever of the others they need. What a method has is said by the attributes and the
+    methods of this class alone: no reader concludes anything from other names, so yours may have any.
     """
 
     pair: ClassVar[Literal[None, "same image", "same class"]] = None
@@ -30,14 +46,21 @@ class Method(nn.Module):
     full_precision: bool = False
     """Whether its network computes in float32 where others would in bfloat16."""
 
-    replaces_task_loss: ClassVar[bool] = False
-    """Whether its "task" is more than plain cross entropy against the label, such as a softened label."""
+    replaces_task_loss: bool = False
+    """Whether its "task" is other than plain cross entropy against the label, such as a softened label. Of an instance: its
+    options may decide."""
+
+    task_weight: float = 1.0
+    """What the plain cross entropy is multiplied by, where that is all that its "task" is."""
 
     samples_per_class: int | None = None
     """How many images of a class a batch holds, of as many classes as fit into it; None: the images as they come."""
 
     both_views: bool = False
     """Whether the step's one pass goes over `batch.x` and `batch.pair` together: `out` then has 2B rows."""
+
+    captures_blocks: bool = False
+    """Whether it reads every residual block's map in `out.blocks`; see `capture_blocks`."""
 
     knobs: ClassVar[dict[str, Knob]] = {}
     """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live."""
@@ -47,10 +70,24 @@ class Method(nn.Module):
         self.memory: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A knob is checked whenever it is set: in the constructor and while training."""
+        """A knob is checked whenever it is set: in the constructor and while training. A method's own name stays free."""
         if name in self.knobs:
             value = self.knobs[name].check(name, value)
+        elif callable(getattr(Method, name, None)) and not callable(value):
+            raise AttributeError(f"{name}() is what every Method can be asked: give {type(self).__name__}.{name} another name")
         super().__setattr__(name, value)
+
+    def capture_blocks(self, model: nn.Module) -> None:
+        """Asks the network for every residual block's map: each of its passes then has its own, in `out.blocks`.
+
+        Raises:
+            TypeError: The network cannot show its blocks.
+        """
+        if not hasattr(model, "captures_blocks"):
+            raise TypeError(
+                f"a {type(model).__name__} shows no residual blocks: take a residual network of sdkit's, 'resnet20'"
+            )
+        self.captures_blocks = model.captures_blocks = True
 
     def view(self, batch: Batch) -> Tensor:
         """What the step's one pass goes over: the images [B, 3, H, W], or both views of them [2B, 3, H, W]."""
@@ -75,6 +112,30 @@ class Method(nn.Module):
         """The auxiliary classifiers on the network's stages, by the name of the exit that each makes."""
         return {}
 
+    def teachers(self) -> dict[str, nn.Module]:
+        """The networks that it learns from and that no gradient reaches, by name. Each has `forward_features`.
+
+        Those that are `Frozen` need no word here.
+        """
+        return {name: m for name, m in self.named_modules() if isinstance(m, Frozen)}
+
+    def peer_networks(self) -> dict[str, nn.Module]:
+        """The networks that learn beside the deployed one, by name. Each has `forward_features`."""
+        return {}
+
+    def members(self) -> list[Method]:
+        """The methods that it is made of, each with a `memory` of its own: itself, and those that it combines."""
+        return [m for m in self.modules() if isinstance(m, Method)]
+
+    def targets(self, batch: Batch, progress: Progress) -> Tensor | None:
+        """The labels as its "task" takes them, distributions [B, K]. None: they are what the gradient of the task says."""
+
+    def ranked_target(self, out: Features, progress: Progress) -> RankedTarget | None:
+        """What this step compares the sorted outputs with; None where it compares no ranks."""
+
+    def transport_plans(self, out: Features) -> TransportPlans | None:
+        """How it carries the pass's shallower maps to the last one, without gradient; None where it carries none."""
+
     def exits(self, out: Features, x: Tensor) -> dict[str, Tensor]:
         """Every prediction that can be read from a pass over x, by name. Logits [B, K]. The deployed one is "final"."""
         return {"final": out.logits} | {name: head(out.stages[head.stage])[0] for name, head in self.auxiliary_heads().items()}
@@ -91,9 +152,8 @@ class Method(nn.Module):
 
     def memory_to(self, device: torch.device | str) -> None:
         """Moves the memory, of its parts too: a checkpoint may have been read on another device."""
-        for m in self.modules():
-            if isinstance(m, Method):
-                m.memory = {k: t.to(device) for k, t in m.memory.items()}
+        for m in self.members():
+            m.memory = {k: t.to(device) for k, t in m.memory.items()}
 
     # memory is saved, restored and moved between devices with the rest of the module
 
@@ -201,33 +261,54 @@ class EarlyExit(nn.Module):
         return self.head(self.front(x))[0]
 
 
-class Combined(Method):
-    """Several methods on one pass: the union of their terms. `Combined(DRG(model), DSR(model))` is paper 004's Eq. 13.
+def first_rows(out: Features, n: int) -> Features:
+    """The first n images of a pass."""
+    return Features(*(t[:n] if isinstance(t, Tensor) else tuple(f[:n] for f in t) for t in out))
 
-    The task is counted once: it is that of the method with a task of its own, such as a softened label, where there is one.
-    Of other terms of one name each counts, as "method term". A knob is "method.knob": `{"drg.alpha": 0.2, "dsr.beta": 1.0}`.
-    names: what the methods are called there; by default their classes, in small letters.
+
+class Combined(Method):
+    """Several methods on one pass: the sum of their terms. `Combined(DRG(model), DSR(model))` is paper 004's Eq. 13.
+
+    The task is counted once: it is that of the method that replaces the task loss, where there is one, and plain cross entropy
+    otherwise. Two that replace it, or that ask for different batches, are refused. The order does not matter: methods are
+    asked in the order of their names, also for their random draws.
+    Of other terms of one name each counts, as "method term"; so it is with exits, heads, teachers and peers of one name.
+    A knob is "method.knob": `{"drg.alpha": 0.2, "dsr.beta": 1.0}`.
+
+    Args:
+        *methods: What trains together, built around one network.
+        names: What the methods are called here, no two alike; by default their classes, in small letters.
+
+    Raises:
+        ValueError: Two have one name, two replace the task loss, or their partners or their images a class differ. From
+            `terms`, in the first step: a method whose "task" is not plain cross entropy and that does not say so.
     """
 
     def __init__(self, *methods: Method, names: Sequence[str] | None = None) -> None:
         super().__init__()
         self.methods = nn.ModuleList(methods)
-        each = {m.samples_per_class for m in methods} - {None}
-        asked, owners = {m.pair for m in methods} - {None}, [type(m).__name__ for m in methods if m.replaces_task_loss]
-        if len(owners) > 1:
+        names = [type(m).__name__.lower() for m in methods] if names is None else [*names]
+        if len({*names}) < len(names):
+            raise ValueError(f"methods that train together have different names, got {', '.join(names)}: say names=[...]")
+        by_name = dict(zip(names, methods, strict=True))
+        self._parts = {name: by_name[name] for name in sorted(names)}
+        own = {name: name if m.replaces_task_loss else m.task_weight for name, m in self._parts.items()}
+        own = {name: task for name, task in own.items() if task != 1}
+        if len({*own.values()}) > 1:
             raise ValueError(
-                f"{' and '.join(owners)} each have their own idea of the labels and cannot train together: take one"
+                f"{' and '.join(own)} each replace the task loss and cannot train together: take one of them, or options that "
+                "leave plain cross entropy to the labels"
             )
-        if len(asked) > 1:
-            raise ValueError(f"these methods ask for different partners ({', '.join(sorted(asked))}) and cannot share a batch")
-        if len(each) > 1:
-            raise ValueError(
-                f"these methods ask for different batches: say the same samples_per_class to all, got {sorted(each)}"
-            )
-        self.pair, self.samples_per_class = asked.pop() if asked else None, each.pop() if each else None
+        self._owner = next(iter(own), None)
+        if self._owner is not None:
+            owner = self._parts[self._owner]
+            self.replaces_task_loss, self.task_weight = owner.replaces_task_loss, owner.task_weight
+        self.pair = self._agreed("pair", "take one of them")
+        self.samples_per_class = self._agreed("samples_per_class", "say the same to all")
         self.both_views = any(m.both_views for m in methods)
         self.full_precision = any(m.full_precision for m in methods)
-        self._parts = dict(zip(names or [type(m).__name__.lower() for m in methods], methods, strict=True))
+        self.captures_blocks = any(m.captures_blocks for m in methods)
+        self._tasks_checked = False
         self.knobs = {f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -241,33 +322,70 @@ class Combined(Method):
         return {f"{name}.{k}": v for name, m in self._parts.items() for k, v in m.settings().items()}
 
     def terms(self, model, out, batch, progress):
-        every = {name: m.terms(model, self._share(m, out, batch), batch, progress) for name, m in self._parts.items()}
-        owner = next((name for name, m in self._parts.items() if m.replaces_task_loss), next(iter(every)))
-        met = Counter(k for terms in every.values() for k in terms)
-        named = {
-            k if met[k] == 1 else f"{name} {k}": t for name, terms in every.items() for k, t in terms.items() if k != "task"
-        }
-        return {"task": every[owner]["task"], **named}
+        every = {name: {**m.terms(model, self._share(m, out), batch, progress)} for name, m in self._parts.items()}
+        tasks = {name: terms.pop("task") for name, terms in every.items() if "task" in terms}
+        plain = supervised(out.logits[: len(batch.y)], batch)
+        if not self._tasks_checked:
+            self._check(tasks, plain)
+        return {"task": tasks[self._owner] if self.replaces_task_loss else self.task_weight * plain} | self._named(every)
 
     def remember(self, out, batch, progress):
-        for m in self.methods:
-            m.remember(self._share(m, out, batch), batch, progress)
-
-    def _share(self, method: Method, out: Features, batch: Batch) -> Features:
-        """What a method of one view sees of a pass over both: the first."""
-        if method.both_views or not self.both_views:
-            return out
-        n = len(batch.y)
-        return Features(out.logits[:n], out.embedding[:n], tuple(s[:n] for s in out.stages))
+        for m in self._parts.values():
+            m.remember(self._share(m, out), batch, progress)
 
     def auxiliary_heads(self):
-        return {k: h for m in self.methods for k, h in m.auxiliary_heads().items()}
+        return self._named({name: m.auxiliary_heads() for name, m in self._parts.items()})
+
+    def teachers(self):
+        return self._named({name: m.teachers() for name, m in self._parts.items()})
+
+    def peer_networks(self):
+        return self._named({name: m.peer_networks() for name, m in self._parts.items()})
 
     def exits(self, out, x):
-        return {k: t for m in self.methods for k, t in m.exits(out, x).items()}
+        return {"final": out.logits} | self._named({name: m.exits(out, x) for name, m in self._parts.items()}, but="final")
 
     def features(self, out):
-        return {k: t for m in self.methods for k, t in m.features(out).items()}
+        return {"final": out.embedding} | self._named({name: m.features(out) for name, m in self._parts.items()}, but="final")
+
+    def targets(self, batch, progress):
+        return self._parts[self._owner].targets(batch, progress) if self.replaces_task_loss else None
+
+    def ranked_target(self, out, progress):
+        found = (m.ranked_target(self._share(m, out), progress) for m in self._parts.values())
+        return next((target for target in found if target is not None), None)
+
+    def transport_plans(self, out):
+        found = (m.transport_plans(self._share(m, out)) for m in self._parts.values())
+        return next((plans for plans in found if plans is not None), None)
+
+    def _share(self, method: Method, out: Features) -> Features:
+        """What a method of one view sees of a pass over both: the first."""
+        return first_rows(out, len(out.logits) // 2) if self.both_views and not method.both_views else out
+
+    def _named(self, every: Mapping[str, Mapping[str, Any]], but: str | None = None) -> dict[str, Any]:
+        """What all parts have, without `but`: by its own name, and as "part name" where several parts have one of that name."""
+        met = Counter(k for found in every.values() for k in found)
+        return {k if met[k] == 1 else f"{part} {k}": v for part, found in every.items() for k, v in found.items() if k != but}
+
+    def _agreed(self, what: str, mend: str) -> Any:
+        """What those parts say that ask for a `what` of batches. ValueError where two differ."""
+        asked = {name: getattr(m, what) for name, m in self._parts.items() if getattr(m, what) is not None}
+        if len({*asked.values()}) > 1:
+            said = ", ".join(f"{value!r} for {name}" for name, value in asked.items())
+            raise ValueError(f"these methods cannot share a batch, its {what} would be {said}: {mend}")
+        return next(iter(asked.values()), None)
+
+    def _check(self, tasks: Mapping[str, Tensor], plain: Tensor) -> None:
+        """ValueError where a part's task is another than it says: that task would be left out in silence."""
+        for name, task in tasks.items():
+            part = self._parts[name]
+            if not part.replaces_task_loss and not torch.allclose(task, part.task_weight * plain, rtol=1e-3, atol=1e-5):
+                raise ValueError(
+                    f'{name}\'s "task" is not plain cross entropy against the label, and would be left out: '
+                    "set replaces_task_loss = True in it, or give that term another name"
+                )
+        self._tasks_checked = True
 
 
 class Vanilla(Method):

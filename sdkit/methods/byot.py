@@ -56,6 +56,7 @@ class BYOT(Method):
         if ensemble not in ("logits", "probabilities"):
             raise ValueError(f"the ensemble is the mean of the exits' 'logits' or 'probabilities', got {ensemble!r}")
         self.alpha, self.lam, self.temperature = alpha, lam, temperature
+        self.replaces_task_loss = deepest_alpha
         self.t_squared, self.deepest_alpha, self.hint, self.ensemble = t_squared, deepest_alpha, hint, ensemble
         self.heads = nn.ModuleList(Head(model, s, head) for s in range(len(model.channels) - 1))
         if head == "linear" and len({*model.channels}) > 1 and lam > 0:

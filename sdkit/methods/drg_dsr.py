@@ -9,7 +9,7 @@ from torch import nn
 from ..core import Knob, temperature
 from ..losses import kd, ranked
 from ..models import Head
-from .base import Method, supervised
+from .base import Method, RankedTarget, supervised
 
 
 class DRG(Method):
@@ -47,15 +47,15 @@ class DRG(Method):
         if not stages or len({*stages}) != len(stages) or not all(1 <= s < depth for s in stages):
             raise ValueError(f"DRG's stages are a choice from 1 to {depth - 1} without repeats, got {tuple(stages)}")
         self.alpha, self.temperature, self.stages = alpha, temperature, tuple(stages)
-        self.scale = 1 / model.num_classes if per_class_mean else 1.0
+        self.task_weight = 1 / model.num_classes if per_class_mean else 1.0
         self.heads = nn.ModuleList(Head(model, s - 1, head) for s in self.stages)
 
     def terms(self, model, out, batch, progress):
         shallow = [head(out.stages[s - 1])[0] for head, s in zip(self.heads, self.stages, strict=True)]
         return {
-            "task": self.scale * supervised(out.logits, batch),  # Eq. 8
-            "shallow ce": self.scale * sum(supervised(z, batch) for z in shallow),  # Eq. 8
-            "rg": self.scale * self.alpha * sum(kd(out.logits, z, self.temperature) for z in shallow),  # Eq. 9
+            "task": self.task_weight * supervised(out.logits, batch),  # Eq. 8
+            "shallow ce": self.task_weight * sum(supervised(z, batch) for z in shallow),  # Eq. 8
+            "rg": self.task_weight * self.alpha * sum(kd(out.logits, z, self.temperature) for z in shallow),  # Eq. 9
         }
 
     def auxiliary_heads(self):
@@ -92,17 +92,21 @@ class DSR(Method):
         if first not in ("skip", "uniform"):
             raise ValueError(f"the first step's target is 'skip' or 'uniform', got {first!r}")
         self.beta, self.temperature, self.first, self.reset_each_epoch = beta, temperature, first, reset_each_epoch
-        self.scale = 1 / model.num_classes if per_class_mean else 1.0
+        self.task_weight = 1 / model.num_classes if per_class_mean else 1.0
 
     def terms(self, model, out, batch, progress):
-        z, before = ranked(out.logits), self.memory.get("ranked")
+        z, target = ranked(out.logits), self.ranked_target(out, progress)
+        n = 0 if target is None else min(len(z), len(target.logits))
+        sr = kd(z[:n], target.logits[:n], self.temperature) if n else z.new_zeros(())  # Eq. 11
+        return {"task": self.task_weight * supervised(out.logits, batch), "sr": self.task_weight * self.beta * sr}
+
+    def ranked_target(self, out, progress):
+        before = self.memory.get("ranked")
         if self.reset_each_epoch and progress.step % progress.steps_per_epoch == 0:
             before = None
         if before is None and self.first == "uniform":
-            before = z.detach() * 0
-        n = 0 if before is None else min(len(z), len(before))
-        sr = kd(z[:n], before[:n], self.temperature) if n else z.new_zeros(())  # Eq. 11
-        return {"task": self.scale * supervised(out.logits, batch), "sr": self.scale * self.beta * sr}
+            before = out.logits.detach() * 0
+        return None if before is None else RankedTarget(before, self.temperature)
 
     def remember(self, out, batch, progress):
         self.memory["ranked"] = ranked(out.logits)

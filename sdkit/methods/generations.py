@@ -233,6 +233,9 @@ class SnapshotKD(Watching):
         soft = self.snapshot.forward_features(batch.x).logits / self.temperature
         return {"task": task, "snapshot": self.lam * kl(out.logits, soft, 1.0)}
 
+    def teachers(self):
+        return {"snapshot": self.snapshot}
+
     def remember(self, out, batch, progress):
         if self.part(progress) < self.part(progress, 1) < self.parts:
             self.snapshot.follow(self.model)
@@ -267,6 +270,9 @@ class MeanTeacher(Watching):
         taught = self.mean.forward_features(batch.pair).logits.softmax(1)
         apart = (out.logits.softmax(1) - taught).square().sum(1).mean()
         return {"task": supervised(out.logits, batch), "consistency": self.lam * ramp(progress, self.ramp_up) * apart}
+
+    def teachers(self):
+        return {"teacher": self.mean}
 
     def remember(self, out, batch, progress):
         self.mean.follow(self.model, min(1 - 1 / (progress.step + 1), self.decay))
@@ -305,6 +311,12 @@ class Codistillation(Watching):
             return terms | {"agree": peer.new_zeros(())}
         mine, its = (shadow.forward_features(batch.x).logits for shadow in self.copies)
         return terms | {"agree": self.lam * t**2 * (kl(out.logits, its, t) + kl(peer, mine, t))}
+
+    def teachers(self):
+        return dict(zip(("own copy", "peer's copy"), self.copies, strict=True))
+
+    def peer_networks(self):
+        return {"peer 1": self.peer}
 
     def remember(self, out, batch, progress):
         if (progress.step + 1) % (self.every * progress.steps_per_epoch) == 0:

@@ -15,7 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Features, LocalRNG, Progress
+from ..core import Batch, Features, Progress
+from ..models import residuals
+from ..rng import LocalRNG
+from .base import Method, first_rows
 
 STEP = Progress(1, 3, 2, 2)
 """Where the held step stands: in the last of two epochs, behind its first step, so that every memory is in use."""
@@ -85,7 +88,7 @@ class FrozenStep:
     def __init__(
         self,
         model: nn.Module,
-        method: nn.Module,
+        method: Method,
         batch: Batch,
         before: Batch,
         mean: Sequence[float] = (0.0, 0.0, 0.0),
@@ -102,7 +105,7 @@ class FrozenStep:
                 m.momentum = 0.0  # running statistics stay those of the training
         for p in (*self.model.parameters(), *self.method.parameters()):
             p.requires_grad_(False)
-        self.blocks = [m for m in self.model.modules() if hasattr(m, "survival") and hasattr(m, "branch")]
+        self.blocks = residuals(self.model)
         self._other = "other view" if method.pair == "same image" else "partner"
         self.passes: dict[Any, tuple[Tensor, Any]] = {}
         with torch.no_grad(), LocalRNG(0), _forced(self.blocks, self._drawn(0)):
@@ -175,9 +178,9 @@ class FrozenStep:
             stack.enter_context(_instead(self.model, "forward_features", forward_features))
             for name, head in self.method.auxiliary_heads().items():
                 stack.enter_context(_instead(head, "forward", head_of(name, head.forward)))
-            for name, teacher in teachers(self.method).items():
+            for name, teacher in self.method.teachers().items():
                 stack.enter_context(_instead(teacher, "forward_features", teacher_of(name, teacher.forward_features)))
-            for name, peer in peers(self.method).items():
+            for name, peer in self.method.peer_networks().items():
                 stack.enter_context(_instead(peer, "forward_features", peer_of(name, peer.forward_features)))
             yield heard
 
@@ -187,7 +190,7 @@ class FrozenStep:
         return tuple(bool(c < b.survival) for c, b in zip(coin.tolist(), self.blocks, strict=True))
 
     def _remembered(self, x: Tensor) -> bool:
-        return any(x is t for m in self.method.modules() for t in getattr(m, "memory", {}).values())
+        return any(x is t for m in self.method.members() for t in m.memory.values())
 
     def _drawn(self, draw: int) -> tuple[bool, ...] | None:
         """`mask(draw)` where a pass that starts now samples its blocks."""
@@ -242,23 +245,10 @@ def step_report(held: FrozenStep, image: int, temperature: float | None = None, 
         summed,
         held.views[image],
         {reader: _opinion(z, int(held.batch.y[image])) for reader, z in logits.items() if reader != "last batch"},
-        _ranked(held, image, soften),
+        _ranked(held, image),
         _plan(held, image),
         Blocks(on, tuple(b.survival for b in held.blocks)) if on is not None else None,
     )
-
-
-def teachers(method: nn.Module) -> dict[str, nn.Module]:
-    """Every frozen network that the method asks, by name."""
-    found = [m for m in method.modules() if hasattr(m, "net") and hasattr(m, "forward_features")]
-    return {"teacher" if i == 0 else f"teacher {i + 1}": m for i, m in enumerate(found)}
-
-
-def peers(method: nn.Module) -> dict[str, nn.Module]:
-    """Every network that learns beside the deployed one, by name."""
-    taught = {part for teacher in teachers(method).values() for part in teacher.modules()}
-    found = [m for m in method.modules() if hasattr(m, "forward_features") and m not in taught]
-    return {f"peer {i + 1}": m for i, m in enumerate(found)}
 
 
 def _gradients(term: Tensor, wanted: Sequence[Tensor]) -> Sequence[Tensor | None]:
@@ -291,32 +281,26 @@ def _more(held: FrozenStep, image: int, known: dict[str, Tensor]) -> dict[str, T
     found = {}
     with held.listening(0):
         n = len(held.batch.y)
-        out = held.out if len(held.out.logits) == n else Features(*(_first(t, n) for t in held.out))
+        out = first_rows(held.out, n)
         for name, z in held.method.exits(out, held.batch.x).items():
             if name not in known and z is not out.logits:
                 found[name] = z[image].detach().float().cpu()
-        for name, teacher in teachers(held.method).items():
+        for name, teacher in held.method.teachers().items():
             found[name] = teacher.forward_features(held.batch.x).logits[image].float().cpu()
     return found
-
-
-def _first(t: Any, n: int) -> Any:
-    return t[:n] if isinstance(t, Tensor) else tuple(s[:n] for s in t)
 
 
 def _label(held: FrozenStep, logits: Tensor, pull: Tensor | None, draw: int) -> Tensor:
     """What "task" asks of the final exit, [B, K] as distributions.
 
-    A method may say so: `targets`. Otherwise it is read from the gradient: that of w times a cross entropy against t is
+    The method may say so: `targets`. Otherwise it is read from the gradient: that of w times a cross entropy against t is
     w (softmax(z) - t) / B, and two outputs z tell w. A task that is no cross entropy is shown with its hard label.
     """
     n, k = len(held.batch.y), logits.shape[1]
     hard = F.one_hot(held.batch.y, k).to(logits.dtype)
-    says = next(
-        (m.targets for m in held.method.modules() if getattr(m, "replaces_task_loss", False) and hasattr(m, "targets")), None
-    )
+    says = held.method.targets(held.batch, held.progress)
     if says is not None:
-        return says(held.batch, held.progress)
+        return says
     if pull is None:
         return hard
     terms, readers, _ = held.terms(draw, shrink=0.5)
@@ -331,22 +315,17 @@ def _label(held: FrozenStep, logits: Tensor, pull: Tensor | None, draw: int) -> 
     return target.clamp_min(0) if float(target.min()) > -1e-3 else hard
 
 
-def _ranked(held: FrozenStep, image: int, temperature: float) -> Ranked | None:
-    for m in held.method.modules():
-        before = getattr(m, "memory", {}).get("ranked")
-        if before is not None and image < len(before):
-            t = getattr(m, "temperature", temperature)
-            z = held.out.logits[image].float().cpu().sort().values
-            return Ranked((z / t).softmax(0), (before[image].float().cpu() / t).softmax(0), t)
-    return None
+def _ranked(held: FrozenStep, image: int) -> Ranked | None:
+    target = held.method.ranked_target(held.out, held.progress)
+    if target is None or image >= len(target.logits):
+        return None
+    now, t = held.out.logits[image].float().cpu().sort().values, target.temperature
+    return Ranked((now / t).softmax(0), (target.logits[image].float().cpu() / t).softmax(0), t)
 
 
 def _plan(held: FrozenStep, image: int) -> Plan | None:
-    for m in held.method.modules():
-        if hasattr(m, "inspect"):
-            seen = held.once("plan", 0, held.out.logits, lambda _: m.inspect(held.out))  # noqa: B023
-            return Plan(seen.plan[:, image].cpu(), seen.distance[image].cpu(), seen.weight[image].cpu())
-    return None
+    plans = held.once("plan", 0, held.out.logits, lambda _: held.method.transport_plans(held.out))
+    return None if plans is None else Plan(plans.plan[:, image].cpu(), plans.distance[image].cpu(), plans.weight[image].cpu())
 
 
 def _samples(block: Any) -> bool:

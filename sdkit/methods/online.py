@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core import Features, Knob, Progress, pick, temperature
 from ..losses import kd
-from ..models import MODELS
+from ..models import MODELS, residuals
 from ..models.backbone import full_precision, initialise, pooled
 from .base import Method, VectorNorm, supervised
 
@@ -31,8 +31,10 @@ def ramp(progress: Progress, epochs: float) -> float:
 
 @torch.no_grad()
 def redrawn(net: nn.Module) -> nn.Module:
-    """A copy of a network with first weights of its own, from the global generator."""
+    """A copy of a network with first weights of its own, from the global generator. Its blocks sample in training."""
     net = copy.deepcopy(net)
+    for block in residuals(net):
+        block.samples = True
     for m in net.modules():
         if hasattr(m, "reset_parameters"):
             m.reset_parameters()
@@ -91,8 +93,11 @@ class DML(Method):
             "mutual": self.lam * mutual([out.logits, *others], self.temperature),
         }
 
+    def peer_networks(self):
+        return {f"peer {i}": peer for i, peer in enumerate(self.peers, 1)}
+
     def exits(self, out, x):
-        return {"final": out.logits} | {f"peer {i}": peer(x) for i, peer in enumerate(self.peers, 1)}
+        return {"final": out.logits} | {name: peer(x) for name, peer in self.peer_networks().items()}
 
 
 class Branch(nn.Module):

@@ -81,6 +81,7 @@ class RKD(Relational):
     def __init__(self, model, *, teacher: nn.Module, distance: float = 25.0, angle: float = 50.0, task: bool = True) -> None:
         super().__init__(model, teacher)
         self.distance, self.angle, self.with_task = distance, angle, task
+        self.replaces_task_loss = not task
 
     def relations(self, student, teacher):
         return {

@@ -52,6 +52,7 @@ class SelfGuidance(Method):
         for block in blocks:
             block.samples = False
         self.lam, self.temperature = lam, temperature
+        self.replaces_task_loss = not teacher_learns
         self.teacher_learns, self.reverse, self.both_statistics = teacher_learns, reverse, both_statistics
 
     def terms(self, model, out, batch, progress):

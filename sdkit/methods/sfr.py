@@ -12,7 +12,7 @@ from ..core import Batch, Features, Knob, Progress
 from ..losses import cross_reference, ground_cost, local_vectors, marginal_error, sinkhorn_plan, soft_cross_entropy
 from ..models import residuals
 from ..models.backbone import full_precision
-from .base import Method, VectorNorm, labels_of, mixed
+from .base import Method, TransportPlans, VectorNorm, labels_of, mixed
 
 GRID = 4
 """Maps are compared on at most this many cells a side: a plan has GRID^4 entries."""
@@ -95,10 +95,10 @@ class SFR(Method):
         self.replaces_task_loss = labels != "hard"
         self.solver, self.iterations, self.cost, self.detach_attention = solver, int(iterations), cost, detach_attention
         self.train_size, self.num_classes = train_size, model.num_classes
-        self._blocks: list[Tensor | None] = []
         *shallow, deep = model.channels
         if students == "blocks":
-            shallow = self._watch(model)
+            shallow = channels_of_blocks(model)[:-1]
+            self.capture_blocks(model)
         self.lift = nn.ModuleList(nn.Sequential(nn.Conv2d(c, deep, 1, bias=False), nn.BatchNorm2d(deep)) for c in shallow)
         if attention == "learned":
             self.query = projection(deep, dim)
@@ -114,31 +114,9 @@ class SFR(Method):
             "emd": self.lam * (weights * distance).sum(1).mean(),
         }
 
-    def _watch(self, model: nn.Module) -> list[int]:
-        """Keeps every residual block's map of the last pass; the channels of all blocks but the last."""
-        auxiliary_heads = [(b, c) for stage, c in zip(model.stages, model.channels, strict=True) for b in residuals(stage)]
-        if len(auxiliary_heads) < 2:
-            raise ValueError(
-                f"students='blocks' needs a network of two or more residual blocks, this one has {len(auxiliary_heads)}: "
-                "take students='stages' or a ResNet"
-            )
-        self._blocks = [None] * len(auxiliary_heads)
-
-        def keep(place: int):
-            def hook(module, args, output):
-                self._blocks[place] = output
-
-            return hook
-
-        for place, (block, _) in enumerate(auxiliary_heads):
-            block.register_forward_hook(keep(place))
-        return [c for _, c in auxiliary_heads[:-1]]
-
     def maps(self, out: Features) -> tuple[Tensor, ...]:
-        """The students' maps of the pass that `out` came from, and the last map."""
-        if not self._blocks:
-            return out.stages
-        return (*(f[: len(out.logits)] for f in self._blocks[:-1]), out.stages[-1])
+        """The students' maps of a pass, and the last map."""
+        return (*out.blocks[:-1], out.stages[-1]) if self.captures_blocks else out.stages
 
     def aligned(self, stages) -> tuple[list[Tensor], Tensor]:
         """Every shallower stage's local vectors, pooled and lifted to the last one's shape, and the last one's: [B, N, C]."""
@@ -171,6 +149,10 @@ class SFR(Method):
             return Inspection(distance, self.weights(maps), torch.stack(error), plans, costs)
         finally:
             self.train(training)
+
+    def transport_plans(self, out):
+        seen = self.inspect(out)
+        return TransportPlans(seen.plan, seen.distance, seen.weight)
 
     def distances(self, stages) -> Tensor:
         """The earth mover's distance of every shallower stage to the last, [B, S-1]. Gradients pass through the cost alone."""
@@ -230,6 +212,17 @@ class SFR(Method):
                 eye = torch.eye(rows, device=table.device)
                 table = torch.where(total > 0, table / total.clamp_min(1e-12), eye)
             self.memory["past"] = table
+
+
+def channels_of_blocks(model: nn.Module) -> list[int]:
+    """The width of every residual block's map, shallow to deep. ValueError where there are fewer than two blocks."""
+    channels = [c for stage, c in zip(model.stages, model.channels, strict=True) for _ in residuals(stage)]
+    if len(channels) < 2:
+        raise ValueError(
+            f"students='blocks' needs a network of two or more residual blocks, this one has {len(channels)}: "
+            "take students='stages' or a ResNet"
+        )
+    return channels
 
 
 def projection(c_in: int, dim: int) -> nn.Sequential:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ class Backbone(nn.Module):
     channels: width of each stage's output; strides: how many input pixels one of its cells stands for, per side.
     """
 
+    adapted: ClassVar[Callable[..., Backbone]]
+    """What `adapt` makes: `adapt.Adapted`, which is written on this class and sets it."""
+
     def __init__(
         self,
         stem: nn.Module,
@@ -32,19 +36,64 @@ class Backbone(nn.Module):
         self.stem, self.stages, self.neck, self.classifier = stem, nn.ModuleList(stages), neck, classifier
         self.channels, self.strides = tuple(channels), tuple(strides)
         self.num_classes = classifier.out_features
+        self.captures_blocks = False  # whether `forward_features` gives every residual block's map too
 
     def forward_features(self, x: Tensor) -> Features:
         """[B, 3, H, W] -> logits, embedding and every stage's map."""
         x, stages = self.stem(x), []
-        for stage in self.stages:
-            x = stage(x)
-            stages.append(x)
+        with captured(residuals(self.stages) if self.captures_blocks else ()) as blocks:
+            for stage in self.stages:
+                x = stage(x)
+                stages.append(x)
         embedding = self.neck(x)
-        return Features(full_precision(self.classifier(embedding)), full_precision(embedding), tuple(stages))
+        logits = full_precision(self.classifier(embedding))
+        return Features(logits, full_precision(embedding), tuple(stages), tuple(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> logits [B, K]."""
         return self.forward_features(x).logits
+
+    @classmethod
+    def adapt(
+        cls,
+        module: nn.Module,
+        stages: Sequence[str | nn.Module] | None = None,
+        classifier: str | nn.Module | None = None,
+        num_classes: int | None = None,
+        side: int = 32,
+    ) -> Backbone:
+        """A copy of any classifier as a Backbone: its stages are found, their sizes measured on two images.
+
+        `model.stem` and `model.neck` raise a TypeError: the copy runs by the module's own `forward`, as a whole.
+
+        Args:
+            module: Images [B, 3, H, W] -> logits [B, K] of an `nn.Linear`. It stays as it is.
+            stages: The modules whose outputs are the maps, by dotted name ("layer1", "blocks.5") or themselves. They give maps
+                [B, C, H, W] or [B, H, W, C], tokens [B, N, C] or vectors [B, D]. None finds up to four.
+            classifier: The linear layer that gives the logits and whose input is the embedding. None: the last that runs.
+            num_classes: K. Another number than the module's makes a new last layer. None: the module's.
+            side: Height and width of the images that it is tried on, in pixels.
+
+        Returns:
+            A Backbone whose weights are the module's, under "net.".
+
+        Raises:
+            ValueError: The module takes no such images, ends otherwise, or no stages are found.
+            KeyError: It has no module of such a name.
+        """
+        return cls.adapted(module, stages, classifier, num_classes, side)
+
+    def reset_classifier(self, num_classes: int, dim: int | None = None) -> None:
+        """A new last layer, for `num_classes`. dim: size of an embedding put before it, a linear layer too; None: as it is."""
+        embedding, last = self._new_layers(num_classes, dim)
+        self.neck = self.neck if dim is None else nn.Sequential(self.neck, embedding)
+        self.classifier = last
+
+    def _new_layers(self, num_classes: int, dim: int | None) -> tuple[nn.Module, nn.Linear]:
+        old, self.num_classes = self.classifier, num_classes
+        like = {"device": old.weight.device, "dtype": old.weight.dtype}
+        embedding = nn.Identity() if dim is None else nn.Linear(old.in_features, dim, **like)
+        return embedding, nn.Linear(dim or old.in_features, num_classes, bias=old.bias is not None, **like)
 
 
 class Projection(nn.Conv2d):
@@ -112,6 +161,18 @@ def linear_survival(model: nn.Module, last: float) -> None:
     blocks = residuals(model)
     for place, block in enumerate(blocks, 1):
         block.survival = 1 - place / len(blocks) * (1 - last)
+
+
+@contextlib.contextmanager
+def captured(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within, the list that it gives fills with what these blocks put out, in the order in which a pass meets them."""
+    maps: list[Tensor] = []
+    handles = [block.register_forward_hook(lambda _, __, out: maps.append(out)) for block in blocks]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextlib.contextmanager

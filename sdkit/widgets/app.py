@@ -6,17 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as W
-from IPython.display import display
 
 from .. import figures, runs
 from ..core import pick
-from ..experiment import DATASETS, MODELS, RECIPES, Experiment, Trained
+from ..data import DATASETS
+from ..experiment import Experiment, Trained
 from ..methods import METHODS
+from ..models import MODELS
+from ..train import RECIPES
+from .cam import CamViewer
 from .explorer import Explorer
+from .features import FeatureViewer
 from .inspector import LossInspector
+from .noise import NoiseViewer
 from .panel import TrainingPanel
-from .parts import choice, kept, notice, sentence
-from .viewers import CamViewer, FeatureViewer, NoiseViewer, RankedViewer
+from .parts import Panel, beside, choice, kept, sentence, styled
+from .ranked import RankedViewer
 
 TOGETHER = ("drg+dsr",)
 """Joined methods that the list offers beside the single ones."""
@@ -24,8 +29,15 @@ TOGETHER = ("drg+dsr",)
 VIEWERS = {"weight noise": NoiseViewer, "features": FeatureViewer, "Grad-CAM": CamViewer, "ranked outputs": RankedViewer}
 
 
-class App:
-    """Tabs of panels. A tab's panel is made when it is first opened, so that the page is there at once."""
+class App(Panel):
+    """Tabs of panels. A tab's panel is made when it is first opened, so that the page is there at once.
+
+    Args:
+        first: the tab to open: "Train", "Recorded runs", "Loss inspector" or "Viewers".
+
+    Raises:
+        KeyError: there is no such tab.
+    """
 
     def __init__(self, first: str = "Train") -> None:
         self.makers: dict[str, Callable[[], Any]] = {
@@ -36,8 +48,8 @@ class App:
         }
         pick(first, self.makers, "tab")
         self.panels: dict[str, Any] = {}
-        self.tabs = W.Tab([W.VBox() for _ in self.makers], titles=list(self.makers))
-        self.tabs.add_class("sdkit-app")
+        self.box = self.tabs = W.Tab([W.VBox() for _ in self.makers], titles=list(self.makers))
+        styled(app=self.tabs)
         self.tabs.observe(lambda change: self._open(change.new), "selected_index")
         self.tabs.selected_index = list(self.makers).index(first)
         self._open(self.tabs.selected_index)
@@ -57,11 +69,8 @@ class App:
             shown = W.HTML(sentence(error))
         self.tabs.children[i].children = [shown]
 
-    def _ipython_display_(self) -> None:
-        display(self.tabs)
 
-
-class Choose:
+class Choose(Panel):
     """What to train, by lists, and its training panel."""
 
     def __init__(self) -> None:
@@ -70,13 +79,12 @@ class Choose:
         self.data = choice("data", list(DATASETS), "digits")
         self.recipe = choice("recipe", list(RECIPES), "quick")
         self.seed = W.BoundedIntText(description="seed", value=0, min=0, max=10**6, layout=W.Layout(width="12em"))
-        self.notice, self.place = notice(), W.VBox()
+        self.place = W.VBox()
         self.lists = {"method": self.method, "model": self.model, "data": self.data, "recipe": self.recipe, "seed": self.seed}
-        for name, box in self.lists.items():
-            box.add_class(f"sdkit-choose-{name}")
+        styled(**{f"choose_{name}": box for name, box in self.lists.items()})
+        for box in self.lists.values():
             box.observe(lambda _: self._show(), "value")
-        row = W.HBox(list(self.lists.values()), layout=W.Layout(flex_flow="row wrap"))
-        self.box = W.VBox([row, self.notice, self.place])
+        self.box = W.VBox([beside(*self.lists.values()), self.notice, self.place])
         self._show()
 
     def _show(self) -> None:
@@ -91,30 +99,32 @@ class Choose:
             self.place.children = [TrainingPanel(experiment).box]
             self.notice.value = ""
         except Exception as error:
-            self.notice.value, self.place.children = sentence(error), []
+            self.failed(error)
+            self.place.children = []
 
 
-class OfRuns:
-    """A finished run from a list, and a panel that shows it. several: a second run of the same data may stand beside it.
+class OfRuns(Panel):
+    """A finished run from a list, and a panel that shows it.
 
-    panels: name -> what makes a panel of runs by name.
+    Args:
+        panels: name -> what makes a panel of runs by name.
+        several: whether a second run of the same data may stand beside the first.
     """
 
-    def __init__(self, panels: Mapping[str, Callable[[dict[str, Trained]], Any]], several: bool = True) -> None:
-        self.panels, self.several, self._quiet = panels, several, False
+    def __init__(self, panels: Mapping[str, Callable[[dict[str, Trained]], Panel]], several: bool = True) -> None:
+        self.panels, self.several = panels, several
         self.found: dict[str, runs.RunRow] = {}
         self.run, self.beside = choice("run", {}, None), choice("beside it", {}, None)
         self.kind = choice("viewer", list(panels), next(iter(panels)))
         self.refresh = W.Button(description="Refresh", tooltip="look for runs that have finished since")
-        self.notice, self.place = notice(), W.VBox()
-        for name in ("run", "beside", "kind", "refresh"):
-            getattr(self, name).add_class(f"sdkit-of-{name}")
+        self.place = W.VBox()
+        styled(of_run=self.run, of_beside=self.beside, of_kind=self.kind, of_refresh=self.refresh)
         self.refresh.on_click(lambda _: self.look())
         self.run.observe(lambda _: self._on_run(), "value")
         for box in (self.beside, self.kind):
             box.observe(lambda _: self._show(), "value")
         lists = [*([self.kind] if len(panels) > 1 else []), self.run, *([self.beside] if several else []), self.refresh]
-        self.box = W.VBox([W.HBox(lists, layout=W.Layout(flex_flow="row wrap")), self.notice, self.place])
+        self.box = W.VBox([beside(*lists), self.notice, self.place])
         self._offered: Any = None
         self.look()
 
@@ -123,26 +133,19 @@ class OfRuns:
         self.found = {r.run.key: r for r in reversed(runs.records()) if r.status == "done"}
         if [*self.found] == self._offered:
             return
-        self._offered, wish = [*self.found], self.run.value
-        self._quietly(self.run, {said(r): key for key, r in self.found.items()}, wish)
+        self._offered = [*self.found]
+        self.offer(self.run, {said(r): key for key, r in self.found.items()}, self.run.value)
         self._on_run()
 
     def _on_run(self) -> None:
-        if not self._quiet and self.run.value:
+        if not self.is_quiet and self.run.value:
             chosen = self.found[self.run.value]
             same = {said(r): key for key, r in self.found.items() if r["data"] == chosen["data"] and r is not chosen}
-            self._quietly(self.beside, {"nothing": None, **same}, self.beside.value)
+            self.offer(self.beside, {"nothing": None, **same}, self.beside.value)
         self._show()
 
-    def _quietly(self, box: W.Dropdown, options: dict[str, Any], wish: Any) -> None:
-        """New options for a list; the wish where it is among them, else the first."""
-        self._quiet = True
-        box.options = list(options.items())
-        box.value = wish if wish in options.values() else next(iter(options.values()), None)
-        self._quiet = False
-
     def _show(self) -> None:
-        if self._quiet:
+        if self.is_quiet:
             return
         if not self.found:
             self.notice.value, self.place.children = "No run has finished yet: train one in the first tab, then come back.", []
@@ -156,7 +159,8 @@ class OfRuns:
                 shown[f"{name} {record.run.key}" if name in shown else name] = opened(record)
             self.place.children = [self.panels[self.kind.value](shown).box]
         except Exception as error:  # of another sdkit, or without its images
-            self.notice.value, self.place.children = sentence(error), []
+            self.failed(error)
+            self.place.children = []
 
 
 def opened(record: runs.RunRow) -> Trained:
@@ -165,7 +169,7 @@ def opened(record: runs.RunRow) -> Trained:
     def load() -> Trained:
         experiment, history = Experiment.of(record.run.config), record.run.history()
         if any(e.changes for e in history):
-            experiment = experiment.as_turned(history, record.run.environment["steps per epoch"])
+            experiment = experiment.as_steered(history, record.run.environment["steps per epoch"])
         return Trained(experiment, record.run)
 
     return kept("opened", str(record.run.folder), load)

@@ -13,11 +13,11 @@ import ipywidgets as W
 import torch
 from IPython.display import display
 
-from ..core import LocalRNG
-from ..experiment import Trained
+from ..experiment import Trained, find, short
 from ..figures import LossBoard, loss_board
-from ..methods import METHODS, Combined, Method
-from ..methods.inspector import FrozenStep, StepReport, step_report, teachers
+from ..methods import METHODS, Combined, Frozen, Method
+from ..methods.inspector import FrozenStep, StepReport, step_report
+from ..rng import LocalRNG
 from .parts import CodeExport, LatestOnly, choice, kept, notice, picture, sentence, slider, with_ends
 
 DRAWS = 64
@@ -133,7 +133,7 @@ class LossInspector:
         arguments = ", ".join(f"{k}={v!r}" for k, v in said.items() if v != {})
         lines = [f"LossInspector({begin}.run(), {arguments})"]
         if same or now.method != begin.method:
-            asks = any("teacher" in inspect.signature(METHODS[p]).parameters for p in now.method.split("+"))
+            asks = any("teacher" in inspect.signature(find(p, "method")).parameters for p in now.method.split("+"))
             base = begin.knobs if now.method == begin.method else {}
             teacher = begin.teacher if asks else None
             turned = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, schedule={})
@@ -216,7 +216,7 @@ class LossInspector:
         said = [f"{len(held.batch.y)} training images of run <code>{self.trained.run.key}</code>, network in training mode."]
         if config.method != self.trained.experiment.method and held.method.auxiliary_heads():
             said.append("The auxiliary classifiers of this method are not trained.")
-        if any(m.memory for m in held.method.modules() if isinstance(m, Method)):
+        if any(m.memory for m in held.method.members()):
             said.append(
                 "Its memory holds what this network says today: of this batch for the last epoch, of another for the last step."
             )
@@ -233,7 +233,7 @@ def around(trained: Trained, name: str) -> tuple[torch.nn.Module, Method]:
     model = copy.deepcopy(trained.model)
     with LocalRNG(trained.experiment.seed):  # its first weights
         parts = [_made(trained, part, model) for part in name.split("+")]
-    method = parts[0] if len(parts) == 1 else Combined(*parts, names=name.split("+"))
+    method = parts[0] if len(parts) == 1 else Combined(*parts, names=[short(p) for p in name.split("+")])
     return model, method.to(next(model.parameters()).device)
 
 
@@ -251,9 +251,9 @@ def fitting(trained: Trained) -> list[str]:
 
 
 def _made(trained: Trained, part: str, model: torch.nn.Module) -> Method:
-    kind = METHODS[part]
+    kind = find(part, "method")
     wanted = inspect.signature(kind).parameters
     offer = {"model": model, "train_size": len(trained.data.train.y)}
-    if taught := list(teachers(trained.method).values()):
-        offer["teacher"] = taught[0].net
+    if taught := [t.net for t in trained.method.teachers().values() if isinstance(t, Frozen)]:
+        offer["teacher"] = taught[0]
     return kind(**{k: v for k, v in offer.items() if k in wanted})

@@ -13,46 +13,51 @@ from filelock import FileLock, Timeout
 
 from .. import runs
 from ..core import Knob, Progress, pick
-from ..experiment import Epoch, Experiment, Run, Training, find_checkpoint, live_record
+from ..experiment import Experiment, live_folder
 from ..figures import Course, marks
-from ..methods import METHODS
+from ..runs import Run, find_checkpoint
+from ..train import Epoch, Training
 from .parts import every
 
 POINTS = 400
-"""Of how many moments within epochs the running means are kept: beyond, every second one goes."""
+"""So many running means within epochs are kept; when there are more, every second one is dropped."""
 
 
 class Pace(NamedTuple):
-    """How fast a training goes, pauses left out."""
+    """How fast a training goes; pauses do not count."""
 
     images: float = math.nan  # a second, while it trains
     seconds_left: float = math.nan  # evaluation included
 
 
 class Live:
-    """Trains `experiment` in a background thread. `listen(event)` is called in that thread after every step and epoch, and
-    with None when the thread ends.
+    """A training in a background thread.
 
-    state: "idle", "running", "paused", "stopped", "done", "failed: ...", or "recorded" where it only shows a `record`. A
-    panel's record that a kernel has left unfinished is "stopped". A stop answers after the present step; what the epoch had
-    done until then is given up, whole epochs are kept, and `start` goes on from them. A fork, an experiment that turns its
-    knobs at an epoch, begins where a training like it has kept that epoch's state, else it trains the epochs before once more.
+    Its `state` is "idle", "running", "paused", "stopped", "done" or "failed: ...", and "recorded" where it only shows a run. A
+    stop takes effect after the present step: the begun epoch is given up, whole epochs are kept, and `start` goes on from
+    them. A fork, which is an experiment that turns its knobs at an epoch, starts from the checkpoint that another training has
+    kept of that epoch; where there is none, it trains the epochs before it once more.
+
+    Args:
+        experiment: what to train.
+        listen: is called in the thread with every step and epoch, and with None when the thread ends.
+        record: a run to show. One that a dead kernel left unfinished is "stopped", and `start` goes on with it.
     """
 
     def __init__(
         self, experiment: Experiment, listen: Callable[[Progress | Epoch | None], None], record: Run | None = None
     ) -> None:
         self.experiment, self.listen = experiment, listen
-        self.record: Run = record or live_record(experiment)
+        self.stored: Run = record or live_folder(experiment)
         self.state = "idle"
         if record is not None:
             self.state = "stopped" if "-live-" in record.key and record.status == "training" else "recorded"
-        self.history: list[Epoch] = self.record.history()
-        self.running: list[tuple[float, dict[str, float]]] = []  # the terms' means between two looks, by the epochs before
+        self.history: list[Epoch] = self.stored.history()
+        self.running: list[tuple[float, dict[str, float]]] = []  # place on the epoch axis, the terms' means there
         self.progress: Progress | None = None
         self.first: Progress | Epoch | None = None  # what the present thread's training began with
         self.pace = Pace()
-        self.steps_per_epoch: int | None = self.record.environment.get("steps per epoch")
+        self.steps_per_epoch: int | None = self.stored.environment.get("steps per epoch")
         self.pending: dict[str, float] = {}  # what the next step will read
         self._by_hand: dict[str, float] = {}
         self._training: Training | None = None
@@ -67,7 +72,7 @@ class Live:
         self._go.set()
         self._stop.clear()
         self.state = "running"
-        self._thread = threading.Thread(target=self._work, name=f"training {self.record.key}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"training {self.stored.key}", daemon=True)
         self._thread.start()
 
     def pause(self) -> None:
@@ -101,7 +106,7 @@ class Live:
         return self.state in ("idle", "running", "paused", "stopped")
 
     def _become(self, state: str, *out_of: str) -> bool:
-        """Goes from one state to another; says whether it did. A hand and the training may want to at one moment."""
+        """Goes from one state to another; says whether it did. The reader and the training may try at the same moment."""
         with self._deciding:
             if self.state not in out_of:
                 return False
@@ -127,26 +132,26 @@ class Live:
 
     @property
     def replaying(self) -> bool:
-        """Whether it trains again what came before its fork."""
+        """Whether it is still training the epochs before its fork."""
         return self.progress is not None and self.progress.epoch < min(self.experiment.schedule, default=0)
 
     def steered(self, epochs: int | None = None) -> Experiment:
-        """The experiment that repeats it, knobs turned by hand included; epochs: only what was turned within so many."""
+        """The experiment that repeats it with all knobs turned by hand; epochs: only those turned in the first so many."""
         done = self._so_far() if epochs is None else self.history[:epochs]
         if not any(e.changes for e in done):
             return self.experiment
         if self.steps_per_epoch is None:
             raise ValueError(
-                f"run {self.record.key} does not say how many steps an epoch has: train it again to repeat its turns"
+                f"run {self.stored.key} does not say how many steps an epoch has: train it again to repeat its turns"
             )
-        return self.experiment.as_turned(done, self.steps_per_epoch)
+        return self.experiment.as_steered(done, self.steps_per_epoch)
 
     def course(self) -> Course:
         """What its curves show."""
         return Course(list(self.history), list(self.running), marks(self._so_far(), self.steps_per_epoch))
 
     def _so_far(self) -> list[Epoch]:
-        """The history, and of the epoch that has not ended what was turned in it and what its next step will read."""
+        """The history, then the epoch that has not ended, with the knobs turned in it and those of its next step alone."""
         training, progress = self._training, self.progress
         if training is None or progress is None or not self.open:
             return list(self.history)
@@ -168,7 +173,7 @@ class Live:
         try:
             upto = math.floor(max(self.experiment.schedule, default=0))
             start = find_checkpoint(self.experiment.config, upto)
-            walk = self.record.follow(self.experiment.config, self._build, start=start, keep=True)
+            walk = self.stored.follow(self.experiment.config, self._build, start=start, keep=True)
             self._follow(walk)
             self._become("stopped" if self._stop.is_set() else "done", "running", "paused")
             if self._training is not None:  # turned in an epoch that a stop gave up: turned again when it goes on
@@ -187,7 +192,7 @@ class Live:
                 if first is None:  # what follow found: a checkpoint, or a kept state of the parent
                     self.first = first = event
                     began = time.monotonic()
-                    self.history = self.record.history()
+                    self.history = self.stored.history()
                     self.running = [p for p in self.running if p[0] <= len(self.history)]
                     before = (began, 0, {})
                 if isinstance(event, Epoch):
@@ -207,12 +212,12 @@ class Live:
                 if self._stop.is_set():
                     break
             if first is None:  # another process ended it meanwhile
-                self.history = self.record.history()
+                self.history = self.stored.history()
         finally:
             walk.close()
 
     def _look(self, progress: Progress, first: Progress, before: tuple[float, int, dict[str, float]], active: float):
-        """Reads the sums that the loop keeps: the means since the look before, and the pace."""
+        """Reads the sums that the loop keeps: gives the terms' means since the last look, and the pace."""
         now, seen = time.monotonic(), self._training.seen
         sums = {name: float(s) for name, s in self._training.sums.items()}
         then, had, old = before
@@ -230,9 +235,11 @@ class Live:
 
 
 def unfinished(experiment: Experiment) -> tuple[Experiment, Run] | None:
-    """The newest panel's training of an experiment, with its own knobs and turns, where its kernel has died before the end.
+    """The newest training of an experiment that a panel began and a dead kernel left unfinished.
 
-    None where the newest has ended, or another kernel trains it at this moment.
+    Returns:
+        The experiment with the knobs and turns of that training, and its run. None where the newest training has ended, or
+        another kernel trains it at this moment.
     """
     found = [f for f in runs.root().glob("*-live-*/experiment.json")] if runs.root().is_dir() else []
     for file in sorted(found, key=lambda f: f.stat().st_mtime, reverse=True):
@@ -263,4 +270,4 @@ def _trained_elsewhere(run: Run) -> bool:
 def knobs_of(experiment: Experiment) -> dict[str, Knob]:
     """The knobs of an experiment's method or methods, by the names that its `knobs` use."""
     several = len(experiment.parts) > 1
-    return {f"{p}.{k}" if several else k: knob for p in experiment.parts for k, knob in METHODS[p].knobs.items()}
+    return {f"{p}.{k}" if several else k: knob for p, kind in experiment.methods.items() for k, knob in kind.knobs.items()}

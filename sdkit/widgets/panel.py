@@ -9,28 +9,30 @@ from itertools import count
 from typing import Any
 
 import ipywidgets as W
-from IPython.display import display
+from matplotlib.figure import Figure
 
 from .. import figures
 from ..core import Progress, home
-from ..experiment import Epoch, Experiment
+from ..experiment import Experiment
+from ..train import Epoch
 from .live import Live, knobs_of, unfinished
-from .parts import CodeExport, LatestOnly, every, kept, notice, picture, read, sentence, slider, with_ends
-
-__all__ = ["TrainingPanel", "knobs_of", "slider"]
+from .parts import CodeExport, LatestOnly, Panel, beside, every, kept, picture, read, slider, styled, with_ends
 
 NEXT = "the next fork"
 SHOWN = 4
-"""How many trainings the curves show: beyond, the oldest forks leave the picture. Their records stay."""
+"""The most trainings that the picture shows. When there are more, the oldest forks leave it; their runs stay recorded."""
 
 
-class TrainingPanel:
-    """Start, pause and stop a training of `experiment`, turn its knobs while it runs, and fork it at an epoch.
+class TrainingPanel(Panel):
+    """Start, pause and stop a training, turn its knobs while it runs, and fork it at an epoch.
 
     Before the start the sliders set what will be trained; while it runs each move is read at the next step, marked on the
     curves and written to the history. Training goes on in a thread: the notebook stays free. The same experiment gives the
-    same panel as long as the kernel lives: a cell that runs again, or a second panel, shows the training that is there. What a
-    kernel that died has left unfinished waits under "Go on".
+    same panel as long as the kernel lives: a cell that runs again, or a second panel, shows the training that is there. A
+    training that a dead kernel left unfinished waits under "Go on".
+
+    Args:
+        experiment: what to train.
     """
 
     def __new__(cls, experiment: Experiment) -> TrainingPanel:
@@ -57,13 +59,13 @@ class TrainingPanel:
             description="Fork", tooltip="train on from that epoch with the knobs as they are, beside the curves"
         )
         self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%"))
-        self.says, self.notice = W.HTML(f"<code>{experiment}</code>"), notice()
-        self.picture = picture("sdkit-curves")
-        self.twin = CodeExport(f"training-{experiment.method}", self.code, self.figure, self.data)
-        for name in ("start", "pause", "stop", "says", "target", "fork", "fork_at", "progress"):
-            getattr(self, name).add_class(f"sdkit-{name.replace('_', '-')}")
-        self._due, self._screen, self._quiet, self._forks = every(0.2), figures.Screen(), False, count(1)
-        self._drawing = LatestOnly(self._draw, self._tell)
+        self.says, self.picture = W.HTML(f"<code>{experiment}</code>"), picture("sdkit-curves")
+        self.export = CodeExport(f"training-{experiment.method}", self.code, self.figure, self.data)
+        shown = ("start", "pause", "stop", "says", "target", "fork", "fork_at", "progress")
+        styled(**{name: getattr(self, name) for name in shown})
+        styled(**self.sliders)
+        self._due, self._screen, self._forks = every(0.2), figures.Screen(), count(1)
+        self._drawing = LatestOnly(self._draw, self.failed)
         self._saying = threading.Lock()
         self.start.on_click(lambda _: self._try(self._on_start))
         self.pause.on_click(lambda _: self._try(self._on_pause))
@@ -71,14 +73,12 @@ class TrainingPanel:
         self.fork.on_click(lambda _: self._try(self._on_fork))
         self.target.observe(lambda _: self._try(self._on_target), "value")
         for name, box in self.sliders.items():
-            box.add_class(f"sdkit-{name.replace('.', '-')}")
             box.observe(lambda _, name=name: self._try(lambda: self._on_turn(name)), "value")
         turned = [with_ends(box, knobs[name], name) for name, box in self.sliders.items()]
-        buttons = W.HBox([self.start, self.pause, self.stop, self.target], layout=W.Layout(flex_flow="row wrap"))
-        forks = W.HBox([self.fork, self.fork_at], layout=W.Layout(flex_flow="row wrap"))
-        self.box = W.VBox([*turned, buttons, self.progress, self.says, self.notice, self.picture, forks, self.twin.box])
-        if experiment.record.history():
-            self._show("recorded", Live(experiment, self._listener("recorded"), experiment.record))
+        buttons, forks = beside(self.start, self.pause, self.stop, self.target), beside(self.fork, self.fork_at)
+        self.box = W.VBox([*turned, buttons, self.progress, self.says, self.notice, self.picture, forks, self.export.box])
+        if experiment.stored.history():
+            self._show("recorded", Live(experiment, self._listener("recorded"), experiment.stored))
         if left := unfinished(experiment):  # by a kernel that died
             config, record = left
             self._show("live", Live(config, self._listener("live"), record))
@@ -89,23 +89,20 @@ class TrainingPanel:
 
     @property
     def history(self) -> list[Epoch]:
-        """What the training that the sliders turn has recorded."""
+        """The epochs of the training that the sliders turn."""
         return self.live.history if self.live else []
 
     def code(self) -> str:
-        """The line that makes what the sliders turn; of a training, every turn so far included."""
+        """The experiment that the sliders turn, as code, with every knob that was turned while it trained."""
         return str(self.live.steered() if self.live else self._chosen())
 
-    def figure(self) -> Any:
+    def figure(self) -> Figure:
         """The curves, for paper."""
         return figures.Screen(dpi=200).draw(self._courses())
 
     def data(self) -> dict[str, list[Any]]:
         """The curves' numbers."""
         return figures.course_table(self._courses())
-
-    def _ipython_display_(self) -> None:
-        display(self.box)
 
     # what a hand does
 
@@ -144,12 +141,12 @@ class TrainingPanel:
         self._begin()
 
     def _on_turn(self, name: str) -> None:
-        if not self._quiet and self.live is not None and self.live.open and self.target.value != NEXT:
+        if not self.is_quiet and self.live is not None and self.live.open and self.target.value != NEXT:
             self.live.turn(name, read(self.sliders[name]))
             self._drawing.ask(None)
 
     def _on_target(self) -> None:
-        if self._quiet:
+        if self.is_quiet:
             return
         if self.target.value in self.trainings:
             self.live = self.trainings[self.target.value]
@@ -158,22 +155,17 @@ class TrainingPanel:
         self._drawing.ask(None)
 
     def _follow_knobs(self) -> None:
-        """The sliders show the knobs of what they turn."""
-        self._quiet = True  # these moves only show what is
+        """Moves the sliders to the knobs of the training that they turn."""
         for name, value in self.live.settings.items():
-            self.sliders[name].value = value
-        self._quiet = False
+            self.put(self.sliders[name], value=value)
 
     def _try(self, act: Callable[[], None]) -> None:
-        """A mistake is a sentence in the panel."""
+        """A mistake is a sentence in the panel; the sentence before it goes."""
         try:
             self.notice.value = ""
             act()
         except Exception as error:
-            self._tell(error)
-
-    def _tell(self, error: Exception) -> None:
-        self.notice.value = sentence(error)
+            self.failed(error)
 
     def _chosen(self) -> Experiment:
         moved = {name: read(box) for name, box in self.sliders.items()}
@@ -185,11 +177,9 @@ class TrainingPanel:
         if len(self.trainings) >= SHOWN and forks:
             del self.trainings[forks[0]]
         self.trainings[name] = live
-        self._quiet = True
         with self.target.hold_sync():  # in two messages, the page answers the first one with the first option
-            self.target.options = [*self.trainings, NEXT]
-            self.target.value = name
-        self.live, self._quiet = live, False
+            self.put(self.target, options=[*self.trainings, NEXT], value=name)
+        self.live = live
 
     def _begin(self) -> None:
         self.live.start()
@@ -202,18 +192,13 @@ class TrainingPanel:
         return lambda event: self._on_event(name, event)
 
     def _on_event(self, name: str, event: Progress | Epoch | None) -> None:
-        mine = self.live is not None and self.trainings.get(name) is self.live
-        if not isinstance(event, Progress):
+        if not isinstance(event, Progress) or self._due():
             self._drawing.ask(None)
-            if mine:
-                self._say()
-        elif self._due():
-            self._drawing.ask(None)
-            if mine:
+            if self.live is not None and self.trainings.get(name) is self.live:
                 self._say()
 
     def _say(self) -> None:
-        """The state in words. One thread at a time: what is said last is what is."""
+        """Writes the state in words. One thread at a time, so that the latest state is what stays written."""
         with self._saying:
             if self.live is not None:
                 self._say_of(self.live)
@@ -225,7 +210,7 @@ class TrainingPanel:
         self.pause.description = "Resume" if live.state == "paused" else "Pause"
         words = [f"<b>{'replaying' if alive and live.replaying and live.state == 'running' else live.state.split(':')[0]}</b>"]
         if live.state.startswith("failed: "):
-            self._tell(live.state.removeprefix("failed: "))
+            self.failed(live.state.removeprefix("failed: "))
         if progress and alive:
             words.append(f"epoch {progress.epoch + 1} of {progress.epochs}, step {progress.step + 1}")
         if live.state == "running" and live.pace.images == live.pace.images:
@@ -237,10 +222,10 @@ class TrainingPanel:
             self.progress.value = self.progress.max if live.state == "done" else progress.step + 1
         elif live.history:
             self.progress.max, self.progress.value = live.experiment.recipe.epochs, len(live.history)
-        self.says.value = f"{' · '.join(words)} · run <code>{live.record.key}</code>"
+        self.says.value = f"{' · '.join(words)} · run <code>{live.stored.key}</code>"
 
     def _courses(self) -> dict[str, figures.Course]:
-        """What the picture shows, what the sliders turn last."""
+        """The trainings in the picture; last, and so drawn boldly, the one that the sliders turn."""
         shown = sorted(self.trainings.items(), key=lambda pair: pair[1] is self.live)
         return {name: live.course() for name, live in shown}
 
@@ -249,7 +234,7 @@ class TrainingPanel:
 
 
 def lasting(seconds: float) -> str:
-    """A time to wait, to read at a glance."""
+    """Seconds as words: "40 s", "12 min", "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""What every panel is made of: the last of many events, the code twin, sliders, pictures, and state that a cell finds again."""
+"""What every panel is made of: work for the latest event, code to copy, sliders, pictures, and values that outlive a cell."""
 
 from __future__ import annotations
 
@@ -9,20 +9,61 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from ..core import Knob, home
 
 
-class LatestOnly:
-    """Does work(value) in a thread of its own for the last value asked. Asking never waits and never queues up.
+class Panel:
+    """What every panel has: a `box` that a cell displays, a place for what went wrong, and widgets that it sets itself."""
 
-    Values that come while one is worked on replace each other. An error goes to `failed`; without one, `wait` raises it.
+    box: W.Widget
+    is_quiet = False
+
+    def _ipython_display_(self) -> None:
+        display(self.box)
+
+    @cached_property
+    def notice(self) -> W.HTML:
+        """A place for what went wrong, in one sentence."""
+        return notice()
+
+    def failed(self, error: Exception | str) -> None:
+        """A mistake is a sentence in the panel."""
+        self.notice.value = sentence(error)
+
+    def put(self, box: W.Widget, **values: Any) -> None:
+        """Sets a widget while `is_quiet` holds, so that the panel's own observers can take no notice."""
+        self.is_quiet = True
+        try:
+            for name, value in values.items():
+                if name != "options" or tuple(value) != tuple(box.options):
+                    setattr(box, name, value)
+        finally:
+            self.is_quiet = False
+
+    def offer(self, box: W.Dropdown, options: Mapping[str, Any], wish: Any) -> None:
+        """New options for a list; chosen is the wish where it is among them, else what was chosen, else the first."""
+        there = list(options.values())
+        value = next((v for v in (wish, box.value) if v in there), there[0] if there else None)
+        self.put(box, options=list(options.items()), value=value)
+
+
+class LatestOnly:
+    """Does work(value) in a thread of its own for the latest value asked for. Asking never waits and never queues up.
+
+    Values that come while one is worked on replace each other.
+
+    Args:
+        work: is called in the thread.
+        failed: is told of an error; None keeps it, and `wait` raises it.
     """
 
     def __init__(self, work: Callable[[Any], None], failed: Callable[[Exception], None] | None = None) -> None:
@@ -38,7 +79,7 @@ class LatestOnly:
                 threading.Thread(target=self._run, name="latest", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until nothing is left to do; says whether that is so."""
+        """Waits until nothing is left to do; False where the time was over first."""
         with self._changed:
             idle = self._changed.wait_for(lambda: not self._busy, timeout)
         error, self.error = self.error, None
@@ -69,8 +110,11 @@ CODE = "display: block; line-height: 1.4; user-select: all; white-space: pre-wra
 class CodeExport:
     """The code that makes what is on screen, and the picture as files.
 
-    name: of the files. code: the line as it is now. figure, data: what "Save figure" writes, None for nothing to save; data
-    maps a column's name to its values.
+    Args:
+        name: of the files.
+        code: gives the lines as they are now.
+        figure: gives what "Save figure" draws into PNG, PDF and SVG; None for no such files.
+        data: gives the columns of the CSV file, name -> values; None for no such file.
     """
 
     def __init__(
@@ -84,13 +128,12 @@ class CodeExport:
         self.copy = W.Button(description="Copy code", tooltip="the line that makes this, on the clipboard")
         self.save = W.Button(description="Save figure", tooltip="as PNG, PDF and SVG, and its numbers as CSV")
         self.shown, self.saved = W.HTML(), W.HTML()
-        for widget, css in ((self.copy, "copy"), (self.save, "save"), (self.shown, "code"), (self.saved, "saved")):
-            widget.add_class(f"sdkit-{css}")
+        styled(copy=self.copy, save=self.save, code=self.shown, saved=self.saved)
         self._clicks = count(1)
         self.copy.on_click(lambda _: self._on_copy())
         self.save.on_click(lambda _: self._on_save())
         buttons = [self.copy] if figure is None and data is None else [self.copy, self.save]
-        self.box = W.HBox([*buttons, self.shown, self.saved], layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        self.box = beside(*buttons, self.shown, self.saved)
 
     def _on_copy(self) -> None:
         try:
@@ -150,7 +193,7 @@ def slider(knob: Knob, value: float) -> W.FloatSlider:
 
 
 def read(box: W.FloatSlider) -> float:
-    """A slider's value without the noise of its steps."""
+    """A slider's value without rounding errors."""
     return float(f"{box.value:.10g}")
 
 
@@ -174,6 +217,22 @@ def with_ends(box: W.FloatSlider, knob: Knob, name: str) -> W.VBox:
     return W.VBox([box, said])
 
 
+def imports(code: str) -> list[str]:
+    """The import lines that the code of experiments needs."""
+    return ["from sdkit.experiment import Experiment", *(["from sdkit.train import Recipe"] if "Recipe(" in code else [])]
+
+
+def styled(**widgets: W.Widget) -> None:
+    """Gives widgets their CSS classes: `styled(fork_at=box)` makes `box` .sdkit-fork-at."""
+    for name, widget in widgets.items():
+        widget.add_class(f"sdkit-{name.replace('_', '-').replace('.', '-')}")
+
+
+def beside(*widgets: W.Widget) -> W.HBox:
+    """Widgets beside each other, in several lines where the page is narrow."""
+    return W.HBox(widgets, layout=W.Layout(flex_flow="row wrap", align_items="center"))
+
+
 def choice(label: str, options: Mapping[str, Any] | Iterable[Any], value: Any) -> W.Dropdown:
     """A list to choose from. Of a mapping the keys are shown, the values chosen."""
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
@@ -195,24 +254,24 @@ def notice() -> W.HTML:
 
 
 def sentence(error: Exception | str) -> str:
-    """What an error says, as HTML: bold and with a sign before it, so that no colour needs to be told apart."""
+    """What an error says, as HTML: bold and with a sign before it, readable without colours."""
     words = error.args[0] if isinstance(error, KeyError) and error.args else error
     return f'<b role="alert">⚠ {html.escape(str(words))}</b>'
 
 
 KEPT: dict[tuple[str, Any], Any] = {}
-"""What cells of this kernel have made and find again when they run again."""
+"""What cells of this kernel have made, and find again when they run once more."""
 
 
 def kept(kind: str, key: Any, make: Callable[[], Any]) -> Any:
-    """What this kernel keeps under a kind and a key; made the first time."""
+    """What this kernel keeps under a kind and a key; made the first time, for as long as the kernel lives."""
     if (kind, key) not in KEPT:
         KEPT[kind, key] = make()
     return KEPT[kind, key]
 
 
 def every(seconds: float) -> Callable[[], bool]:
-    """A clock that says yes at most once in so many seconds."""
+    """A function that answers True at most once in so many seconds."""
     last = [-seconds]
 
     def now() -> bool:

@@ -75,6 +75,9 @@ LOOK = """
 .sdkit-pointer img:focus-visible { outline: 2px solid #0072B2; outline-offset: 1px; }
 """
 
+ARROWS = {"ArrowLeft": -1, "ArrowRight": 1}
+"""Which way a key walks."""
+
 
 class Pointer(anywidget.AnyWidget):
     """A PNG that reports the mouse. Places are (x, y) in fractions of the image, from its top left corner.
@@ -88,7 +91,7 @@ class Pointer(anywidget.AnyWidget):
     _css = LOOK
     value = traitlets.Bytes(b"").tag(sync=True)
     about = traitlets.Unicode("a figure").tag(sync=True)  # what a screen reader says
-    listens = traitlets.List(traitlets.Unicode(), ["ArrowLeft", "ArrowRight"]).tag(sync=True)
+    listens = traitlets.List(traitlets.Unicode(), [*ARROWS]).tag(sync=True)
     clicks = traitlets.Int(0).tag(sync=True)
     at = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=None, allow_none=True).tag(sync=True)
     hover = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=None, allow_none=True).tag(sync=True)

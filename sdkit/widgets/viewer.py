@@ -5,68 +5,86 @@ from __future__ import annotations
 import copy
 import html
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import ipywidgets as W
-from IPython.display import display
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from .. import figures
+from ..data import Data
 from ..experiment import Trained
-from .parts import CodeExport, LatestOnly, kept, notice, sentence
+from .parts import CodeExport, LatestOnly, Panel, imports, kept, styled
 
 MOST = 200
-"""Results that one viewer keeps; the oldest that the screen does not need go first."""
+"""Results that one viewer keeps; beyond, the oldest ones that the screen does not need go first."""
+
+FRAMES = 12
+"""Drawn frames that one viewer keeps."""
+
+LABELS = {"style": {"description_width": "initial"}, "layout": {"width": "100%"}}
+"""A slider as wide as the page, with all of its name."""
+
+Watch = Callable[[Iterable], Iterable]
+"""Iterates over items and moves the progress bar with each."""
 
 
-class Viewer:
-    """Shows recorded runs, `{"vanilla": Experiment(...).run(), ...}`, all of one data set.
+class Viewer(Panel):
+    """Shows recorded runs of one data set.
 
-    A subclass says what the controls are (`state`), which results a state needs (`needs`), how one is computed
-    (`compute`), and what is drawn (`draw`). Results and the controls' values survive a re-run of the cell.
+    A subclass makes the controls, says their values (`state`), which results these need (`needs`) and how one is computed
+    (`compute`), and draws them: a `frame` that seldom changes, a `layer` over it, and the `marks` that every event moves.
+    Results and the controls' values are found again when the cell runs again.
+
+    Args:
+        runs: name -> finished run, such as {"vanilla": Experiment("vanilla").run()}.
+        options: what else tells this viewer's results from another's.
+
+    Raises:
+        TypeError: `runs` is no mapping of finished runs.
+        ValueError: the runs are of different images.
     """
 
     name = "viewer"
+    redrawn: tuple[int, ...] = ()  # places of the Axes that `layer` draws whole, frame and all
 
-    def __init__(self, runs: Mapping[str, Trained], *options: Any) -> None:
+    def __init__(self, runs: Mapping[str, Trained], *options: Hashable) -> None:
         self.runs = checked(runs)
         key = (*((name, str(t.run.folder)) for name, t in self.runs.items()), *options)
         self.memory: dict[str, dict] = kept(self.name, key, lambda: {"found": {}, "controls": {}})
         self.found: dict[tuple, Any] = self.memory["found"]
-        self.stills: dict[tuple, Any] = {}
+        self.frames: dict[Hashable, figures.CachedFigure] = {}
         self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%", visibility="hidden"))
-        self.says, self.notice = W.HTML(), notice()
-        self.says.add_class("sdkit-says")
-        self.progress.add_class("sdkit-progress")
-        self.twin = CodeExport(self.name, self.code, self.figure, self.data)
+        self.says = W.HTML()
+        styled(says=self.says, progress=self.progress)
+        self.export = CodeExport(self.name, self.code, self.figure, self.data)
         self.networks: dict[str, tuple[nn.Module, nn.Module]] = {}
         self.looking = threading.Lock()  # a network under noise gives its answers to nobody else
         self.wanted: Any = None
-        self.drawing, self.computing = LatestOnly(self._draw, self._failed), LatestOnly(self._compute, self._failed)
-
-    def _ipython_display_(self) -> None:
-        display(self.box)
+        self.drawing, self.computing = LatestOnly(self._draw, self.failed), LatestOnly(self._compute, self.failed)
 
     def lay_out(self, *rows: W.Widget) -> None:
-        """The panel: the rows, what goes on, the twin. Then it shows its first state."""
+        """The panel: the rows, and below them what every viewer has. Then it shows its first state."""
         for row in rows:
             if hasattr(row, "value") and isinstance(row.value, bytes):
                 row.layout.align_self = "flex-start"  # a picture keeps its size
-        self.box = W.VBox([*rows, self.progress, self.notice, self.says, self.twin.box])
-        self.box.add_class(f"sdkit-{self.name}")
+        self.box = W.VBox([*rows, self.progress, self.notice, self.says, self.export.box])
+        styled(**{self.name: self.box})
         self.changed()
 
     def keep(self, name: str, widget: Any, css: str | None = None) -> Any:
-        """A control: its value is found again after a re-run of the cell, and every change of it redraws."""
-        kept_values = self.memory["controls"]
-        if name in kept_values:
-            widget.value = kept_values[name]
-        widget.add_class(f"sdkit-{css or name}")
+        """A control: its value is found again when the cell runs again, and every change of it redraws."""
+        values = self.memory["controls"]
+        if name in values:
+            widget.value = values[name]
+        styled(**{css or name: widget})
 
         def on_change(change: Any) -> None:
-            kept_values[name] = change.new
+            values[name] = change.new
             self.changed()
 
         widget.observe(on_change, "value")
@@ -74,37 +92,102 @@ class Viewer:
 
     # what a subclass says
 
-    def state(self) -> Any:
+    def state(self) -> NamedTuple:
         """The controls' values, hashable."""
         raise NotImplementedError
 
     def needs(self, state: Any) -> list[tuple]:
-        """The keys of the results that a state shows, in the order in which they build on each other."""
+        """The keys (kind, run, ...) of the results that a state shows, in the order in which they build on each other."""
         raise NotImplementedError
 
     def steps(self, key: tuple) -> int:
         """How many steps of progress a result takes."""
         return 1
 
-    def compute(self, key: tuple, progress: Callable[[Iterable], Iterable]) -> Any:
+    def compute(self, key: tuple, progress: Watch) -> Any:
         """One result."""
         raise NotImplementedError
 
+    def frame_of(self, state: Any) -> Hashable:
+        """What the frame depends on."""
+        raise NotImplementedError
+
+    def frame(self, state: Any) -> Figure:
+        """The figure without what moves."""
+        raise NotImplementedError
+
+    def layer_of(self, state: Any) -> Hashable:
+        """What the layer depends on; None where there is none."""
+        return None
+
+    def layer(self, state: Any, axes: Sequence[Axes]) -> list[Artist]:
+        """What lies between the frame and the marks."""
+        return []
+
+    def marks(self, state: Any, axes: Sequence[Axes]) -> list[Artist]:
+        """What every event moves."""
+        raise NotImplementedError
+
     def draw(self, state: Any) -> None:
-        """Everything computed: sets the pictures and the words."""
+        """Everything is computed: sets the pictures and the words."""
         raise NotImplementedError
 
-    def code(self) -> str:
-        """The lines that make what is on screen."""
+    def lines(self, state: Any) -> list[str]:
+        """The code that makes `figure` of the runs."""
         raise NotImplementedError
 
-    def figure(self) -> Figure:
-        """What is on screen as a figure of its own."""
-        raise NotImplementedError
-
-    def data(self) -> dict[str, Sequence[Any]]:
+    def data(self) -> dict[str, list[Any]]:
         """What is on screen as columns of numbers."""
         raise NotImplementedError
+
+    # what a subclass may use
+
+    @cached_property
+    def images(self) -> Data:
+        """The images that all of the runs are of."""
+        return next(iter(self.runs.values())).data
+
+    @cached_property
+    def own_exits(self) -> dict[str, list[str]]:
+        """run -> the names of its exits, the final one first."""
+        return {name: ["final", *t.method.auxiliary_heads()] for name, t in self.runs.items()}
+
+    @cached_property
+    def recorded(self) -> dict[str, list[int]]:
+        """run -> the epochs whose outputs it has kept, counted from 0."""
+        folders = {name: t.run.folder / "outputs" for name, t in self.runs.items()}
+        return {name: sorted(int(file.stem) for file in folder.glob("*.npy")) for name, folder in folders.items()}
+
+    def shown_image(self, places: Tensor | slice | int, split: str = "test") -> Tensor:
+        """Images to look at, [N, 3, H, W] in [0, 1]; of a single place [3, H, W]."""
+        return getattr(self.images, split).x[places].float() / 255
+
+    def of_every_run(self, kind: str, *rest: Any) -> dict[str, Any]:
+        """run -> its result of a kind."""
+        return {name: self.found[kind, name, *rest] for name in self.runs}
+
+    def network(self, name: str) -> tuple[nn.Module, nn.Module]:
+        """A copy of a run's network and method that is this panel's alone: analyses disturb weights for a moment."""
+        if name not in self.networks:
+            trained = self.runs[name]
+            self.networks[name] = copy.deepcopy((trained.model, trained.method))
+        return self.networks[name]
+
+    def cached(self, key: Hashable, draw: Callable[[], Figure], redrawn: Sequence[int] = ()) -> figures.CachedFigure:
+        """A frame, drawn once per key. redrawn: places of the Axes that are left out."""
+        if key not in self.frames:
+            while len(self.frames) >= FRAMES:
+                self.frames.pop(next(iter(self.frames)))
+            figure = draw()
+            self.frames[key] = figures.CachedFigure(figure, without=[figure.axes[i] for i in redrawn])
+        return self.frames[key]
+
+    def png(self, state: Any) -> bytes:
+        """What is on screen as a PNG file's bytes: of the cached frame only what has changed is drawn anew."""
+        cached = self.cached(self.frame_of(state), lambda: self.frame(state), self.redrawn)
+        axes = cached.figure.axes
+        cached.over(self.layer_of(state), lambda: self.layer(state, axes))
+        return cached.png(self.marks(state, axes))
 
     # how it happens
 
@@ -114,33 +197,37 @@ class Viewer:
         (self.drawing if self.ready(self.wanted) else self.computing).ask(self.wanted)
 
     def ready(self, state: Any) -> bool:
+        """Whether everything that a state shows is computed."""
         return all(key in self.found for key in self.needs(state))
 
     def wait(self, timeout: float = 60) -> bool:
-        """Until nothing is computed or drawn any more."""
+        """Waits until nothing is computed or drawn any more; False where the time was over first."""
         return self.computing.wait(timeout) and self.drawing.wait(timeout)
 
     def shown(self) -> Any:
-        """The present state, for the twin. ValueError while its results are still computed."""
+        """The present state, to be exported.
+
+        Raises:
+            ValueError: its results are still being computed.
+        """
         state = self.state()
         if not self.ready(state):
             raise ValueError("this is still being computed: wait for the progress bar to end")
         return state
 
-    def network(self, name: str) -> tuple[nn.Module, nn.Module]:
-        """A copy of a run's network and method that is this panel's alone: analyses disturb weights for a moment."""
-        if name not in self.networks:
-            trained = self.runs[name]
-            self.networks[name] = copy.deepcopy((trained.model, trained.method))
-        return self.networks[name]
+    def figure(self) -> Figure:
+        """What is on screen as a figure of its own."""
+        state = self.shown()
+        figure = self.frame(state)
+        self.layer(state, figure.axes)
+        self.marks(state, figure.axes)
+        return figure
 
-    def still(self, key: tuple, make: Callable[[], figures.CachedFigure]) -> figures.CachedFigure:
-        """What stays of a figure, drawn once per key; the last dozen are kept."""
-        if key not in self.stills:
-            while len(self.stills) >= 12:
-                self.stills.pop(next(iter(self.stills)))
-            self.stills[key] = make()
-        return self.stills[key]
+    def code(self) -> str:
+        """The lines that make what is on screen."""
+        runs = [f"    {name!r}: {t.experiment}.run()," for name, t in self.runs.items()]
+        first = ["from sdkit import analysis, figures", *imports("".join(runs)), "", "runs = {", *runs, "}"]
+        return "\n".join([*first, *self.lines(self.state()), "figures.show(figure)"])
 
     def _compute(self, state: Any) -> None:
         missing = [key for key in self.needs(state) if key not in self.found]
@@ -174,16 +261,13 @@ class Viewer:
             self.draw(state)
             self.notice.value = ""
 
-    def _failed(self, error: Exception) -> None:
-        self.notice.value = sentence(error)
-
 
 class Stale(Exception):
     """What is being computed is no longer on screen."""
 
 
 def checked(runs: Mapping[str, Trained]) -> dict[str, Trained]:
-    """The runs as a dict. TypeError unless they are finished runs by name, ValueError unless they are of one data set."""
+    """The runs as a dict, or TypeError or ValueError as `Viewer` says."""
     if not isinstance(runs, Mapping) or not runs or not all(isinstance(t, Trained) for t in runs.values()):
         raise TypeError(f'a viewer shows finished runs by name, {{"drg": Experiment("drg").run()}}, got {type(runs).__name__}')
     sets = {
@@ -196,24 +280,8 @@ def checked(runs: Mapping[str, Trained]) -> dict[str, Trained]:
     return dict(runs)
 
 
-def images_of(trained: Trained, places: Tensor | slice, split: str = "test") -> Tensor:
-    """Images to look at, [N, 3, H, W] in [0, 1]."""
-    return getattr(trained.data, split).x[places].float() / 255
-
-
 def table(rows: Mapping[str, Sequence[str]], head: Sequence[str]) -> str:
     """A small table as HTML, a row for each name."""
     cells = [["", *head], *([figures.label(name), *row] for name, row in rows.items())]
     lines = ["".join(f'<td style="padding: 0 1.2em 0 0">{html.escape(c)}</td>' for c in row) for row in cells]
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
-
-
-def preamble(runs: Mapping[str, Trained]) -> list[str]:
-    """The first lines of every viewer's code: the imports and the runs."""
-    said = [f"    {name!r}: {t.experiment}.run()," for name, t in runs.items()]
-    recipe = ["from sdkit.train import Recipe"] if any("Recipe(" in line for line in said) else []
-    return [
-        *("from sdkit import analysis, figures", "from sdkit.experiment import Experiment", *recipe, "", "runs = {"),
-        *said,
-        "}",
-    ]

@@ -1,0 +1,116 @@
+"""Many experiments: grids of knobs, and all of a list in as many processes as there are cores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import torch
+
+from ..core import home, pick
+from ..train import Diverged, default_device, device
+from .bars import counted
+from .own import OWN
+from .spec import Experiment
+from .trained import Trained
+
+
+def sweep(base: Experiment, seeds: Iterable[int] = (0,), **axes: Iterable[Any]) -> list[Experiment]:
+    """Every combination of the knobs' values, at every seed."""
+    if isinstance(seeds, int):
+        raise TypeError(f"the seeds of a sweep are a list, range({seeds}) for example, got {seeds}")
+    return [
+        replace(base, knobs={**base.knobs, **dict(zip(axes, values, strict=True))}, seed=seed)
+        for values in product(*axes.values())
+        for seed in seeds
+    ]
+
+
+def by_knob(runs_of: Iterable[Trained], knob: str) -> dict[Any, list[float]]:
+    """Finished runs of a sweep -> the validation accuracies of every value of one knob, a list over the seeds."""
+    grouped: dict[Any, list[float]] = {}
+    for t in runs_of:
+        value = t.experiment.knobs[pick(knob, t.experiment.knobs, "knob of this run")]
+        grouped.setdefault(tuple(value) if isinstance(value, list) else value, []).append(t.validation_accuracy)
+    return grouped
+
+
+def run_all(
+    experiments: Iterable[Experiment] | Mapping[str, Experiment],
+    jobs: int | None = None,
+    progress: bool = True,
+    diverged: bool = False,
+) -> list[Trained] | dict[str, Trained]:
+    """Runs independent experiments, `jobs` at a time through joblib, each once. Finished ones are found again.
+
+    A dict gives a dict. jobs: None is one per core on a CPU, where two small trainings side by side take little longer than
+    one, and 1 on a card; so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says.
+    diverged: whether a run that diverges is kept as what it is; else it raises.
+    Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
+    """
+    if isinstance(experiments, Experiment):
+        raise TypeError("run_all takes a list of experiments, or a dict of them by name: a single one has .run()")
+    if isinstance(experiments, Mapping):
+        return dict(zip(experiments, run_all(experiments.values(), jobs, progress, diverged), strict=True))
+    experiments = list(experiments)
+    ended, borne = (("done", "diverged"), (Diverged,)) if diverged else (("done",), ())
+    taught = [e for e in experiments if e.teacher]
+    first = [*(t for e in taught for t in _taught_by(e)), *taught]  # the longest way: teachers, then their students
+    waiting = [e for e in dict.fromkeys([*first, *experiments]) if e.stored.status not in ended]
+    cores, said = torch.get_num_threads(), device.threads_said()
+    if jobs is None:
+        jobs = min(max(cores // (said or 1), 1), 8) if default_device().type == "cpu" else 1
+    if jobs == 1 or len(waiting) < 2:
+        for e in waiting:
+            with contextlib.suppress(*borne):
+                e.run(progress)
+    else:
+        from joblib import Parallel, delayed
+
+        threads = said or max(cores // jobs, 1)
+        total, words = sum(e.recipe.epochs for e in waiting), f"{len(waiting)} runs"
+        work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
+            delayed(_train)(e, threads, str(home()), borne, own_parts(e)) for e in _in_turn(waiting)
+        )
+        with (
+            counted(lambda: sum(len(e.stored.history()) for e in waiting), total, words)
+            if progress
+            else contextlib.nullcontext()
+        ):
+            for _ in work:
+                pass
+    return [Trained(e) for e in experiments]
+
+
+def _in_turn(waiting: list[Experiment]) -> Iterator[Experiment]:
+    """Asked for the next one to train: the first whose teachers are trained, and only if there is none, the first."""
+    left = list(waiting)
+    while left:
+        ready = (e for e in left if all(t.stored.status == "done" for t in _taught_by(e)))
+        yield left.pop(left.index(next(ready, left[0])))
+
+
+def _taught_by(experiment: Experiment) -> list[Experiment]:
+    """Its teacher, and the teacher's teachers before that."""
+    teacher = experiment.teacher
+    return [] if teacher is None else [*_taught_by(teacher), teacher]
+
+
+def own_parts(experiment: Experiment) -> dict[str, Any]:
+    """The parts of a user's own that an experiment and its teachers name: what another process has to be told."""
+    each = (*_taught_by(experiment), experiment)
+    names = {n for e in each for n in (*e.method.split("+"), e.model, e.data)}
+    return {name: OWN[name] for name in names & OWN.keys()}
+
+
+def _train(experiment: Experiment, threads: int, where: str, borne: tuple[type[Exception], ...], parts: dict[str, Any]) -> None:
+    OWN.update(parts)
+    os.environ["SDKIT_HOME"] = where  # a worker may be older than the caller's
+    torch.set_num_threads(threads)
+    for e in (*_taught_by(experiment), experiment):
+        with contextlib.suppress(*borne):
+            e.run(progress=False, threads=threads)

@@ -1,0 +1,133 @@
+"""A finished run with its network: what figures and analyses start from."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Data
+from ..methods import Exit, Method
+from ..models import Backbone
+from ..runs import Run
+from ..train import default_device
+
+if TYPE_CHECKING:
+    from .spec import Experiment
+
+
+class Trained:
+    """A finished run with its network. What figures and analyses start from.
+
+    run: a panel's, where the experiment only repeats it; else the experiment's own.
+    """
+
+    def __init__(self, experiment: Experiment, run: Run | None = None) -> None:
+        self.experiment, self.run = experiment, run or experiment.stored
+        self.history = self.run.history()
+
+    @cached_property
+    def _built(self) -> tuple[Backbone, Method, Data]:
+        model, method, data = self.experiment.build()
+        weights = self.run.weights()
+        model.load_state_dict(weights["model"])
+        method.load_state_dict(weights["method"], strict=False)  # memory is scaffolding: it is not kept
+        where = {"device": default_device(), "memory_format": torch.channels_last}
+        return model.to(**where).eval(), method.to(**where).eval(), data
+
+    @property
+    def model(self) -> Backbone:
+        """The trained network, in eval mode."""
+        return self._built[0]
+
+    @property
+    def method(self) -> Method:
+        """The scaffolding it was trained with: its heads hold the other exits."""
+        return self._built[1]
+
+    @property
+    def data(self) -> Data:
+        return self._built[2]
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy of the final exit after the last epoch, in [0, 1]: the headline."""
+        return self.history[-1].test["final"]
+
+    @property
+    def best_accuracy(self) -> float:
+        """The best epoch's on the watched test images, which chose it: higher than an honest choice would give."""
+        return max(e.accuracy["final"] for e in self.history)
+
+    @property
+    def judges(self) -> str:
+        """Which of two claims a comparison with this run bears on: how a method ends, or how fast it learns.
+
+        A network that knows its training images has little left to learn; one that does not was stopped on its way.
+        """
+        learned = self.history[-1].train_accuracy
+        return f"{'how it ends' if learned >= KNOWN else 'how fast it learns'} is judged (training {learned:.0%})"
+
+    @cached_property
+    def watched(self) -> Tensor:
+        """The places of the test images that every epoch was tested on, [W], ascending: the rows of `run.outputs()`."""
+        places = self.data.watched("test", self.run.outputs()[1].shape[1])
+        return torch.arange(len(self.data.test.y)) if places is None else places
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Of the final exit after the last epoch on the validation images, in [0, 1]: what choices may be made by."""
+        if not self.history[-1].validation:
+            raise ValueError("this run set no validation images aside: say dataset={'validation': 500}, for example")
+        return self.history[-1].validation["final"]
+
+    @property
+    def seconds(self) -> float:
+        """Of training, evaluation left out."""
+        return sum(e.seconds for e in self.history)
+
+    def exit(self, name: str = "final") -> nn.Module:
+        """One exit as a network of its own, images [B, 3, H, W] to logits [B, K]."""
+        return Exit(self.model, self.method, name)
+
+    def exit_names(self) -> list[str]:
+        """Every exit that this run recorded."""
+        return [*self.history[-1].accuracy]
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """[B, 3, H, W] -> the pooled features of every exit, [B, D]."""
+        return self.method.features(self.model.forward_features(x))
+
+    def images(self, split: str = "test", limit: int | None = None) -> tuple[Tensor, Tensor]:
+        """The first images of a split, normalised and on the device [N, 3, H, W], and their labels [N]."""
+        images = getattr(self.data, split)
+        x = self.data.normalised(images.x[:limit], default_device())
+        return x, images.y[:limit].to(default_device())
+
+    def logits(self, exit: str = "final", split: str = "test") -> Tensor:
+        """What an exit says of every image of a split, [N, K] on the CPU."""
+        network = self.exit(exit)
+        with torch.inference_mode():
+            return torch.cat([network(b.x).float().cpu() for b in self.data.evaluation(split, device=default_device())])
+
+    def labels(self, split: str = "test") -> Tensor:
+        """The labels of a split, [N]."""
+        return getattr(self.data, split).y
+
+    def ranked(self, after: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The recorded outputs of the watched test images after every epoch [E, W, K] and the accuracy on them [E].
+
+        after: of epochs that end behind this fraction of training alone.
+        """
+        epochs, outputs = self.run.outputs()
+        kept = epochs + 1 > after * len(self.history)
+        return outputs[kept], torch.tensor([self.history[e].accuracy["final"] for e in epochs[kept]])
+
+    def __repr__(self) -> str:
+        return f"<{self.experiment}: {self.accuracy:.1%} test, run {self.run.key}>"
+
+
+KNOWN = 0.9
+"""From this accuracy on the last epoch's training batches on, a network knows its training images."""

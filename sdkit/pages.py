@@ -1,0 +1,105 @@
+"""The notebooks without a browser: run, and kept as pages that need no connection."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import core
+
+
+def notebook_folder() -> Path:
+    """The notebooks of this checkout."""
+    folder = core.home() / "notebooks"
+    if not folder.is_dir():
+        folder = Path(__file__).parents[1] / "notebooks"
+    if not folder.is_dir():
+        raise FileNotFoundError("no notebooks here: run this in a clone of sdkit, or set SDKIT_HOME to one")
+    return folder
+
+
+def fingerprint(notebook: Path, settings: dict[str, str]) -> str:
+    """Of all that a notebook's figures depend on: its cells, sdkit's code, the settings, and the records if it reads them."""
+    import json
+
+    cells = ["".join(c["source"]) for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    if any(re.search(r"^from sdkit import .*\bstudies\b", cell, re.M) for cell in cells):
+        files += [p for folder in ("plans", "data/records") for p in sorted((core.home() / folder).rglob("*.json"))]
+    return hashlib.sha256(repr((cells, settings)).encode() + b"".join(p.read_bytes() for p in files)).hexdigest()
+
+
+def drawn(folder: Path, notebook: str) -> list[Path]:
+    """The executed copies of a notebook and the figures that it left."""
+    copy = folder / "notebooks" / f"{notebook}.ipynb"
+    return [copy, copy.with_suffix(".html"), folder / "index.html"]
+
+
+def execute(source: Path, target: Path) -> None:
+    """Runs a notebook in a kernel of its own, its progress bars shown here, and keeps the executed copy as .ipynb and .html."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    class Watched(NotebookClient):
+        def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+            if msg["msg_type"] == "stream":
+                print(msg["content"]["text"], end="", file=sys.stderr, flush=True)
+            return super().process_message(msg, cell, cell_index)
+
+    notebook = nbformat.read(source, as_version=4)
+    client = Watched(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(core.home())}},
+        store_widget_state=True,
+        coalesce_streams=True,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise RuntimeError(
+            f"a cell of {source.name} failed: {str(error).strip().splitlines()[-1]} (the run so far is in {target})"
+        ) from error
+    finally:
+        for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                if output.output_type == "stream":  # of a progress bar, its last state
+                    output.text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
+        nbformat.write(notebook, target)
+    target.with_suffix(".html").write_text(page(notebook), encoding="utf-8")
+
+
+def page(notebook: Any) -> str:
+    """A notebook as HTML, its formulas in MathML: browsers draw it themselves, MathJax would be fetched from the net."""
+    from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Drawn(IPythonRenderer):
+        def inline_math(self, body: str) -> str:
+            return mathml(body, "inline") or super().inline_math(body)
+
+        def block_math(self, body: str) -> str:
+            return mathml(body, "block") or super().block_math(body)
+
+    class Page(HTMLExporter):
+        def default_filters(self):
+            yield from super().default_filters()
+            yield "markdown2html", lambda source: MarkdownWithMath(renderer=Drawn(escape=False)).render(source)
+
+    return Page().from_notebook_node(notebook)[0]
+
+
+def mathml(tex: str, display: str) -> str | None:
+    """A formula as MathML, or None where it cannot be read or latex2mathml is not installed. display: inline or block."""
+    try:
+        from latex2mathml.converter import convert
+
+        return convert(tex.replace(r"\|", r"\Vert "), display=display)
+    except Exception:  # it raises a kind of its own for every slip in TeX: then the formula stays as it is written
+        return None

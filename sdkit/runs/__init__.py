@@ -1,0 +1,50 @@
+"""Runs on disk: one folder each, and all of them as a table."""
+
+from .files import Damaged, load_tensors, replacing, save_tensors, write_json
+from .folder import CHECKPOINT_EVERY, HELD, ROOM, Run, all_runs, find, find_checkpoint, key_of, root, scheduled
+from .table import (
+    READ,
+    SWEPT,
+    Points,
+    RunRow,
+    columns,
+    epoch_table,
+    measured_in,
+    points,
+    records,
+    select,
+    settings_of,
+    swept,
+    varied,
+)
+
+__all__ = [
+    "CHECKPOINT_EVERY",
+    "Damaged",
+    "HELD",
+    "Points",
+    "READ",
+    "ROOM",
+    "Run",
+    "RunRow",
+    "SWEPT",
+    "all_runs",
+    "columns",
+    "epoch_table",
+    "find",
+    "find_checkpoint",
+    "key_of",
+    "load_tensors",
+    "measured_in",
+    "points",
+    "records",
+    "replacing",
+    "root",
+    "save_tensors",
+    "scheduled",
+    "select",
+    "settings_of",
+    "swept",
+    "varied",
+    "write_json",
+]

@@ -1,0 +1,339 @@
+"""Records beside each other: methods over their seeds, what of a gain is told from chance, and what the papers print.
+
+`compared` makes tables of the records that `record` reads; what becomes of a gain when all train longer is the matter of
+`lengths`. Nothing is trained, printed or drawn here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+
+from ..analysis import Calibration
+from ..papers.checks import sign
+from ..papers.printed import Printed, printed, training
+from ..train import Recipe
+from .result import Result, result_label
+
+
+class Row(NamedTuple):
+    """A method over its seeds, beside plain training. Accuracies in [0, 1]; only runs that ended well count."""
+
+    name: str  # the method, and what else sets it apart: "self-guidance, survival=0.5"
+    method: str
+    accuracy: list[float]  # of the last epoch, a value a seed
+    best: list[float]  # of the best epoch on the watched test images, which chose it
+    gain: float  # mean accuracy above plain training's; nan where one of them has no run
+    margin: float  # the gain is told from none outside of ± this, 19 times of 20; nan without a table's spread over seeds
+    told: bool | None  # whether the gain is positive; None within the margin
+    step: float  # seconds of a step, the median; nan where they are not known
+    pace: float  # the same, plain training's being 1; nan where they cannot be compared
+    seeds: int  # that ended well
+    diverged: int
+
+    @property
+    def mean(self) -> float:
+        """Of the last epochs' accuracies; nan where there is none."""
+        return statistics.mean(self.accuracy) if self.accuracy else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Of a sample, n - 1; nan for fewer than two seeds."""
+        return statistics.stdev(self.accuracy) if len(self.accuracy) > 1 else math.nan
+
+
+class Band(NamedTuple):
+    """A curve a seed, over the same epochs."""
+
+    epoch: list[float]  # [E] from 1
+    seeds: list[list[float]]  # [S][E]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Records that may stand in one table: of one network, data set, recipe and device. `compared` makes them."""
+
+    groups: dict[str, list[Result]]  # name of a row -> its seeds, plain training first
+
+    @property
+    def records(self) -> list[Result]:
+        return [r for group in self.groups.values() for r in group]
+
+    def only(self, methods: Iterable[str]) -> Comparison:
+        """The rows of plain training and of these methods."""
+        wanted = {"vanilla", *methods}
+        return Comparison({name: group for name, group in self.groups.items() if group[0]["method"] in wanted})
+
+    @property
+    def label(self) -> str:
+        """ "recorded, on DEVICE, recipe R, n seeds"; where the rows have different numbers of seeds, from the least on."""
+        fewest, *_, most = sorted([len(group) for group in self.groups.values()] * 2)
+        seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
+        return result_label(self.records[0], seeds)
+
+    @property
+    def setting(self) -> str:
+        """The network, the images and the recipe in words."""
+        recipe = Recipe(**self.records[0].config["recipe"])
+        return f"{network_and_images(self.records[0])}, {recipe.epochs:g} epochs, {optimised(recipe)}"
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return [self._row(name) for name in self.groups]
+
+    def _row(self, name: str) -> Row:
+        group, base = self.groups[name], plain_for(self.groups[name], self.groups.values())
+        done = [r for r in group if r.status == "done"]
+        ours, theirs = ([r["accuracy.final"] for r in g if r.status == "done"] for g in (group, base))
+        gain = margin = pace = math.nan
+        if base is not group and ours and theirs:
+            gain, pace = statistics.mean(ours) - statistics.mean(theirs), _step(group, base) / _step(base, group)
+            margin = self._margin(ours, theirs, group[0].environment["test images"])
+        return Row(
+            name,
+            group[0]["method"],
+            ours,
+            [r["best.final"] for r in done],
+            gain,
+            margin,
+            None if math.isnan(margin) else sign(gain, margin / 2),
+            _step(group, group),
+            pace,
+            len(done),
+            sum(r.status == "diverged" for r in group),
+        )
+
+    def _margin(self, ours: Sequence[float], theirs: Sequence[float], images: int) -> float:
+        """Of a difference of means: seeds by the table's pooled spread, and the test images, a sample for each side."""
+        of_seeds = self.spread**2 * (1 / len(ours) + 1 / len(theirs))
+        return margin(of_seeds, self.freedom, sum(of_images(side, images) for side in (ours, theirs)))
+
+    @cached_property
+    def spread(self) -> float:
+        """Standard deviation over seeds, taken to be one for all rows and pooled over them; nan with one seed each."""
+        squares = [(v - statistics.mean(values)) ** 2 for values in self._accuracies for v in values]
+        return math.sqrt(sum(squares) / self.freedom) if self.freedom else math.nan
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the spread."""
+        return sum(len(values) - 1 for values in self._accuracies)
+
+    @cached_property
+    def _accuracies(self) -> list[list[float]]:
+        found = [[r["accuracy.final"] for r in group if r.status == "done"] for group in self.groups.values()]
+        return [values for values in found if values]
+
+    def tellable(self, seeds: int) -> float:
+        """The smallest gain that this table's methods would show, 19 times of 20, if each had so many seeds.
+
+        By the spread as it is now; that the test images are a sample comes on top. ValueError for fewer than two seeds.
+        """
+        if seeds < 2:
+            raise ValueError(f"a spread over seeds needs two and more, got {seeds}")
+        return _student(len(self.groups) * (seeds - 1)) * self.spread * math.sqrt(2 / seeds)
+
+    def curves(self, of: str = "accuracy.final") -> dict[str, Band]:
+        """Row -> a curve a seed, of a column of the epochs or, as "ranked.probabilities", of a recorded variance."""
+        found = {}
+        for name, group in self.groups.items():
+            lines = [line for line in (_line(r, of) for r in group if r.status == "done") if line]
+            if lines:
+                found[name] = Band(lines[0][0], [values for _, values in lines])
+        return found
+
+    def correlation(self, space: str = "probabilities") -> dict[str, float]:
+        """Row -> Pearson's r of ranked variance and accuracy over the epochs, the mean over seeds; nan where one has none."""
+        kept = {name: [r.curves["ranked"] for r in group if "ranked" in r.curves] for name, group in self.groups.items()}
+        return {n: statistics.mean(_number(c["pearson"][space]) for c in curves) for n, curves in kept.items() if curves}
+
+    def calibrations(self) -> dict[str, Calibration]:
+        """Row -> calibration of the last epoch: summaries are means over seeds, a bin holds the images of all seeds."""
+        kept = {name: [r.curves["calibration"] for r in g if "calibration" in r.curves] for name, g in self.groups.items()}
+        return {name: _pooled(curves) for name, curves in kept.items() if curves}
+
+    def printed(self, paper: str | None = None) -> list[Printed]:
+        """What each paper prints of a recorded method on these data: of this network, or of the first in its table."""
+        first, own = self.records[0], {group[0]["method"] for group in self.groups.values()}
+        of_paper: dict[str, Printed] = {}
+        for p in printed(first["data"], paper):
+            if own & p.gain.keys() and (p.paper not in of_paper or _letters(p.network) == _letters(first["model"])):
+                of_paper[p.paper] = p
+        return list(of_paper.values())
+
+    def differences(self, from_: Printed) -> list[tuple[str, str, str]]:
+        """(what, here, in the paper) of all that is known to differ."""
+        first, theirs = self.records[0], training(from_)
+        recipe, size = Recipe(**first.config["recipe"]), first["dataset.train_size"]
+        found = []
+        if _letters(first["model"]) != _letters(from_.network):
+            found.append(("network", first["model"], from_.network))
+        if size:
+            found.append(("training images", f"{size:,.0f} of them", "all"))
+        for what in ("epochs", "batch_size", "weight_decay"):
+            here = getattr(recipe, what)
+            if what in theirs and float(theirs[what]) != here:
+                found.append((what.replace("_", " "), f"{here:g}", theirs[what] + theirs["source"]))
+        if "lr_milestones" in theirs:
+            paper = f"{theirs['lr']}, times {theirs['lr_gamma']} after {theirs['lr_milestones'].replace(',', ', ')} epochs"
+            if _schedule(recipe) != paper:
+                found.append(("learning rate", _schedule(recipe), paper + theirs["source"]))
+        return found
+
+
+NEEDED = ("survival",)
+"""Options of a network that a method needs, and plain training has not."""
+
+
+def compared(records: Iterable[Result]) -> list[Comparison]:
+    """The records as tables: what differs in network, data, recipe or device never stands in one."""
+    return [Comparison(rows) for rows in tables(records, lambda config: config | {"seed": 0})]
+
+
+def tables(records: Iterable[Result], row: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, list[Result]]]:
+    """Name of a row -> its records, each once, plain training first: for every network, data set, recipe and device by itself.
+
+    row: of what a run asked, what is one for a whole row.
+    """
+    found: dict[str, dict[str, dict[str, Result]]] = {}
+    for r in records:
+        config = row(r.config)
+        found.setdefault(_table(config, r.device), {}).setdefault(json.dumps(config, sort_keys=True), {}).setdefault(r.key, r)
+    out = []
+    for rows in found.values():
+        groups = [sorted(group.values(), key=lambda r: (r["recipe.epochs"], r["seed"])) for group in rows.values()]
+        groups.sort(key=lambda g: g[0]["method"] != "vanilla")  # stable: else as they came
+        out.append({_named(group[0], [g[0] for g in groups]): group for group in groups})
+    return out
+
+
+def _table(config: dict[str, Any], device: str) -> str:
+    return json.dumps([config[part] for part in ("model", "data", "dataset", "recipe")] + [device], sort_keys=True)
+
+
+def at_any_length(config: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, but for the seed and the number of epochs."""
+    return config | {"seed": 0, "recipe": config["recipe"] | {"epochs": 0}}
+
+
+def one_length(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Of tables that differ in the number of epochs alone the fullest, of equals the longest."""
+    kept: dict[str, Comparison] = {}
+    for c in comparisons:
+        same = _table(at_any_length(c.records[0].config), c.records[0].device)
+        kept[same] = max(kept.get(same, c), c, key=lambda c: (len(c.records), c.records[0]["recipe.epochs"]))
+    return list(kept.values())
+
+
+def plain_for(own: Sequence[Result], groups: Iterable[Sequence[Result]]) -> Sequence[Result]:
+    """Plain training of the same network; where there is none, of the network without what a method needs of it."""
+
+    def network(group: Sequence[Result], without: Sequence[str] = ()) -> dict[str, Any]:
+        return {k: v for k, v in group[0].config["network"].items() if k not in without}
+
+    plain = [g for g in groups if g[0]["method"] == "vanilla"]
+    same = [g for g in plain if network(g) == network(own)]
+    like = [g for g in plain if network(g, NEEDED) == network(own, NEEDED)]
+    return next(iter([*same, *like]), [])
+
+
+def margin(of_seeds: float, freedom: float, of_images: float) -> float:
+    """What holds 19 of 20 gains that are none, from the two parts of a gain's variance; nan without any freedom.
+
+    The degrees of freedom are Satterthwaite's: the images' part of the variance is known, the seeds' part measured.
+    """
+    if not freedom:
+        return math.nan
+    both = of_seeds + of_images
+    return _student(freedom * (both / of_seeds) ** 2 if of_seeds else math.inf) * math.sqrt(both)
+
+
+def network_and_images(record: Result) -> str:
+    """What was trained on what, in words."""
+    options = ", ".join(_said(k, v) for k, v in record.config["dataset"].items() if v not in (None, False, 0, "", []))
+    return f"{record['model']} on {record['data']}{f' ({options})' if options else ''}"
+
+
+def optimised(recipe: Recipe) -> str:
+    """How, but for the length, in words."""
+    return f"batches of {recipe.batch_size:g}, learning rate {_schedule(recipe)}"
+
+
+def _named(record: Result, others: Sequence[Result]) -> str:
+    """The method, with its network's options that plain training has not, and what varies among runs of the method."""
+    own = [r for r in others if r["method"] == record["method"]]
+    apart = [k for k, v in record.settings.items() if k.startswith("network.") and v != others[0][k]]
+    parts = ("knobs.", "teacher", "schedule")
+    apart += [k for k in record.settings if k.startswith(parts) and any(r[k] != record[k] for r in own)]
+    return ", ".join([record["method"], *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
+
+
+def _said(name: str, value: Any) -> str:
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+
+
+def _schedule(recipe: Recipe) -> str:
+    """The learning rate in words."""
+    if recipe.schedule == "step":
+        at = ", ".join(f"{round(m * recipe.epochs):g}" for m in recipe.milestones)
+        return f"{recipe.lr:g}, times {recipe.gamma:g} after {at} epochs"
+    return f"{recipe.lr:g}, {recipe.schedule}"
+
+
+def _step(records: Sequence[Result], beside: Sequence[Result]) -> float:
+    """Seconds of a step, the median over epochs of the seeds whose steps ran as those `beside`; nan where there are none."""
+    ways = {r.environment.get("steps") for r in beside}
+    kept = [r for r in records if r.status == "done" and r.environment.get("steps") in ways and "ended on" not in r.environment]
+    seconds = [e.seconds / r.environment["steps per epoch"] for r in kept for e in r.history]
+    return statistics.median(seconds) if seconds else math.nan
+
+
+def _line(record: Result, of: str) -> tuple[list[float], list[float]] | None:
+    """The epochs and a value at each, None where the record has no such curve."""
+    part, _, space = of.partition(".")
+    if part == "ranked":
+        kept = record.curves.get("ranked")
+        return kept and (kept["epoch"], [_number(v) for v in kept["variance"][space]])
+    column = record.epochs.get(of)
+    return column and (record.epochs["epoch"], [_number(v) for v in column])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _pooled(curves: Sequence[dict[str, Any]]) -> Calibration:
+    """Calibrations of one setting's seeds as one."""
+    count = torch.tensor([c["count"] for c in curves])
+    bins = {}
+    for name in ("confidence", "accuracy"):
+        value = torch.tensor([[_number(v) for v in c[name]] for c in curves], dtype=torch.float64).nan_to_num()
+        bins[name] = (value * count).sum(0) / count.sum(0)
+    means = {name: statistics.mean(c[name] for c in curves) for name in ("ece", "mce", "nll", "brier")}
+    return Calibration(**means, **bins, count=count.sum(0))
+
+
+def _letters(network: str) -> str:
+    """A network's name without what papers write differently: "ResNet-32" and "resnet32" are one."""
+    return re.sub("[^a-z0-9]", "", network.lower())
+
+
+def _student(freedom: float) -> float:
+    """How many standard errors hold 19 of 20 differences that are none: Student's t."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
+
+
+def of_images(accuracy: Sequence[float], images: int) -> float:
+    """Variance of an accuracy because the test images are a sample. Never 0: all right once is not all right always."""
+    p = min(max(statistics.mean(accuracy), 0.5 / images), 1 - 0.5 / images)
+    return p * (1 - p) / images

@@ -1,0 +1,230 @@
+"""The recorder: trains what a plan lists, within a time, and keeps a light result of every run.
+
+`sdkit record NAME --minutes 30` goes on wherever the last call stopped, on this machine or another: what has a result is not
+run again.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..experiment import Experiment
+from ..runs import Damaged, key_of
+from ..train import Diverged, Epoch, default_device, device, device_name, graphs
+from .plan import Plan, plans, read_plan
+from .result import Result, _short, load_results, read_result, result_of, results_folders, write_result
+
+Say = Callable[[str], None]
+
+
+# recording
+class ExecutionReport(NamedTuple):
+    """What a call of `record` left."""
+
+    recorded: list[str]  # keys, of this call
+    missing: list[str]  # keys that still have no record
+    damaged: dict[str, str]  # key -> what is wrong, and the mend
+
+
+def execute_plan(
+    plan: str | Path,
+    minutes: float | None = None,
+    out: Path | None = None,
+    data: Path | None = None,
+    checkpoint_every: float | None = None,
+    say: Say = print,
+) -> ExecutionReport:
+    """Runs what of a plan has no record yet, in order, and keeps the records. minutes: to end within; None: to the plan's end.
+
+    A run is begun only if, by the steps measured so far, it ends in time, or if no call of this length could hold it: then it
+    is left at its checkpoint, and the next call goes on from there. minutes=0 only says what is missing.
+    out: where records go, default data/records. data: the folder of data sets. spare: see `Run.follow`.
+    """
+    chosen, began = read_plan(plan, data), time.monotonic()
+    until = math.inf if minutes is None else began + 60 * minutes
+    kept = {r.key: r for place in results_folders(out) for r in load_results(chosen.name, place)}
+    missing = [e for e in chosen.experiments if e.key not in kept]
+    say(f"{chosen.name}: {len(chosen.experiments) - len(missing)} of {len(chosen.experiments)} recorded")
+    if minutes == 0:
+        for e in missing:
+            say(f"  missing: {_spoken(e)}")
+        return ExecutionReport([], [e.key for e in missing], {})
+    paces = {_twin(r.config): r.environment["seconds an epoch"] for r in kept.values() if _here(r)}
+    report = ExecutionReport([], [], {})
+    for e in missing:
+        try:
+            ended = all(_train(step, began, until, paces, checkpoint_every, say) for step in (*_teachers(e), e))
+            if ended:
+                path = write_result(result_of(e, chosen.name, chosen.curves, _about(e, paces)), out)
+                size = path.stat().st_size / 1e3
+                say(f"  recorded: {_spoken(e)}, {_accuracy(e)}, {size:.0f} kB")
+                report.recorded.append(e.key)
+                continue
+        except Damaged as error:
+            say(f"  damaged: {error}")
+            report.damaged[e.key] = str(error)
+        report.missing.append(e.key)
+    say(
+        f"{len(report.recorded)} recorded in {(time.monotonic() - began) / 60:.1f} minutes, {len(report.missing)} missing"
+        + ("" if not report.missing else ": the same command goes on")
+    )
+    return report
+
+
+def _train(
+    e: Experiment, began: float, until: float, paces: dict[str, float], checkpoint_every: float | None, say: Say
+) -> bool:
+    """Trains one run as far as the time allows. -> whether it ended."""
+    run = e.stored
+    if run.status in ("done", "diverged"):
+        return True
+    resumed = (run.folder / "checkpoint.pt").exists()
+    now = time.monotonic()
+    if until < math.inf:
+        if now >= until:
+            return False
+        pace = paces.get(_twin(e.config)) or _probe(e)
+        left = e.recipe.epochs - (len(run.history()) if resumed else 0)
+        need, has = pace * left, until - time.monotonic()
+        too_long = pace * e.recipe.epochs > until - began
+        if pace > has or (need > has and not resumed and not too_long):
+            say(f"  waits: {_spoken(e)} needs {need:.0f} s, {max(has, 0):.0f} s are left")
+            return False
+        paces.setdefault(_twin(e.config), pace)
+    say(f"  {'goes on' if resumed else 'begins'}: {_spoken(e)}")
+    walls, last = [], None
+    with closing(run.follow(e.config, partial(e.training, _threads()), checkpoint_every)) as walk:
+        try:
+            for event in walk:
+                if last is None:
+                    last = time.monotonic()  # from the first step on: building is no part of an epoch
+                if not isinstance(event, Epoch):
+                    continue
+                now = time.monotonic()
+                walls.append(now - last)
+                last = now
+                paces[_twin(e.config)] = statistics.mean(walls[-5:])
+                if event.epoch + 1 < e.recipe.epochs and now + 1.1 * paces[_twin(e.config)] > until:
+                    say(f"  left at its checkpoint: {_spoken(e)}, {event.epoch + 1} of {e.recipe.epochs} epochs")
+                    return False
+        except Diverged as error:
+            say(f"  diverged: {_spoken(e)}: {error}")
+    return True
+
+
+def _probe(e: Experiment) -> float:
+    """Seconds that an epoch and its evaluation will take, from a few steps of a training that is thrown away."""
+    training = e.training(_threads())
+    step, wait = training.stepper(), torch.cuda.synchronize if training.device.type == "cuda" else (lambda: None)
+    for _ in range(3):
+        step()
+    wait()
+    began, done = time.perf_counter(), 0
+    while done < 3 or (done < 50 and time.perf_counter() - began < 1):
+        step()
+        done += 1
+        wait()
+    seconds = (time.perf_counter() - began) / done
+    seen = len(training.data.train.y) + (len(training.data.test.y) + len(training.data.val.y)) / 2
+    return seconds * max(seen / e.recipe.batch_size, 1)
+
+
+def _threads() -> int:
+    """Of every run of a plan: those that began beside a busy process would stand in tables of their own."""
+    return device.threads_said() or torch.get_num_threads()
+
+
+def _teachers(e: Experiment) -> list[Experiment]:
+    """Its teacher's teachers, then its teacher."""
+    return [] if e.teacher is None else [*_teachers(e.teacher), e.teacher]
+
+
+def _twin(config: dict[str, Any]) -> str:
+    """What runs of one pace have in common: all but the seed and the schedule."""
+    return key_of(config | {"seed": 0, "recipe": config["recipe"]["batch_size"]})
+
+
+def _here(record: Result) -> bool:
+    """Whether it was recorded on such a device as this one."""
+    return "seconds an epoch" in record.environment and record.device == device_name(default_device())
+
+
+def _about(e: Experiment, paces: dict[str, float]) -> dict[str, Any]:
+    """What the recorder adds to what a run says of where it was trained."""
+    pace, began = paces.get(_twin(e.config)), e.stored.environment
+    now = device_name(default_device(), began.get("threads"), began.get("precision"))  # a run keeps its own
+    ended = {} if began.get("device") == now else {"ended on": now}
+    return (
+        {"recorded": time.strftime("%Y-%m-%dT%H:%M:%S"), "steps": graphs.mode()}
+        | ({"seconds an epoch": _short(pace)} if pace else {})
+        | ended
+    )
+
+
+def _spoken(e: Experiment) -> str:
+    """The line of code that makes it, without the place of its images."""
+    return str(_unplaced(e))
+
+
+def _unplaced(e: Experiment) -> Experiment:
+    dataset = {k: v for k, v in e.dataset.items() if k != "root"}
+    return replace(e, dataset=dataset, teacher=e.teacher and _unplaced(e.teacher))
+
+
+def _accuracy(e: Experiment) -> str:
+    history = e.stored.history()
+    return f"{(history[-1].test or history[-1].accuracy).get('final', math.nan):.2%} test" if history else "no epoch"
+
+
+# what is recorded
+class PlanStatus(NamedTuple):
+    """What is recorded of a plan, and what is not."""
+
+    name: str
+    about: str
+    records: list[Result]  # in the plan's order, then those that it no longer lists
+    missing: list[Experiment]
+    wrong: list[str]  # a plan or a record that cannot be read: why, and the mend
+
+    def __str__(self) -> str:
+        said = f"{self.name}: {len(self.records)} recorded, {len(self.missing)} missing. {self.about}"
+        mend = [f"  `sdkit record {self.name}` trains what is missing"] if self.missing else []
+        return "\n".join([said.strip(), *mend, *(f"  {words}" for words in self.wrong)])
+
+
+def plan_status(plan: str | None = None) -> list[PlanStatus]:
+    """Every plan here with its records, then records whose plan is gone. Raises nothing for a file that cannot be read.
+
+    plan: this one alone, even where there is nothing of it.
+    """
+    out, wrong, found = [], {}, []
+    for path in (p for p in plans() if plan in (None, p.stem)):
+        try:
+            found.append(read_plan(path))
+        except (ValueError, KeyError) as error:
+            found.append(Plan(path.stem, "", [], ()))
+            wrong[path.stem] = [str(error.args[0])]
+    folders = {f.name for place in results_folders() if place.is_dir() for f in place.iterdir() if f.is_dir()}
+    gone = (folders if plan is None else {plan}) - {known.name for known in found}
+    for known in [*found, *(Plan(name, "Its plan is not here.", [], ()) for name in sorted(gone))]:
+        kept: dict[str, Result] = {}
+        damaged = wrong.get(known.name, [])
+        for path in (path for place in results_folders() for path in sorted((place / known.name).glob("*.json"))):
+            try:
+                kept.setdefault(path.stem, read_result(path))
+            except Damaged as error:
+                damaged.append(str(error))
+        listed = {e.key: e for e in known.experiments}
+        records = [kept[key] for key in listed if key in kept] + [r for key, r in kept.items() if key not in listed]
+        out.append(PlanStatus(known.name, known.about, records, [e for key, e in listed.items() if key not in kept], damaged))
+    return out

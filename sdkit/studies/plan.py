@@ -1,0 +1,99 @@
+"""What to run: experiments listed in plans/NAME.json, in order."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ..core import home, pick
+from ..experiment import Experiment
+from ..train import RECIPES, Recipe
+from .result import CURVES
+
+LISTS = {"seeds": "seed", "epochs": "recipe", "models": "model", "methods": "method"}
+"""Of a plan's entry: one experiment for every value, the last of these changing fastest. Epochs stand for the entry's recipe
+with so many."""
+
+
+# plans
+@dataclass(frozen=True)
+class Plan:
+    """Experiments to run, in order."""
+
+    name: str
+    about: str
+    experiments: list[Experiment]
+    curves: tuple[str, ...]  # of CURVES: what a record keeps beside the history
+
+
+def plans() -> list[Path]:
+    """The plans of this checkout."""
+    folders = [home() / "plans", Path(__file__).parents[2] / "plans"]
+    return sorted({p.name: p for folder in reversed(folders) for p in folder.glob("*.json")}.values())
+
+
+def read_plan(said: str | Path, data: Path | None = None) -> Plan:
+    """A plan by its name or its file. data: the folder of data sets, where that is not home()/data.
+
+    A file holds "name", "about", "curves" and "runs": a list of an `Experiment`'s arguments, in which "methods", "models",
+    "epochs" and "seeds" are lists that stand for one run each. Of "epochs" each is a whole schedule of its own.
+    """
+    path = Path(said)
+    if path.suffix != ".json":
+        known = {p.stem: p for p in plans()}
+        path = known[pick(str(said), known, "plan")]
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = ", ".join(p.stem for p in plans()) or "none"
+        raise FileNotFoundError(f"no plan {path}: the plans here are {names}") from None
+    except ValueError as error:
+        raise ValueError(f"the plan {path} is not JSON ({error}): mend it there") from error
+    if not isinstance(plan, dict) or not isinstance(plan.get("runs"), list) or not plan["runs"]:
+        raise ValueError(f'the plan {path} says no runs: it needs "runs", a list of an Experiment\'s arguments')
+    for name in plan:
+        pick(name, ("name", "about", "curves", "runs"), f"part of a plan ({path.name})")
+    experiments: dict[str, Experiment] = {}
+    for number, entry in enumerate(plan["runs"], 1):
+        try:
+            experiments |= {e.key: e for e in _entry(entry, data)}
+        except (TypeError, ValueError, KeyError) as error:
+            words = error.args[0] if error.args else error
+            raise ValueError(f"run {number} of the plan {path.name} is no experiment: {words}") from error
+    curves = tuple(pick(c, CURVES, "curve of a record") for c in plan.get("curves", CURVES))
+    return Plan(plan.get("name", path.stem), plan.get("about", ""), list(experiments.values()), curves)
+
+
+def _entry(entry: dict[str, Any], data: Path | None) -> list[Experiment]:
+    """The experiments of an entry, lists spelled out."""
+    lists = {one: entry[many] for many, one in LISTS.items() if many in entry}
+    both = [one for one in lists if one in entry and one != "recipe"]
+    if both:
+        raise ValueError(f"it says {both[0]} and a list of them: say one")
+    if "recipe" in lists:
+        recipe = _recipe(entry.get("recipe", Experiment.recipe))
+        lists["recipe"] = [replace(recipe, epochs=n) for n in lists["recipe"]]
+    rest = {k: v for k, v in entry.items() if k not in LISTS}
+    values = product(*lists.values())  # every method at one length of one seed, then the next length, then the next seed
+    return [_experiment(rest | dict(zip(lists, chosen, strict=True)), data) for chosen in values]
+
+
+def _recipe(said: str | dict[str, Any]) -> Recipe:
+    return Recipe(**said) if isinstance(said, dict) else RECIPES[pick(said, RECIPES, "recipe")]
+
+
+def _experiment(said: dict[str, Any], data: Path | None) -> Experiment:
+    known = Experiment.__dataclass_fields__
+    said = {pick(k, known, "argument of an experiment"): v for k, v in said.items()}
+    if isinstance(said.get("recipe"), dict):
+        said["recipe"] = _recipe(said["recipe"])
+    if isinstance(said.get("teacher"), dict):
+        said["teacher"] = _experiment(said["teacher"], data)
+    if "schedule" in said:
+        said["schedule"] = {float(when): knobs for when, knobs in said["schedule"].items()}
+    if data is not None:
+        said["dataset"] = said.get("dataset", {}) | {"root": data}
+    return Experiment(**said)

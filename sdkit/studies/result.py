@@ -1,0 +1,282 @@
+"""What is kept of a finished run that git can hold: a light JSON file, verified when it is read.
+
+data/records/<plan>/<key>.json      what was run, where, its history, small curves; no weights
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import runs
+from ..analysis import calibration, ranked_along
+from ..core import home
+from ..experiment import Experiment
+from ..runs import Damaged, Run, epoch_table, key_of, replacing
+from ..train import Epoch, tidy
+
+FORMAT = 1
+"""Raised when a record is written in another form."""
+
+
+# records
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What was kept of a run. `r["method"]` and `r["accuracy.final"]` read any column, as of a row of `runs.records()`."""
+
+    plan: str
+    key: str
+    status: str  # "done" or "diverged"
+    config: dict[str, Any]
+    environment: dict[str, Any]  # versions, device, machine, time; "source" names the code that trained it
+    epochs: dict[str, list[Any]]  # column -> a value for each epoch, None where it has none; see `runs.epoch_table`
+    changes: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it trained
+    curves: dict[str, dict[str, Any]] = field(default_factory=dict)  # of CURVES
+
+    @property
+    def device(self) -> str:
+        """Where it was trained."""
+        return self.environment["device"]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name, or "own"."""
+        return self.settings["recipe"]
+
+    @cached_property
+    def history(self) -> list[Epoch]:
+        """One record per epoch, as the run had them."""
+        out, steps = [], int(self.environment["steps per epoch"])
+        for i in range(len(self.epochs["epoch"])):
+            row = {name: math.nan if column[i] is None else column[i] for name, column in self.epochs.items()}
+            parts: dict[str, dict[str, float]] = {"terms": {}, "accuracy": {}, "validation": {}, "test": {}}
+            plain = {}
+            for name, value in row.items():
+                part, dot, rest = name.partition(".")
+                if not dot:
+                    plain[name] = value
+                elif self.epochs[name][i] is not None or part == "terms":
+                    parts[part][rest] = value
+            moved = [t for t in self.changes if t["step"] // steps == i]
+            out.append(Epoch(**plain | parts | {"epoch": plain["epoch"] - 1, "changes": moved}))
+        return out
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What was asked, in one level: "method", "recipe.lr", "knobs.alpha"."""
+        return runs.settings_of(self.config)
+
+    @cached_property
+    def measured(self) -> dict[str, float]:
+        """What the epochs left: "accuracy.final", "best.final", "loss", "seconds"."""
+        return runs.measured_in([e.record() for e in self.history])
+
+    def __getitem__(self, column: str) -> Any:
+        """The value in a column, None where it has none."""
+        return self.settings.get(column, self.measured.get(column))
+
+    def __str__(self) -> str:
+        return f"{self['method']} · {self['model']} · {self['data']} · seed {self['seed']:g} · {result_label(self)}"
+
+
+def result_label(record: Result, seeds: str = "1 seed", recipe: str = "") -> str:
+    """What must stand beside numbers that come from records of such a device and recipe, and of so many seeds.
+
+    recipe: what to call it, where the record's own name for it does not say all.
+    """
+    return f"recorded, on {record.device}, recipe {recipe or record.recipe}, {seeds}"
+
+
+def results_folder(out: Path | None = None) -> Path:
+    """Where records are kept."""
+    return home() / "data" / "records" if out is None else Path(out)
+
+
+def results_folders(out: Path | None = None) -> list[Path]:
+    """Where records are looked for: in `out`, in home()/data/records and in the checkout's."""
+    return list(dict.fromkeys((results_folder(out), results_folder(), Path(__file__).parents[2] / "data" / "records")))
+
+
+def load_results(plan: str | None = None, where: Path | None = None) -> list[Result]:
+    """Every record, of one plan or of all, each verified. Damaged where one is not what was written."""
+    place = results_folder(where)
+    known = sorted(p.name for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
+    chosen = known if plan is None else [plan] if plan in known else []
+    return [read_result(path) for name in chosen for path in sorted((place / name).glob("*.json"))]
+
+
+def read_result(path: Path) -> Result:
+    """One record. Damaged, with the mend, where it is not what was written."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        said = plain.pop("hash")
+        form = plain.pop("format")
+        record = Result(**plain)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path} is no record ({error}): delete it, and the plan is run again for it") from error
+    if form != FORMAT:
+        raise Damaged(f"{path} is a record of the form {form}, this sdkit reads {FORMAT}: use the sdkit that wrote it")
+    wrong = "its content is not what its hash says" if said != _hash(plain) else _wrong(record)
+    if not wrong and path.stem != record.key:
+        wrong = f"its file name should be {record.key}.json"
+    if wrong:
+        raise Damaged(f"{path} is damaged: {wrong}; take it back from git or delete it, and the plan is run again for it")
+    return record
+
+
+def write_result(record: Result, out: Path | None = None) -> Path:
+    """Keeps a record as <out>/<plan>/<key>.json, a column of the history a line."""
+    plain = tidy(asdict(record))
+    text = json.dumps({"format": FORMAT} | plain | {"hash": _hash(plain)}, indent=1, ensure_ascii=False, allow_nan=False)
+    path = results_folder(out) / record.plan / f"{record.key}.json"
+    with replacing(path) as temporary:
+        temporary.write_text(NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n", encoding="utf-8")
+    return path
+
+
+NUMBERS = re.compile(r"\[[^\[\]{}\"]*\]")
+"""In indented JSON, a list of numbers."""
+
+
+def _hash(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _wrong(record: Result) -> str:
+    """What of a record cannot be; nothing where all is well."""
+    if key_of(record.config) != record.key:
+        return f"its key {record.key} is not that of what was asked"
+    missing = [
+        name for name in ("sdkit", "torch", "device", "machine", "source", "test images") if not record.environment.get(name)
+    ]
+    if missing:
+        return f"it does not say its {' and '.join(missing)}"
+    return _incomplete(record.status, record.history, int(record.config["recipe"]["epochs"]))
+
+
+def _incomplete(status: str, history: Sequence[Epoch], epochs: int) -> str:
+    """What of a history cannot be; nothing where all is well. One that diverged may be short and end in no number."""
+    if status not in ("done", "diverged"):
+        return f"it is {status}, not done"
+    if [e.epoch for e in history] != list(range(len(history))) or len(history) > epochs:
+        return f"its {len(history)} epochs are not numbered from 0 within {epochs}"
+    if status == "done" and len(history) < epochs:
+        return f"it has {len(history)} of its {epochs} epochs"
+    for e in history if status == "done" else history[:-1]:
+        accuracies = [*e.accuracy.values(), *e.validation.values(), *e.test.values(), e.train_accuracy]
+        numbers = [*e.terms.values(), *accuracies, e.lr, e.seconds, e.loss]
+        if not all(map(math.isfinite, numbers)):
+            return f"epoch {e.epoch + 1} has a value that is no number"
+        if not all(0 <= a <= 1 for a in accuracies):
+            return f"epoch {e.epoch + 1} has an accuracy outside [0, 1]"
+    return ""
+
+
+# from a run to its record
+def check_run(experiment: Experiment) -> Run:
+    """The finished run of an experiment, every file of it looked at. Damaged, with the mend, where something cannot be."""
+    run = experiment.stored
+    history, epochs = run.history(), experiment.recipe.epochs
+    wrong = _incomplete(run.status, history, epochs)
+    if not wrong and run.config != experiment.config:
+        wrong = "experiment.json is of another experiment"
+    if not wrong and not run.environment.get("device"):
+        wrong = "experiment.json does not say where it was trained"
+    if not wrong and run.status == "done":
+        if len(list((run.folder / "outputs").glob("*.npy"))) != epochs:
+            wrong = f"outputs/ has not one file for each of the {epochs} epochs"
+        elif not all(t.isfinite().all() for part in run.weights().values() for t in part.values() if t.is_floating_point()):
+            wrong = "its weights are not all numbers"
+    if wrong:
+        raise Damaged(f"run {run.key} is damaged: {wrong}; delete the folder {run.folder}, and the plan runs it again")
+    return run
+
+
+def result_of(
+    experiment: Experiment, plan: str, curves: Iterable[str] = (), environment: dict[str, Any] | None = None
+) -> Result:
+    """The record of a finished run, which is checked first. environment: what else to say of where it ran."""
+    run = check_run(experiment)
+    history = run.history()
+    return Result(
+        plan,
+        run.key,
+        run.status,
+        run.config,
+        run.environment
+        | {"machine": run.environment["machine"].partition("-")[0], "source": source_digest()}
+        | {"test images": len(experiment.load_data().test.y)}
+        | (environment or {}),
+        {k: [_short(v) for v in column] for k, column in epoch_table(history).items()},
+        [t for e in history for t in e.changes],
+        {name: CURVES[name](experiment, run) for name in curves} if run.status == "done" else {},
+    )
+
+
+def source_digest() -> str:
+    """Twelve hex digits of all code that a training depends on."""
+    here = Path(__file__).parents[1]
+    rooms = ("core.py", "rng.py", "losses.py", "train", "experiment", "data", "methods", "models")
+    files = sorted(f for room in rooms for f in ([here / room] if room.endswith(".py") else (here / room).rglob("*.py")))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
+
+
+CURVE_EPOCHS = 30
+"""Of how many epochs at most a record keeps the ranked variance."""
+
+
+def _ranked(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Ranked-output variance along training, paper 004, Fig. 3: of at most CURVE_EPOCHS epochs, the last among them."""
+    epochs, outputs = run.outputs()
+    places = np.unique(np.linspace(0, len(epochs) - 1, min(CURVE_EPOCHS, len(epochs))).round().astype(int))
+    history = run.history()
+    accuracy = torch.tensor([history[e].accuracy["final"] for e in epochs[places]])
+    found = ranked_along(outputs[torch.from_numpy(places)], accuracy, torch.from_numpy(epochs[places]))
+    variance = {space: _plain(v) for space, v in found.variance.items()}
+    return {"epoch": (epochs[places] + 1).tolist(), "variance": variance, "pearson": found.pearson}
+
+
+def _calibration(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Calibration of the last epoch on the test set."""
+    logits, y = _last(experiment, run)
+    return {"images": len(y)} | {k: _plain(v) for k, v in calibration(logits, y)._asdict().items()}
+
+
+def _right(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Which of the test images the last epoch answers right, a bit each: what tells two runs image by image."""
+    logits, y = _last(experiment, run)
+    return {"images": len(y), "bits": np.packbits((logits.argmax(1) == y).numpy()).tobytes().hex()}
+
+
+def _last(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
+    """The last epoch's logits of the test set and the labels."""
+    logits = run.logits()
+    return logits, experiment.load_data().test.y[: len(logits)]
+
+
+CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
+    "ranked": _ranked,
+    "calibration": _calibration,
+    "right": _right,
+}
+"""What a record may keep beside the history, computed from the run's recorded outputs."""
+
+
+def _plain(value: Any) -> Any:
+    return [_short(v) for v in value.tolist()] if isinstance(value, Tensor) else _short(value)
+
+
+def _short(value: Any) -> Any:
+    """A number in 7 digits: more than any is certain."""
+    return float(f"{value:.7g}") if isinstance(value, float) and math.isfinite(value) else value

@@ -1,0 +1,351 @@
+"""The training loop: it knows no method, no network and no data set by name."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core import Progress, one_thread
+from . import device, graphs
+from .device import autocast, default_device, keep_freed_memory
+from .recipe import Recipe
+
+OUTPUTS_KEPT = 10_000
+"""Of how many images of the test set a record keeps the logits at most."""
+
+
+WATCHED, FEWEST = 4, 100
+"""Along the way an epoch is tested on a part of the test set: one image for every WATCHED to learn from, FEWEST at least.
+
+An image costs about a third in a test of what it costs in training, so this part takes a twelfth of a run's time.
+"""
+
+
+@dataclass
+class Epoch:
+    """What one epoch left in the record."""
+
+    epoch: int  # 0-based
+    lr: float  # at its last step
+    seconds: float  # of training, without evaluation
+    terms: dict[str, float] = field(default_factory=dict)  # means over the epoch; their sum is the loss
+    train_accuracy: float = math.nan  # of the final exit on the batches as they came, in [0, 1]; of a mixture, its larger part
+    accuracy: dict[str, float] = field(default_factory=dict)  # of every exit, on the watched test images, in [0, 1]
+    validation: dict[str, float] = field(
+        default_factory=dict
+    )  # on validation images, where some were set aside; all at the end
+    loss: float = math.nan  # cross entropy of the final exit on the watched test images
+    test: dict[str, float] = field(default_factory=dict)  # accuracy on the whole test set, at the end alone: the headline
+    test_loss: float = field(default=math.nan, compare=False)  # cross entropy on the whole test set; nan before the end
+    changes: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
+    outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [W, K] float16 logits of the watched test images
+    test_outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] of the whole test set, at the end
+
+    def record(self) -> dict[str, Any]:
+        """Itself without the tensors, for JSON. A number that is not finite becomes None."""
+        plain = asdict(Epoch(**{**self.__dict__, "outputs": None, "test_outputs": None}))
+        del plain["outputs"], plain["test_outputs"]
+        return tidy(plain)
+
+
+def tidy(value: Any) -> Any:
+    """JSON has no NaN: numbers that are not finite become None, at any depth."""
+    if isinstance(value, dict):
+        return {k: tidy(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [tidy(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Diverged(ArithmeticError):
+    """The loss stopped being a number. `epoch` is the record of the epoch in which it did."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        bad = ", ".join(f"{k} = {v:g}" for k, v in epoch.terms.items() if not math.isfinite(v))
+        super().__init__(
+            f"the loss is no longer a number in epoch {epoch.epoch + 1} ({bad}): "
+            "lower the learning rate or the weight of that term"
+        )
+        self.epoch = epoch
+
+    def __reduce__(self):
+        """So that it comes back whole from another process."""
+        return Diverged, (self.epoch,)
+
+
+class Training:
+    """A network being trained: all that the next step depends on, in one place.
+
+    Iterating `iterate()` trains: it yields a `Progress` after every step and an `Epoch` after every epoch. Between two of
+    them the caller may turn knobs, stop, or wait. `state_dict()` is taken between epochs; from it another process
+    continues to the same bits: with the precision and the number of threads that the training began with.
+
+    threads: of a CPU; by default `train.device.threads` says it when the training begins.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: nn.Module,
+        data: Any,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        on: torch.device | str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.device = torch.device(on) if on is not None else default_device()
+        self.precision = "float32" if method.full_precision else device.precision(self.device)
+        if threads is not None:
+            self.threads = threads
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        device.tune(self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.method = method.to(self.device, memory_format=torch.channels_last)
+        self.data, self.recipe, self.epochs_done = data, recipe, 0
+        self.clean: dict[tuple[str, bool], Any] = {}  # the batches of each split that was evaluated, watched or whole
+        self.settings = method.settings()  # as the last step read them
+        self.schedule: dict[float, dict[str, float]] = {}  # knobs to turn, by the epochs before: {2.5: {"alpha": 0.3}}
+        self.pending: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
+        self.sums: dict[str, Tensor] = {}  # of the terms over the `seen` images of the present epoch
+        self.seen = 0
+        self.environment: dict[str, Any] = {}  # what a record is to say of where this training came from
+        self.changes: list[dict[str, Any]] = []  # knobs turned in the present epoch, as its record will say
+        self.loader = data.batches(
+            recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
+        )
+        self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
+        self.weights = sum(p.numel() for p in self.params)
+        how = graphs.mode()
+        self.forward_features = (
+            graphs.compiled(model.forward_features, type(model).__name__) if "compile" in how else model.forward_features
+        )
+        self.replayed = (
+            graphs.Replayed(self._work, method, self.device) if "graphs" in how and self.device.type == "cuda" else None
+        )
+        rate = torch.tensor(recipe.lr, device=self.device) if self.replayed else recipe.lr  # a recorded step reads a tensor
+        if recipe.optimizer == "adamw":
+            self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(
+                self.params, rate, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay, fused=True
+            )
+        else:
+            self.optimiser = torch.optim.SGD(
+                self.params, rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
+            )
+
+    @cached_property
+    def threads(self) -> int:
+        """Of a CPU: how many work on a step. Chosen when it is first asked for."""
+        return device.threads() if self.device.type == "cpu" else torch.get_num_threads()
+
+    def iterate(self) -> Iterator[Progress | Epoch]:
+        """Trains to the recipe's end. Raises `Diverged` after the epoch in which the loss stopped being a number."""
+        while self.epochs_done < self.recipe.epochs:
+            with contextlib.closing(self._epoch(self.epochs_done)) as epoch:
+                while (event := self._own_way(next, epoch, None)) is not None:
+                    yield event
+
+    def _own_way(self, work: Callable, *given: Any) -> Any:
+        """work(*given), done with this training's threads and precision."""
+        with device.working(self.threads, self.precision):
+            return work(*given)
+
+    def _epoch(self, epoch: int) -> Iterator[Progress | Epoch]:
+        self.model.train(), self.method.train()
+        seconds, hits, began = 0.0, torch.zeros((), device=self.device), time.perf_counter()
+        self.sums, self.seen, self.changes = {}, 0, []
+        for i, batch in enumerate(self.loader):
+            progress = Progress(epoch, epoch * len(self.loader) + i, self.recipe.epochs, len(self.loader))
+            self._turn(progress)
+            before, self.settings = self.settings, self.method.settings()
+            self.changes += [
+                {"step": progress.step, "knob": k, "before": before[k], "after": v}
+                for k, v in self.settings.items()
+                if v != before[k]
+            ]
+            terms, logits = self._step(batch, progress)
+            for name, term in terms.items():
+                self.sums[name] = self.sums.get(name, 0) + term * len(batch.y)
+            hits += (logits[: len(batch.y)].argmax(1) == batch.y).sum()
+            self.seen += len(batch.y)
+            seconds += time.perf_counter() - began
+            yield progress
+            began = time.perf_counter()
+        began = time.perf_counter()
+        means = {k: float(v) / self.seen for k, v in self.sums.items()}  # the epoch's one wait for the device
+        seconds += time.perf_counter() - began
+        record = Epoch(epoch, self.recipe.rate(progress), seconds, means, float(hits) / self.seen, changes=self.changes)
+        last = epoch + 1 == self.recipe.epochs
+        record.accuracy, record.loss, record.outputs = self._evaluated("test")
+        if last:
+            record.test, record.test_loss, record.test_outputs = self._evaluated("test", whole=True)
+        if len(self.data.val.y):
+            record.validation, _, _ = self._evaluated("val", whole=last)
+        self.epochs_done = epoch + 1
+        if not all(map(math.isfinite, means.values())):
+            raise Diverged(record)
+        yield record
+
+    def _evaluated(self, split: str, whole: bool = False) -> tuple[dict[str, float], float, Tensor]:
+        """As `evaluate`, on the watched part of a split or all of it; the images go to the device once."""
+        if (split, whole) not in self.clean:
+            part = None if whole else self.data.watched(split, max(len(self.data.train.y) // WATCHED, FEWEST))
+            self.clean[split, whole] = self.data.evaluation(split, device=self.device, part=part)
+        return evaluate(self.model, self.method, self.data, self.device, split, self.clean[split, whole])
+
+    def _turn(self, progress: Progress) -> None:
+        """Turns the knobs that are due before a step: by the plan, then by whoever asked meanwhile."""
+        for when, knobs in self.schedule.items():
+            if round(when * progress.steps_per_epoch) == progress.step:
+                for knob, value in knobs.items():
+                    setattr(self.method, knob, value)
+        while self.pending:
+            setattr(self.method, *self.pending.popitem())
+
+    def _step(self, batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
+        """One step. -> its terms and the logits of its pass, detached."""
+        rate, self.first = self.recipe.rate(progress), progress.step == 0
+        for group in self.optimiser.param_groups:
+            if self.replayed:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        return (self.replayed or self._work)(batch, progress)
+
+    def _work(self, batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
+        """What a step does on the device, the learning rate apart."""
+        forward_features = (
+            self.forward_features if len(batch.y) == self.recipe.batch_size else self.model.forward_features
+        )  # compiled for whole batches
+        with autocast(self.device):
+            out = forward_features(self.method.view(batch))
+            terms = self.method.terms(self.model, out, batch, progress)
+            if not isinstance(terms, dict):
+                kind = type(self.method).__name__
+                raise TypeError(f"{kind}.terms gives a dict, {{'task': loss}} for example, got a {type(terms).__name__}")
+            loss = sum(terms.values())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.first:  # fused SGD wants every momentum to begin at one step
+            for p in self.params:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        with one_thread(self.weights, self.device):
+            self.optimiser.step()
+        with torch.no_grad():
+            self.method.remember(out, batch, progress)
+        return {name: summable(term.detach()) for name, term in terms.items()}, out.logits.detach()
+
+    def stepper(self) -> Callable[[], None]:
+        """One training step a call, over and over the epoch's batches: what a benchmark times."""
+        self.model.train(), self.method.train()
+        steps, done = len(self.loader), 0
+
+        def batches():
+            while True:
+                yield from self.loader
+
+        stream = batches()
+
+        def step() -> None:
+            nonlocal done
+            progress = Progress(done // steps % self.recipe.epochs, done, self.recipe.epochs, steps)
+            self._own_way(lambda: self._step(next(stream), progress))
+            done += 1
+
+        return step
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next epoch depends on. Tensors, numbers and lists only, so that it loads without unpickling objects."""
+        kind, keys, *rest = np.random.get_state()
+        return {
+            "model": self.model.state_dict(),
+            "method": self.method.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "loader": self.loader.state_dict(),
+            "epochs done": self.epochs_done,
+            "settings": self.settings,
+            "threads": self.threads,
+            "precision": self.precision,
+            "rng": {
+                "torch": torch.get_rng_state(),
+                "python": list(random.getstate()[1]),
+                "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest],
+                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts everything back where `state_dict` found it."""
+        self.model.load_state_dict(state["model"])
+        self.method.load_state_dict(state["method"])
+        self.method.memory_to(self.device)
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.replayed:
+            record = self.replayed.record
+            self.replayed = graphs.Replayed(self._work, self.method, self.device, record)  # the old one's tensors are not these
+            for group in self.optimiser.param_groups:
+                group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
+        self.loader.load_state_dict(state["loader"])
+        self.epochs_done = state["epochs done"]
+        self.threads, self.precision = state["threads"], state["precision"]
+        for knob, value in state["settings"].items():
+            setattr(self.method, knob, value)
+        self.settings = self.method.settings()
+        rng = state["rng"]
+        torch.set_rng_state(rng["torch"])
+        random.setstate((3, tuple(rng["python"]), None))
+        kind, keys, *rest = rng["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+        if rng["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(rng["cuda"])
+
+
+def fit(
+    model: nn.Module, method: nn.Module, data: Any, recipe: Recipe, *, seed: int = 0, on: torch.device | str | None = None
+) -> Iterator[Epoch]:
+    """Trains, yielding after every epoch. No name needed: your own method, network or data go in as they are.
+
+    Nothing is written to disk; `Experiment(...).run()` is the same with a record that survives a crash.
+    """
+    return (event for event in Training(model, method, data, recipe, seed=seed, on=on).iterate() if isinstance(event, Epoch))
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, method: nn.Module, data: Any, on: torch.device | str, split: str = "test", batches: Any = None
+) -> tuple[dict[str, float], float, Tensor]:
+    """Top-1 accuracy of every exit in [0, 1], the final exit's cross entropy, and its first logits [N, K] in float16.
+
+    batches: the split's clean batches, where they are at hand.
+    """
+    model.eval(), method.eval()
+    hits, kept, loss, n, room = {}, [], 0.0, 0, OUTPUTS_KEPT
+    for batch in data.evaluation(split, device=on) if batches is None else batches:
+        with autocast(on):
+            exits = method.exits(model.forward_features(batch.x), batch.x)
+        for name, z in exits.items():
+            hits[name] = hits.get(name, 0) + (z.argmax(1) == batch.y).sum()
+        final = exits["final"].float()
+        loss = loss + F.cross_entropy(final, batch.y, reduction="sum")
+        kept.append(final[:room].to(torch.float16))
+        room -= len(kept[-1])
+        n += len(batch.y)
+    return {name: float(h) / n for name, h in hits.items()}, float(loss) / n, torch.cat(kept).cpu()
+
+
+def summable(term: Tensor) -> Tensor:
+    """A term as an epoch's sum can take it: the 8 bits of a bfloat16 lose what is added to a large sum."""
+    return term.float() if term.dtype in (torch.bfloat16, torch.float16) else term

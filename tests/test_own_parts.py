@@ -1,0 +1,239 @@
+"""Parts of your own go wherever names go: trained, resumed, forked, in two processes, compared; an edited one is a new run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import sdkit
+from sdkit import Experiment, Knob, Method, Recipe, register, run_all
+from sdkit.experiment import own
+from sdkit.methods import METHODS
+
+TINY = {"data": "digits", "dataset": {"train_size": 64}, "recipe": Recipe(epochs=2, batch_size=16, lr=0.05)}
+NETWORK = {"model": "four-stage", "network": {"width": 4}}
+
+
+class Confident(Method):
+    """Cross entropy and a reward for being sure."""
+
+    knobs = {"weight": Knob("w", 0, 1)}
+
+    def __init__(self, model, *, weight: float = 0.1):
+        super().__init__()
+        self.weight = weight
+
+    def terms(self, model, out, batch, progress):
+        p = out.logits.softmax(1)
+        return {"task": F.cross_entropy(out.logits, batch.y), "sure": self.weight * (1 - p.max(1).values).mean()}
+
+
+class Plain(nn.Module):
+    """Two stages, as a student would write them."""
+
+    def __init__(self, num_classes: int = 10):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
+        self.classifier = nn.Linear(16, num_classes)
+
+    def forward(self, x):
+        return self.classifier(self.second(self.first(x)).mean((2, 3)))
+
+
+def tensors(n: int = 96, seed: int = 0):
+    draw = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    x = (torch.rand(n, 3, 16, 16, generator=draw) * 80 + 60 * y[:, None, None, None]).to(torch.uint8)
+    return x, y
+
+
+OWN = {
+    "method": {"method": Confident, **NETWORK, **TINY},
+    "module": {"model": Plain, **TINY},
+    "instance": {"model": Plain(), **TINY},
+    "torchvision": {"model": "torchvision:resnet18", **TINY},
+    "tensors": {"data": (tensors(), tensors(48, 1)), "recipe": TINY["recipe"], **NETWORK},
+}
+
+
+def weights(run):
+    return run.weights()["model"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_own_part_trains_is_found_again_and_resumes_to_the_same_bits(name):
+    e = Experiment(**OWN[name])
+    straight = e.run(progress=False)
+    assert e.run(progress=False).run.key == straight.run.key and 0 <= straight.accuracy <= 1
+    other = replace(e, seed=1)
+    for event in (first := other.stored.follow(other.config, other.training, checkpoint_every=0)):
+        if isinstance(event, sdkit.train.Epoch):
+            break
+    next(first)
+    first.close()
+    assert other.stored.status == "training"
+    resumed = other.run(progress=False)
+    again = other.run(progress=False, fresh=True)
+    assert all(torch.equal(a, b) for a, b in zip(weights(resumed.run).values(), weights(again.run).values(), strict=True))
+
+
+def test_own_parts_train_in_two_processes_beside_ours():
+    pair = {name: Experiment(**OWN[name]) for name in ("method", "module", "tensors")}
+    pair["ours"] = Experiment("drg", **NETWORK, **TINY)
+    done = run_all(pair, jobs=2, progress=False)
+    assert {n: t.run.status for n, t in done.items()} == dict.fromkeys(pair, "done")
+    assert done["method"].history[-1].terms.keys() == {"task", "sure"}
+
+
+def test_an_own_method_joins_ours_and_its_knobs_are_planned_and_forked():
+    e = Experiment(("drg", Confident), **NETWORK, **TINY, knobs={"weight": 0.5}, schedule={1: {"weight": 0.0}})
+    assert e.parts == ["drg", "Confident"] and e.knobs["Confident.weight"] == 0.5
+    done = e.run(progress=False)
+    assert done.history[1].terms["sure"] == 0 < done.history[0].terms["sure"]
+    assert e.fork(1, {"weight": 0.2}).schedule == {1: {"Confident.weight": 0.2}}
+
+
+def write(folder, body: str, name: str = "mine.py"):
+    (folder / name).write_text(textwrap.dedent(body))
+
+
+CODE = """
+    import torch.nn.functional as F
+    from sdkit import Method, register
+
+    FACTOR = {factor}
+
+    def extra(p):
+        return {extra}
+
+    class Mine(Method):
+        def __init__(self, model, *, share: float = 0.5):
+            super().__init__()
+            self.share = share
+
+        def terms(self, model, out, batch, progress):
+            {comment}
+            return {{"task": F.cross_entropy(out.logits, batch.y), "extra": FACTOR * extra(out.logits.softmax(1))}}
+
+    register("mine", Mine)
+"""
+
+
+def key(folder, **said) -> str:
+    write(folder, CODE.format(**{"factor": 0.1, "extra": "p.square().sum(1).mean()", "comment": "pass"} | said))
+    code = (
+        "import mine, sdkit; print(sdkit.Experiment('mine', data='digits').key, sdkit.Experiment(mine.Mine, data='digits').key)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert out.returncode == 0, out.stderr
+    by_name, by_class = out.stdout.split()
+    assert by_name == by_class, "a name that is registered and its class are one method"
+    return by_name
+
+
+def test_an_edited_class_a_helper_or_a_constant_of_it_is_a_new_run_and_the_same_source_the_same(tmp_path):
+    first = key(tmp_path)
+    assert key(tmp_path) == first
+    assert key(tmp_path, factor=0.2) != first, "a constant that it reads"
+    assert key(tmp_path, extra="p.square().sum()") != first, "a function that it calls"
+    assert key(tmp_path, comment="1 + 1") != first, "its own lines"
+
+
+def test_what_a_closure_holds_is_part_of_the_key():
+    def made(width):
+        def network(num_classes):
+            return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, width), nn.Linear(width, num_classes))
+
+        return network
+
+    assert own.digest_of(made(3)) == own.digest_of(made(3)) != own.digest_of(made(4))
+
+
+def test_other_weights_or_other_images_are_another_run():
+    torch.manual_seed(0)
+    one, two = Plain(), Plain()
+    assert Experiment(model=one, **TINY).key == Experiment(model=one, **TINY).key != Experiment(model=two, **TINY).key
+    x, y = tensors()
+    e = Experiment(data=((x, y), tensors(48, 1)))
+    changed = x.clone()
+    changed[0, 0, 0, 0] += 1
+    assert e.key == Experiment(data=((x.clone(), y), tensors(48, 1))).key != Experiment(data=((changed, y), tensors(48, 1))).key
+
+
+def test_the_command_line_takes_a_file_of_your_own(tmp_path):
+    write(tmp_path, CODE.format(factor=0.1, extra="p.square().sum(1).mean()", comment="pass"))
+    command = [sys.executable, "-m", "sdkit.cli", "train", "--from", "mine.py", "--method", "mine", "--data", "digits"]
+    command += ["--dataset", "train_size=64", "--recipe", "smoke", "--model", "four-stage", "--network", "width=4"]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert "trained: run" in out.stdout
+
+
+def test_a_name_is_free_and_says_what_it_is():
+    with pytest.raises(ValueError, match="'drg' is a method of sdkit's: take another name"):
+        register("drg", Confident)
+    with pytest.raises(ValueError, match=r"a name holds none of \+ @ :, got 'a\+b'"):
+        register("a+b", Confident)
+    with pytest.raises(TypeError, match="say what it is"):
+        register("thing", lambda num_classes: None)
+    try:
+        register("confident", Confident)
+        assert Experiment("confident", **NETWORK, **TINY).parts == ["confident"]
+    finally:
+        METHODS.pop("confident")
+
+
+def test_a_part_that_this_process_does_not_hold_says_so():
+    with pytest.raises(KeyError, match="Gone@12345678 is a part of your own .* not hold: import or define it"):
+        Experiment("Gone@12345678")
+    name = Experiment(Confident, **NETWORK, **TINY).method
+    with pytest.raises(KeyError, match=f"it was edited, and is {name} now"):
+        Experiment("Confident@00000000")
+    with pytest.raises(TypeError, match="or a class that inherits from Method"):
+        Experiment(lambda model: None)
+
+
+def test_an_attribute_takes_no_name_that_every_method_is_asked_by():
+    class Clash(Confident):
+        def __init__(self, model):
+            super().__init__(model)
+            self.members = 3
+
+    with pytest.raises(AttributeError, match=r"members\(\) is what every Method can be asked: give Clash.members another name"):
+        Clash(None)
+
+
+def test_the_line_that_repeats_an_own_run_names_its_class():
+    e = Experiment(("drg", Confident), model=Plain, data="digits", knobs={"weight": 0.5})
+    assert str(e).startswith("Experiment(method=('drg', Confident), model=Plain, data='digits'")
+    assert Experiment.of(e.config) == e
+
+
+def test_a_run_of_older_code_is_found_and_says_so(monkeypatch):
+    e = Experiment("drg", **NETWORK, **TINY)
+    first = e.run(progress=False)
+    assert e.run(progress=False).run.key == first.run.key and not e.outdated()
+    monkeypatch.setattr(own, "module_digests", lambda parts: {name: "other" if name == "drg" else "same" for name in parts})
+    before = first.run.environment["sources"]
+    assert before.keys() == {"drg", "four-stage", "digits"} and e.outdated() == ["drg", "four-stage", "digits"]
+    with pytest.warns(UserWarning, match=r"trained by another version of the code of drg and .*run\(fresh=True\)"):
+        e.run(progress=False)
+    monkeypatch.undo()
+    began = first.run.environment["started"]
+    assert e.run(progress=False, fresh=True).run.key == first.run.key and began
+
+
+def test_the_front_door_is_lazy_and_helps_who_misspells():
+    code = "import sys, sdkit; print([m for m in ('sdkit.experiment', 'sdkit.figures', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert all(getattr(sdkit, name) is not None for name in sdkit.__all__)
+    with pytest.raises(AttributeError, match="did you mean 'Experiment'"):
+        sdkit.Experimant  # noqa: B018
