@@ -299,6 +299,24 @@ def test_a_hessian_product_is_the_dense_hessian_times_the_vector():
     assert all(w.grad is None for w in weights)
 
 
+class Attention(nn.Module):
+    """The places of a map attend to each other, in the fused kernel where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.classify = nn.Linear(3, 12), nn.Linear(4, 3)
+
+    def forward(self, x):
+        q, k, v = self.read(x.flatten(2).mT)[:, None].chunk(3, -1)
+        return self.classify(F.scaled_dot_product_attention(q, k, v).mean((1, 2)))
+
+
+def test_curvature_goes_through_attention():
+    torch.manual_seed(0)
+    net, (x, y) = Attention(), small_images()
+    assert curvature(net, x.float(), y).top[0] > 0
+
+
 def test_curvature_counts_probes_and_seeds():
     net, (x, y) = small(), small_images()
     one = curvature(net, x, y, probes=1)

@@ -106,8 +106,7 @@ def test_what_is_pinned_is_complete():
 # -------------------------------------------------------------------------------------------------- what is declared, and names
 
 
-CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "pytorch_grad_cam": "grad-cam", "IPython": "ipython"}
-CALLED |= {"curvlinops": "curvlinops-for-pytorch"}  # imported by another name than pip's
+CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "pytorch_grad_cam": "grad-cam", "IPython": "ipython"}  # imported by another name than pip's
 PROGRAMS = {"jupyterlab", "ipykernel"}  # run, never imported: `start.py lab`, and the notebooks' kernel
 
 

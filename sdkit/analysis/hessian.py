@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, weights_of
 
@@ -33,20 +36,36 @@ def curvature(
     batch_size: int = 128,
     progress: ProgressBar = iter,
 ) -> Curvature:
-    """Hessian of the mean cross entropy over (x, y) by the weights of every convolution and linear layer, in eval mode.
+    """The Hessian's largest eigenvalues and its trace: how steeply the loss bends (beside BYOT's noise test).
 
-    model: images -> logits, of twice differentiable parts (ReLU counts). x [N, 3, H, W] normalised, y [N]. Products with
-    the exact Hessian come from curvlinops; the eigenvalues by Lanczos (ARPACK) to a residual of 0.1 %; the trace is
-    the mean of v^T H v over `probes` random signs v (Hutchinson). A product costs about ten forward passes; the trace takes
-    one a probe, the largest eigenvalue ten to twenty: some hundred images do. progress sees one step a probe and one for
-    the eigenvalues.
+    The Hessian is that of the mean cross entropy over (x, y), by the weights of every convolution and linear layer, in eval
+    mode. The eigenvalues come by Lanczos (ARPACK) to a residual of 0.1 %; the trace is the mean of v^T H v over random signs
+    v. The trace takes one `hessian_product` a probe, the largest eigenvalue ten to twenty: some hundred images do.
 
     BatchNorm makes the loss blind to the scale of the weights before it, while the Hessian falls with that scale squared:
     between networks whose weight norms differ, a smaller eigenvalue alone is no proof of a flatter minimum.
+
+    Args:
+        model: images -> logits [N, K], of twice differentiable parts (ReLU counts).
+        x: images [N, 3, H, W], normalised.
+        y: labels [N].
+        top: how many eigenvalues to find, from the largest, in [1, n).
+        probes: how many random signs the trace is estimated from. More are more exact.
+        seed: of the signs and of Lanczos' first vector.
+        batch_size: images a pass. It changes memory and time alone.
+        progress: sees one step a probe and one for the eigenvalues.
+
+    Returns:
+        The eigenvalues and the trace, in nats per squared unit of weight.
+
+    Raises:
+        ValueError: where x, y, top or probes are none of these, or the logits rest on no convolution and no linear layer.
+
+    References:
+        Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1989.
+        Yao, Gholami, Keutzer and Mahoney, "PyHessian", 2020, https://arxiv.org/abs/1912.07145
     """
-    from curvlinops import HessianLinearOperator
-    from scipy.sparse.linalg import eigsh
-    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
     check_images(x)
     check_labels(y, len(x))
@@ -60,25 +79,43 @@ def curvature(
         raise ValueError(f"the trace is estimated from one or more random probes, got {probes}")
     device, g = device_of(model), torch.Generator().manual_seed(seed)
     data = list(zip(x.to(device).split(batch_size), y.to(device).split(batch_size), strict=True))
-    start = torch.randn(n, generator=g)  # drawn first: the eigenvalues do not depend on the number of probes
-    # Fused attention has no second derivative, the plain one has.
-    with preserve_state(model), torch.enable_grad(), warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        warnings.simplefilter("ignore", UserWarning)  # torch.func has no batching rule for some layers: slower, not wrong
+    start = torch.randn(n, generator=g).to(weights[0])  # drawn first: the eigenvalues do not depend on the number of probes
+
+    def bend(v: np.ndarray) -> np.ndarray:
+        return hessian_product(model, data, weights, torch.from_numpy(v).to(start)).cpu().numpy()
+
+    with preserve_state(model), torch.enable_grad():
         for w in weights:
             w.requires_grad_(True)
-        hessian = HessianLinearOperator(model, nn.CrossEntropyLoss(), weights, data, check_deterministic=False, num_data=len(x))
         bends = []
         for step in progress([*range(probes), "eigenvalues"]):
             if step == "eigenvalues":
-                v0 = start.to(hessian.dtype).numpy()
+                v0 = start.cpu().numpy()
                 steps = min(max(2 * top + 2, STEPS), n)
-                found = eigsh(hessian.to_scipy(v0.dtype), top, v0=v0, ncv=steps, which="LA", tol=TOLERANCE)[0]
+                hessian = LinearOperator((n, n), bend, dtype=v0.dtype)
+                found = eigsh(hessian, top, v0=v0, ncv=steps, which="LA", tol=TOLERANCE)[0]
             else:
-                v = (torch.randint(2, (n,), generator=g) * 2 - 1).to(weights[0])
-                bends.append((v @ (hessian @ v)).double())
-    bend = torch.stack(bends).cpu()
+                v = (torch.randint(2, (n,), generator=g) * 2 - 1).to(start)
+                bends.append((v @ hessian_product(model, data, weights, v)).double())
+    along = torch.stack(bends).cpu()
     largest = torch.from_numpy(found.astype("float64")).sort(descending=True).values
-    return Curvature(largest, float(bend.mean()), float(bend.std() / probes**0.5) if probes > 1 else float("nan"), n)
+    return Curvature(largest, float(along.mean()), float(along.std() / probes**0.5) if probes > 1 else float("nan"), n)
+
+
+def hessian_product(model: nn.Module, data: Sequence[tuple[Tensor, Tensor]], weights: Sequence[Tensor], v: Tensor) -> Tensor:
+    """H v, H the Hessian of the mean cross entropy over the batches of `data` by the weights. [n] -> [n].
+
+    The gradient of (gradient . v), exact, never H itself, for about ten forward passes (Pearlmutter, "Fast exact
+    multiplication by the Hessian", 1994).
+    """
+    parts = [part.view_as(w) for part, w in zip(v.split([w.numel() for w in weights]), weights, strict=True)]
+    images, total = sum(len(y) for _, y in data), torch.zeros_like(v)
+    for x, y in data:
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            loss = F.cross_entropy(model(x), y, reduction="sum") / images
+        slope = torch.autograd.grad(loss, weights, create_graph=True)
+        total += torch.cat([t.flatten() for t in torch.autograd.grad(slope, weights, parts)])
+    return total
 
 
 def _reached(model: nn.Module, x: Tensor) -> list[Tensor]:
