@@ -106,7 +106,12 @@ def test_what_is_pinned_is_complete():
 # -------------------------------------------------------------------------------------------------- what is declared, and names
 
 
-CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "pytorch_grad_cam": "grad-cam", "IPython": "ipython"}  # imported by another name than pip's
+CALLED = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "pytorch_grad_cam": "grad-cam",
+    "IPython": "ipython",
+}  # imported by another name than pip's
 PROGRAMS = {"jupyterlab", "ipykernel"}  # run, never imported: `start.py lab`, and the notebooks' kernel
 
 
