@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import os
@@ -502,3 +503,36 @@ def test_what_a_panel_trained_to_its_end_is_taken_over_with_all_that_the_last_ep
     found = e.run(progress=False)
     assert found.run.folder != live.folder and found.accuracy == live.history()[-1].test["final"]
     assert torch.equal(found.run.logits(), live.logits()) and torch.equal(found.run.outputs()[1], live.outputs()[1])
+
+
+# another optimiser
+
+ADAMW = Recipe(epochs=2, batch_size=16, lr=0.002, weight_decay=0.05, optimizer="adamw", schedule="constant")
+
+
+def test_adamw_takes_the_steps_of_torchs_adamw_and_resumes_to_the_same_bits():
+    e = experiment("vanilla", recipe=ADAMW)
+    straight = e.run(progress=False).run.weights()["model"]
+    by_hand = e.training()
+    optimiser = torch.optim.AdamW(by_hand.model.parameters(), 0.002, weight_decay=0.05)
+    by_hand.model.train()
+    for _ in range(ADAMW.epochs):
+        for batch in by_hand.loader:
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(by_hand.model(batch.x), batch.y).backward()
+            optimiser.step()
+    assert all(
+        torch.allclose(straight[k], v, atol=1e-4) for k, v in by_hand.model.state_dict().items() if v.is_floating_point()
+    )
+    stopped = e.training()
+    next(event for event in stopped.iterate() if isinstance(event, Epoch))
+    resumed = e.training()
+    resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
+    list(resumed.iterate())
+    assert all(torch.equal(straight[k], v) for k, v in resumed.model.state_dict().items())
+
+
+def test_an_optimiser_that_is_none_is_refused_and_one_and_the_same_number_is_one_recipe():
+    with pytest.raises(KeyError, match="no optimizer is called 'adam': did you mean 'adamw'"):
+        Recipe(optimizer="adam")
+    assert experiment("vanilla", recipe=Recipe(lr=1)).key == experiment("vanilla", recipe=Recipe(lr=1.0)).key

@@ -139,8 +139,9 @@ class Training:
         rate = torch.tensor(recipe.lr, device=self.device) if self.replayed else recipe.lr  # a recorded step reads a tensor
         if recipe.optimizer == "adamw":
             self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-                self.params, rate, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay, fused=True
-            )
+                self.params, rate, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay, fused=True,
+                capturable=self.replayed is not None,
+            )  # fmt: skip
         else:
             self.optimiser = torch.optim.SGD(
                 self.params, rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
