@@ -258,7 +258,10 @@ def sentence(error: Exception) -> str:
 
 def describe(run: runs.Run) -> str:
     """A recorded run in one line."""
-    config, history = run.config, run.history()
+    try:
+        config, history = run.config, run.history()
+    except runs.Damaged as error:
+        return str(error)
     accuracy = f"{(history[-1].test or history[-1].accuracy)['final']:.1%}" if history else "no epoch yet"
     return f"{run.status:<9} {config['method']} · {config['model']} · {config['data']} · seed {config['seed']:g} · {accuracy}"
 

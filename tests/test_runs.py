@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 import torch
 
-from sdkit import runs
+from sdkit import cli, runs
 from sdkit.core import Progress
 from sdkit.experiment import Experiment, Trained, live_folder, run_all, sweep
 from sdkit.experiment.sweep import _in_turn
 from sdkit.methods import METHODS
-from sdkit.runs import folder
+from sdkit.runs import Run, folder
 from sdkit.train import Diverged, Epoch, Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, schedule="one cycle")
@@ -503,6 +503,25 @@ def test_what_a_panel_trained_to_its_end_is_taken_over_with_all_that_the_last_ep
     found = e.run(progress=False)
     assert found.run.folder != live.folder and found.accuracy == live.history()[-1].test["final"]
     assert torch.equal(found.run.logits(), live.logits()) and torch.equal(found.run.outputs()[1], live.outputs()[1])
+
+
+# an earlier sdkit's runs
+
+
+def test_runs_of_an_earlier_sdkit_are_told_and_stand_in_nobodys_way(capsys):
+    e = experiment("drg")
+    old = Run(runs.root() / "0123456789ab")
+    (old.folder / "epochs").mkdir(parents=True)
+    (old.folder / "epochs" / "0001.pt").write_bytes(b"")
+    (old.folder / "experiment.json").write_text('{"asked": {"method": "drg"}, "about": {}}')
+    sentence = "run 0123456789ab is an earlier sdkit's: delete .*0123456789ab, and its experiment is trained again"
+    with pytest.raises(runs.Damaged, match=sentence):
+        old.config  # noqa: B018
+    assert runs.find_checkpoint(e.config, 3) is None
+    (row,) = runs.records()
+    assert row.status == "damaged" and re.search(sentence, row.wrong)
+    cli.main(["list"])
+    assert re.search(sentence, capsys.readouterr().out)
 
 
 # another optimiser

@@ -50,12 +50,12 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The experiment in names and numbers, every default filled in."""
-        return self._read("experiment.json", {"config": {}})["config"]
+        return self._said("config")
 
     @property
     def environment(self) -> dict[str, Any]:
         """The versions, the machine and the time of the run's start."""
-        return self._read("experiment.json", {"environment": {}})["environment"]
+        return self._said("environment")
 
     def history(self) -> list[Epoch]:
         """One record per finished epoch."""
@@ -94,6 +94,12 @@ class Run:
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
         return parts
+
+    def _said(self, part: str) -> dict[str, Any]:
+        said = self._read("experiment.json", {})
+        if said and part not in said:
+            raise Damaged(f"run {self.key} is an earlier sdkit's: delete {self.folder}, and its experiment is trained again")
+        return said.get(part, {})
 
     def _read(self, name: str, missing: Any) -> Any:
         path = self.folder / name
@@ -301,8 +307,14 @@ def find_checkpoint(config: dict[str, Any], upto: float) -> Path | None:
     plain = {k: v for k, v in config.items() if k != "schedule"}
     for folder in {f.parents[1] for f in root().glob("*/epochs/*.pt")}:
         run = Run(folder)
-        steps = run.environment.get("steps per epoch")
-        if steps is None or {k: v for k, v in run.config.items() if k != "schedule"} != plain:
+        try:
+            steps, same = (
+                run.environment.get("steps per epoch"),
+                {k: v for k, v in run.config.items() if k != "schedule"} == plain,
+            )
+        except Damaged:  # nothing to go on from, and nothing that stands in the way
+            continue
+        if steps is None or not same:
             continue
         wanted = scheduled(config.get("schedule", {}), steps)
         done = sorted((t["step"], t["knob"], t["after"]) for e in run.history() for t in e.changes)
