@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from sdkit.analysis import forward_flops, last_convolution
-from sdkit.core import Batch, LocalRNG, Progress
+from sdkit.core import Batch, Progress
 from sdkit.methods import BYOT, METHODS, EarlyExit
 from sdkit.models import MODELS, Backbone, Head, as_backbone, borrowed, embedded, four_stage, options_of, parameters
+from sdkit.rng import LocalRNG
 
 K = 7
 VIT = {"patch_size": 8, "depth": 4, "embed_dim": 48, "num_heads": 3}

@@ -766,7 +766,7 @@ def test_multi_exit_without_the_last_exits_answers_is_a_deeply_supervised_net():
 
 def test_methods_of_different_partners_or_two_ideas_of_the_labels_refuse_each_other():
     model = net()
-    with pytest.raises(ValueError, match="same class, same image"):
+    with pytest.raises(ValueError, match="'same class' for cskd, 'same image' for meanteacher: take one of them"):
         Combined(CSKD(model), MeanTeacher(model))
     with pytest.raises(ValueError, match="ols and tfkdreg each replace the task loss"):
         Combined(OLS(model), TFKDReg(model))

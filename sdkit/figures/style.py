@@ -196,9 +196,11 @@ def letters(figure: Figure) -> list[str]:
 
 
 def png(figure: Figure, dpi: float = 110) -> bytes:
-    """The figure as a PNG file's bytes; the same figure gives the same bytes."""
+    """The figure as a PNG file's bytes; the same figure gives the same bytes: its first drawing says where its parts stay."""
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(out, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    if figure.get_layout_engine() is not None:
+        figure.set_layout_engine("none")  # a constrained layout goes on moving what is beside the Axes
     return out.getvalue()
 
 
