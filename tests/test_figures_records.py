@@ -91,7 +91,7 @@ def test_a_sheet_is_safe_html_and_has_as_many_cells_as_its_head():
 
 
 class Found(NamedTuple):
-    """What `sdkit.lengths.ByLength` has, made by hand."""
+    """What `sdkit.studies.ByLength` has, made by hand."""
 
     gains: dict
     said: dict
