@@ -2,7 +2,8 @@
 
 from .compare import Band, Comparison, Row, compared, one_length
 from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status
-from .lengths import ByLength, Gain, Level, Said, by_length
+from .gains import Gain
+from .lengths import ByLength, Level, Said, by_length
 from .plan import Plan, plans, read_plan
 from .result import (
     CURVES,
