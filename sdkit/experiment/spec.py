@@ -34,7 +34,7 @@ class Experiment:
     """One training run, said in names, numbers and parts of your own. Two that say the same are the same run.
 
     Args:
-        method: a name of METHODS, a `Method` class of your own, or several: "drg+dsr", or `("drg", Mine)`.
+        method: a name of METHODS, a `Method` class of your own, or several, in any order: "drg+dsr", or `("drg", Mine)`.
         model: a name of MODELS, "torchvision:resnet18", "timm:convnext_atto", or your own: a module, a class, a factory.
         data: a name of DATASETS, or your own: tensors `((x, y), (x_test, y_test))`, two torch data sets, a folder, a function.
         knobs: the method's arguments; of several methods `{"drg.alpha": 0.2}` or, where only one has it, `{"alpha": 0.2}`.
@@ -65,7 +65,7 @@ class Experiment:
     def __post_init__(self) -> None:
         said = self.method if isinstance(self.method, tuple | list) else [self.method]
         each = [p for m in said for p in (m.split("+") if isinstance(m, str) else [m])]
-        self._set("method", "+".join(own.named(p, "method") for p in each))
+        self._set("method", "+".join(sorted(own.named(p, "method") for p in each)))
         self._set("model", own.named(self.model, "model"))
         self._set("data", own.named(self.data, "data"))
         for name in ("knobs", "network", "dataset"):
