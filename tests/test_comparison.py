@@ -100,7 +100,9 @@ def test_the_images_part_is_what_is_left_when_seeds_err_on_images_of_their_own()
     right = draw.random((2, 4, 200)) < np.array([0.7, 0.6])[:, None, None]
     environment = {"environment": {"test images": 200}}
     pairs = {
-        s: tuple(made(m, s, r.mean(), curves=answers(r), **environment) for m, r in (("drg", right[0, s]), ("vanilla", right[1, s])))
+        s: tuple(
+            made(m, s, r.mean(), curves=answers(r), **environment) for m, r in (("drg", right[0, s]), ("vanilla", right[1, s]))
+        )
         for s in range(4)
     }
     table = right[0].astype(float) - right[1]
