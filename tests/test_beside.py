@@ -45,7 +45,7 @@ def ended(training, beside=lambda: None):
 def disturber():
     """Another training, whose every step draws masks, and somebody who seeds and draws globally."""
     other = experiment("dropout-guidance").training(progress=False)
-    other.recipe = Recipe(epochs=10**6)
+    other.recipe = Recipe(epochs=10**6, lr=1e-4)  # it goes on as long as anybody
     events = other.iterate()
 
     def disturb():
