@@ -128,6 +128,7 @@ class Training:
             recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
+        self.sampled = getattr(model, "sampled_parameters", list)()  # what stochastic depth leaves out of some passes
         self.weights = sum(p.numel() for p in self.params)
         how = graphs.mode()
         self.forward_features = (
@@ -240,9 +241,8 @@ class Training:
             loss = sum(terms.values())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if self.first:  # fused SGD wants every momentum to begin at one step
-            for p in self.params:
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        for p in self.params if self.first else self.sampled:  # fused SGD wants every momentum to begin at one step
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         with one_thread(self.weights, self.device):
             self.optimiser.step()
         with torch.no_grad():
