@@ -89,7 +89,7 @@ def sinkhorn_plan(cost: Tensor, a: Tensor, b: Tensor, epsilon: float = 0.05, ite
 
     epsilon: of the entropy, as a share of each pair's mean cost, so that a plan does not depend on the cost's unit: the
     smaller, the nearer to the exact value and the slower to meet the marginals. With the defaults, 4x4 maps come within 5 % of
-    their mean cost to the linear program, and miss their marginals by less than a hundredth.
+    their mean cost to the linear program, and miss their marginals by less than 0.01, or 0.02 where two maps nearly agree.
     """
     cost = cost.detach()
     unit = cost.mean((1, 2), keepdim=True).clamp_min(TINY) * epsilon

@@ -100,6 +100,20 @@ class Backbone(nn.Module):
         return embedding, nn.Linear(dim or old.in_features, num_classes, bias=old.bias is not None, **like)
 
 
+def constant(module: nn.Module, but: str | None = None) -> nn.Module:
+    """The same module, its weights now buffers, written in place by whoever means to: no optimiser finds them, checkpoints do.
+
+    but: the part, by name, whose weights go on learning.
+    """
+    for name, p in list(module.named_parameters(remove_duplicate=False)):
+        if name.partition(".")[0] != but:
+            place, _, last = name.rpartition(".")
+            owner = module.get_submodule(place)
+            del owner._parameters[last]
+            owner.register_buffer(last, p.detach().clone())
+    return module
+
+
 class Projection(nn.Conv2d):
     """A 1x1 convolution with a stride and no bias. Of few channels it is one of every stride-th pixel, which is the same.
 

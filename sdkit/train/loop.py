@@ -107,6 +107,12 @@ class Training:
         threads: int | None = None,
     ) -> None:
         self.device = torch.device(on) if on is not None else default_device()
+        low, high = int(data.train.y.min()), int(data.train.y.max())
+        if low < 0 or high >= data.num_classes:
+            raise ValueError(
+                f"labels are 0 to {data.num_classes - 1}, got {low if low < 0 else high}: leave out images without a label, of "
+                "which a network would learn nothing, in silence"
+            )
         self.precision = "float32" if method.full_precision else device.precision(self.device)
         if threads is not None:
             self.threads = threads
