@@ -17,7 +17,8 @@ from .base import Method, supervised
 class BYOT(Method):
     """The deepest classifier teaches one auxiliary classifier per shallower stage (paper 003, the loss slide).
 
-    L = CE(q_C, y) + Σ_i<C [(1 - α) CE(q_i, y) + α KL(q_C || q_i) + λ |F_i - F_C|^2], T in the KL alone
+    L = CE(q_C, y) + Σ_i<C [(1 - α) CE(q_i, y) + α KL(q_C || q_i) + λ |F_i - F_C|^2], T in the KL alone;
+    q_C and F_C are constants in the bracket
     ensemble: z = (1/C) Σ_i z_i   ("probabilities": z = ln (1/C) Σ_i q_i)
 
     Costs the auxiliary classifiers' passes, a sixth more on ResNet-18. Memory: their weights, none of it deployed.
@@ -30,7 +31,7 @@ class BYOT(Method):
     t_squared: multiply the KL by T^2. deepest_alpha: take (1 - alpha) of the deepest classifier's CE too, as the port does.
     hint: "squared", or "norm", the journal code's un-squared norm, which goes with lam=0.03. hints: how much of lam each
     shallower exit takes, shallow to deep; None: each all of it. (0, 1, 1) spares the first, as an earlier journal code.
-    detach: q_C and F_C are constants in the KL and in the hint. False lets both pull the deepest classifier and its features.
+    detach: False lets the KL and the hint pull the deepest classifier and its features, too.
     ensemble: the mean of the exits' "logits", as the journal's code has it, or of their "probabilities".
     """
 
