@@ -177,10 +177,10 @@ def target_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -
     """
 
     def two(z: Tensor) -> Tensor:
-        z = z / temperature
+        z = z.double() / temperature
         return torch.stack([z.gather(1, y[:, None]).squeeze(1), others(z, y).logsumexp(1)], 1)
 
-    return kl(two(student), two(teacher), 1.0)
+    return kl(two(student), two(teacher), 1.0).to(torch.promote_types(student.dtype, torch.float32))
 
 
 def other_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -> Tensor:

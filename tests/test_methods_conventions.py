@@ -12,7 +12,7 @@ from test_sfr import built, gaussian
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
-from sdkit.losses import cross_reference, ground_cost, kd, marginal_error, sinkhorn_plan
+from sdkit.losses import cross_reference, ground_cost, kd, marginal_error, sinkhorn_plan, target_kl
 from sdkit.methods import BYOT, DRG, DSR, DarkRank, FitNet, SelfGuidance, Vanilla
 from sdkit.methods.sfr import exact_plan
 from sdkit.models import four_stage, residuals
@@ -45,6 +45,14 @@ def test_kd_is_that_of_float64_at_any_temperature(temperature):
     if temperature == 1e4:  # Hinton et al. 2015, Eq. 4: half the squared difference of the centred logits, over K
         centred = [z.double() - z.double().mean(1, keepdim=True) for z in (student, teacher)]
         assert said.item() == pytest.approx(((centred[0] - centred[1]).square().sum(1) / 200).mean().item(), rel=1e-3)
+
+
+def test_the_label_against_the_rest_is_that_of_float64_too():
+    g = torch.Generator().manual_seed(0)
+    student, teacher = 3 * torch.randn(2, 32, 100, generator=g)
+    y = torch.arange(32)
+    said, true = (1e8 * target_kl(s, t, y, 1e4) for s, t in ((student, teacher), (student.double(), teacher.double())))
+    assert said.dtype == torch.float32 and said.item() == pytest.approx(true.item(), rel=1e-5)
 
 
 # stochastic depth

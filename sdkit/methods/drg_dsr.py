@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
@@ -117,18 +118,18 @@ class DSR(Method):
             before = target.logits
             if not self.detach and "x" in self.memory:
                 with still_statistics(model):
-                    before = self.paired(ranked(model.forward_features(self.memory["x"]).logits))
-            before = before.expand(len(z), -1) if self.pairing == "mean" else before
+                    before = self.paired(ranked(model.forward_features(self.memory["x"]).logits), len(z))
             n = min(len(z), len(before))
             sr = kd(z[:n], before[:n], self.temperature, self.detach)  # Eq. 11
         return {"task": self.task_weight * supervised(out.logits, batch), "sr": self.task_weight * self.beta * sr}
 
-    def paired(self, before):
-        """What a batch's ranked logits [B, K] are as a target: themselves, or one row [1, K] for the mean of their outputs."""
+    def paired(self, before, images):
+        """What a batch's ranked logits [B, K] are as a target: themselves, or for so many images the mean of their outputs."""
         if self.pairing == "position":
             return before
         t = self.temperature
-        return t * (before / t).softmax(1).mean(0, keepdim=True).log()
+        mean = (before / t).log_softmax(1).logsumexp(0) - math.log(len(before))
+        return (t * mean).expand(images, -1)
 
     def ranked_target(self, out, progress):
         before = self.memory.get("ranked")
@@ -136,7 +137,7 @@ class DSR(Method):
             before = None
         if before is None and self.first == "uniform":
             before = out.logits.detach() * 0
-        return None if before is None else RankedTarget(self.paired(before), self.temperature)
+        return None if before is None else RankedTarget(self.paired(before, len(out.logits)), self.temperature)
 
     def remember(self, out, batch, progress):
         if "ranked" in self.memory and progress.ends_epoch and len(out.logits) < len(self.memory["ranked"]):
