@@ -16,6 +16,11 @@ TINY = 1e-12
 """The least squared distance with a root's gradient and a direction: below it both are 0."""
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float64, or as it is on a device without (Apple's)."""
+    return x if x.device.type == "mps" else x.double()
+
+
 def kl(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True) -> Tensor:
     """KL(teacher || student) of the softened outputs, mean over the batch. logits [B, K] x2 -> []. DDGSD Eq. 3, DRG Eq. 4.
 
@@ -23,8 +28,8 @@ def kl(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True
     less than what float32 rounds off, and T^2 multiplies that.
     """
     teacher = teacher.detach() if detach else teacher
-    log_p = (student.double() / temperature).log_softmax(1)
-    log_q = (teacher.double() / temperature).log_softmax(1)
+    log_p = (wide(student) / temperature).log_softmax(1)
+    log_q = (wide(teacher) / temperature).log_softmax(1)
     found = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
     return found.to(torch.promote_types(student.dtype, torch.float32))
 
@@ -177,7 +182,7 @@ def target_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -
     """
 
     def two(z: Tensor) -> Tensor:
-        z = z.double() / temperature
+        z = wide(z) / temperature
         return torch.stack([z.gather(1, y[:, None]).squeeze(1), others(z, y).logsumexp(1)], 1)
 
     return kl(two(student), two(teacher), 1.0).to(torch.promote_types(student.dtype, torch.float32))
