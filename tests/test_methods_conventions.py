@@ -13,7 +13,7 @@ from test_sfr import built, gaussian
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
 from sdkit.losses import cross_reference, ground_cost, kd, marginal_error, sinkhorn_plan, target_kl
-from sdkit.methods import BYOT, DRG, DSR, DarkRank, FitNet, SelfGuidance, Vanilla
+from sdkit.methods import BYOT, DML, DRG, DSR, DarkRank, FitNet, SelfGuidance, Vanilla
 from sdkit.methods.sfr import exact_plan
 from sdkit.models import four_stage, residuals
 from sdkit.train import Recipe, Training, fit
@@ -82,6 +82,15 @@ def test_a_block_that_was_skipped_goes_on_by_its_momentum_and_decay(optimizer):
         assert state["step"] == 2
     assert not torch.equal(weight, before)
     assert not weight.grad.any()
+
+
+def test_a_peers_skipped_blocks_go_on_as_well():
+    model = four_stage(10, width=4, survival=0.5)
+    method = DML(model)
+    training = Training(model, method, DATASETS["digits"](train_size=64), Recipe(1, 16, 0.05), on="cpu")
+    own = {id(p) for p in training.sampled}
+    for net in (model, *method.peer_networks().values()):
+        assert {id(p) for p in net.sampled_parameters()} <= own and net.sampled_parameters()
 
 
 def test_a_network_without_stochastic_depth_has_nothing_to_fill_up():

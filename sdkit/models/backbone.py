@@ -85,7 +85,8 @@ class Backbone(nn.Module):
 
     def sampled_parameters(self) -> list[nn.Parameter]:
         """The weights that a training pass may leave out: what an optimiser moves on by momentum and decay all the same."""
-        return [p for block in residuals(self) if block.survival < 1 for p in block.branch.parameters()]
+        every = [p for block in residuals(self) if block.survival < 1 for p in block.branch.parameters()]
+        return [p for p in every if p.requires_grad]
 
     def reset_classifier(self, num_classes: int, dim: int | None = None) -> None:
         """A new last layer, for `num_classes`. dim: size of an embedding put before it, a linear layer too; None: as it is."""

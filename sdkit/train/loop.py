@@ -134,7 +134,8 @@ class Training:
             recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
-        self.sampled = getattr(model, "sampled_parameters", list)()  # what stochastic depth leaves out of some passes
+        networks = [m for m in (model, *method.modules()) if hasattr(m, "sampled_parameters")]  # peers, too
+        self.sampled = [p for m in networks for p in m.sampled_parameters()]  # what stochastic depth leaves out of some passes
         self.weights = sum(p.numel() for p in self.params)
         how = graphs.mode()
         self.forward_features = (
