@@ -44,8 +44,8 @@ class SFR(Method):
     The paper prints no formula: this is our reading, from what it says and the methods it names (Sec. 3).
 
     Every map is averaged to the last one's height and width, GRID cells a side at most, and a shallower one goes through a 1x1
-    convolution and batch normalisation to the last one's channels. Constant are the last map, in the distance and in the query,
-    the plan and its marginals; so gradients pass through the cost, into the shallower maps and what lifts them, and through w.
+    convolution and batch normalisation to the last one's channels. The last map is constant, in the distance as in the query,
+    and so are the plan and its marginals: gradients pass through the cost, into the shallower maps and what lifts them.
 
     lam: weight of the feature loss. 0 is dynamic label smoothing alone.
     epsilon: share of the label that the wrong classes get. 0 is hard labels.
@@ -53,9 +53,9 @@ class SFR(Method):
     attention: "learned" weighs the stages by queries and keys of their pooled maps; "afd" as the released code of Ji et al.
     (2021) does: keys pass a ReLU and one more linear layer for all stages, and a stage has a number of its own (our reading of
     their product of two learned vectors); "cosine" by the likeness of the pooled maps; "uniform" alike. detach_attention=True
-    lets no gradient into w: its projections stay as they were drawn, every stage keeps a share, and every stage's distance
-    falls. False trains them by the loss that they weigh, which comes to prefer the easiest stage (here the nearest: 0.97 of
-    the weight after 15 epochs on the shapes) and leaves the others where they are. Our default by this measurement: True.
+    lets no gradient into w: its projections stay as they were drawn, and every stage keeps a share. False trains them by the
+    loss that they weigh, which comes to prefer the easiest stage. Ours is True, by what 15 epochs on the shapes left of the
+    three distances, mean over 3 seeds: 0.91, 0.90, 0.68; with False 1.24, 1.02, 0.57, and 0.97 of the weight on the last.
     cost: "l2" of unit vectors; "centred l2" of unit vectors after each one's mean over channels is taken off, as in DeepEMD's
     code; "raw l2" of the vectors as they are.
     labels: "dynamic" shares epsilon among the wrong classes as last epoch's outputs did; "ps-kd" mixes in last epoch's
