@@ -110,6 +110,12 @@ class Training:
         threads: int | None = None,
     ) -> None:
         self.device = torch.device(on) if on is not None else default_device()
+        low, high = int(data.train.y.min()), int(data.train.y.max())
+        if low < 0 or high >= data.num_classes:
+            raise ValueError(
+                f"labels are 0 to {data.num_classes - 1}, got {low if low < 0 else high}: leave out images without a label, of "
+                "which a network would learn nothing, in silence"
+            )
         self.precision = "float32" if method.full_precision else device.precision(self.device)
         if threads is not None:
             self.threads = threads
@@ -132,6 +138,8 @@ class Training:
             recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
+        networks = [m for m in (model, *method.modules()) if hasattr(m, "sampled_parameters")]  # peers, too
+        self.sampled = [p for m in networks for p in m.sampled_parameters()]  # what stochastic depth leaves out of some passes
         self.weights = sum(p.numel() for p in self.params)
         how = graphs.mode()
         self.own_rng = self.device.type == "cpu" and "compile" not in how
@@ -249,9 +257,8 @@ class Training:
             loss = sum(terms.values())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if self.first:  # fused SGD wants every momentum to begin at one step
-            for p in self.params:
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        for p in self.params if self.first else self.sampled:  # fused SGD wants every momentum to begin at one step
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         with one_thread(self.weights, self.device):
             self.optimiser.step()
         with torch.no_grad():
