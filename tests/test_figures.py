@@ -82,6 +82,13 @@ def calibrations() -> dict[str, figures.general.Calibration]:
     return {n: calibration(h * (randn(200, 5) + 2 * torch.eye(5)[y]), y) for n, h in [("vanilla", 3.0), ("drg+dsr", 1.0)]}
 
 
+def attacks() -> dict[str, AttackCurve]:
+    epsilon = torch.linspace(0, 16 / 255, 5).double()
+    return {
+        n: AttackCurve(epsilon, 0.8 - k * epsilon, epsilon, s) for n, k, s in [("vanilla", 9.0, 0.0), ("defensive", 2.0, 0.8)]
+    }
+
+
 COSTS = {
     (m, n): (t * (i + 1), b * (i + 1))
     for m, t, b in [("byot", 0.06, 50.0), ("dlb", 0.07, 44.0), ("drg+dsr", 0.045, 45.0)]
@@ -209,6 +216,7 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "gradients": lambda: one(lambda a: figures.gradients(statistics(), a), width=7),
     "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
     "reliability": lambda: one(lambda a: figures.reliability(calibrations(), a), width=4.6, height=4.2),
+    "under_attack": lambda: one(lambda a: figures.under_attack(attacks(), a), width=5),
     "step_costs": lambda: one(lambda a: figures.step_costs(STEPS, a, "vanilla"), width=10, height=3.2),
     "step_costs_few": lambda: one(lambda a: figures.step_costs(dict([*STEPS.items()][:3]), a, "vanilla"), width=7, height=3.2),
 }

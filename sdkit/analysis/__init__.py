@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .ablation import AblationCurve, reliance, single_directions
+from .attack import AttackCurve, fgsm
 from .base import ProgressBar, preserve_state
 from .calibration import Calibration, calibration
 from .cam import HeatMaps, OnObject, grad_cam, last_convolution, on_object, overlap
@@ -61,6 +62,7 @@ ANALYSES: dict[str, Callable] = {
     "ranked top": ranked_top,
     "calibration": calibration,
     "weight noise": noise_tolerance,
+    "fgsm": fgsm,
     "loss slice": loss_slice,
     "loss between": loss_between,
     "curvature": curvature,
@@ -83,15 +85,15 @@ ANALYSES: dict[str, Callable] = {
 """`sdkit list` prints these names, each with the first line of its docstring."""
 
 __all__ = [
-    "ANALYSES", "SPACES", "AblationCurve", "Answers", "Calibration", "Curvature", "ExitCost", "FixedPolicy",
+    "ANALYSES", "SPACES", "AblationCurve", "Answers", "AttackCurve", "Calibration", "Curvature", "ExitCost", "FixedPolicy",
     "GradientStatistics", "HeatMaps", "LossSlice", "NoiseCurve", "NoiseLevel", "OnObject", "PolicyCurve", "ProgressBar",
     "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "Separation", "Size", "StepCost", "Timing",
     "answers", "barrier", "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count", "curvature",
-    "dominates", "exit_costs", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics", "host_syncs",
-    "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mask_iou", "nearest", "noise_level", "noise_step",
-    "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap", "overlaps", "pearson",
-    "preserve_state", "procrustes", "project", "project_epochs", "project_pca", "project_tsne", "ranked_along",
-    "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance", "retrieve", "separation",
-    "separation_of", "sharpness", "single_directions", "step_costs", "step_counts", "threshold_policy", "time_per_iteration",
-    "tolerance",
+    "dominates", "exit_costs", "fgsm", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics",
+    "host_syncs", "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mask_iou", "nearest",
+    "noise_level", "noise_step", "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap",
+    "overlaps", "pearson", "preserve_state", "procrustes", "project", "project_epochs", "project_pca", "project_tsne",
+    "ranked_along", "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance",
+    "retrieve", "separation", "separation_of", "sharpness", "single_directions", "step_costs", "step_counts",
+    "threshold_policy", "time_per_iteration", "tolerance",
 ]  # fmt: skip
