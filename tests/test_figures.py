@@ -22,7 +22,17 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from sdkit import figures
-from sdkit.analysis import LossSlice, NoiseCurve, Projection, Separation, StepCost, Timing, calibration, ranked_along
+from sdkit.analysis import (
+    AttackCurve,
+    LossSlice,
+    NoiseCurve,
+    Projection,
+    Separation,
+    StepCost,
+    Timing,
+    calibration,
+    ranked_along,
+)
 from sdkit.analysis.gradients import GradientStatistics
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict

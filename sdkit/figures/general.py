@@ -52,7 +52,7 @@ def noise_bands(curves: Mapping[str, NoiseCurve], ax: Axes, of: str) -> bool:
 
 
 def under_attack(curves: Mapping[str, AttackCurve], ax: Axes) -> Axes:
-    """Accuracy (percent) against epsilon, in grey levels of 255 where epsilon is in the unit of pixels. A curve for each network.
+    """Accuracy (percent) of each network against epsilon, in grey levels of 255 where epsilon is in the unit of pixels.
 
     A network whose gradient vanishes on some of the images says so in its name: there the attack is blind.
     """
