@@ -30,8 +30,8 @@ def attacked(model: nn.Module, batch: Batch, epsilon: float, steps: int = 1) -> 
     with torch.enable_grad(), still_statistics(model):
         for _ in range(steps):
             x = x.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(supervised(model.forward_features(x).logits, batch), x)
-            x = x + epsilon / steps * slope.sign()
+            supervised(model.forward_features(x).logits, batch).backward(inputs=[x])
+            x = x + epsilon / steps * x.grad.sign()
     return x.detach()
 
 
