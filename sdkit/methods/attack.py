@@ -26,11 +26,11 @@ def attacked(model: nn.Module, batch: Batch, epsilon: float, steps: int = 1) -> 
     Returns:
         Images [B, 3, H, W] without gradient. They are not cut to the range of pixels.
     """
-    x = batch.x
+    x, forward_features = batch.x, type(model).forward_features  # the network's own pass, not one that is held still
     with torch.enable_grad(), still_statistics(model):
         for _ in range(steps):
             x = x.detach().requires_grad_()
-            supervised(model.forward_features(x).logits, batch).backward(inputs=[x])
+            supervised(forward_features(model, x).logits, batch).backward(inputs=[x])
             x = x + epsilon / steps * x.grad.sign()
     return x.detach()
 

@@ -18,7 +18,7 @@ class NastyTeacher(Method):
     Helps its owner, whose network others cannot copy: a student of it, `Experiment("kd", teacher=Experiment("nasty", ...))`,
     does worse than without a teacher.
 
-    omega: how much being different counts. 0 is vanilla training; above some tenths the labels suffer.
+    omega: how much being different counts. 0 is vanilla training; from some tenths on the labels are lost.
     temperature: of both sides, times T^2: the one that a student is expected to use. 4 is the paper's for ten classes, 20 for
     more; 0.04 is the released code's for ten classes. The gradient reaches the nasty side, the KL's first.
 
