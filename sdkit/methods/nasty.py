@@ -15,8 +15,8 @@ class NastyTeacher(Method):
     L = CE(p, y) - ω T^2 KL(p || t), t a normal network's outputs; both at T in the KL
 
     Costs a forward pass of the normal network, after its whole training. Memory: that network.
-    Helps its owner, whose network others cannot copy: a student of it, `Experiment("kd", teacher=Experiment("nasty", ...))`,
-    does worse than without a teacher.
+    Helps its owner, whose network others cannot copy: in the paper a student of it, here
+    `Experiment("kd", teacher=Experiment("nasty", ...))`, does worse than without a teacher.
 
     omega: how much being different counts. 0 is vanilla training; from some tenths on the labels are lost.
     temperature: of both sides, times T^2: the one that a student is expected to use. 4 is the paper's for ten classes, 20 for
