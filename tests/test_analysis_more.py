@@ -24,6 +24,7 @@ from sdkit.analysis import (
     cka,
     curvature,
     dominates,
+    fgsm,
     fixed_policy,
     loss_between,
     loss_slice,
@@ -90,13 +91,14 @@ MORE = {
     "loss between": lambda net, x, y: loss_between(net, copy.deepcopy(net).requires_grad_(False), x, y, 3, statistics=x),
     "curvature": lambda net, x, y: curvature(net, x[:4], y[:4], probes=2),
     "single directions": lambda net, x, y: single_directions(net, x, y, first_convolution(net), [0, 0.5, 1], 2, mode="mean"),
+    "fgsm": lambda net, x, y: fgsm(net, x, y, [0.0, 0.1], std=(0.2, 0.3, 0.25)),
     "cka": lambda net, x, y: cka(numbers(9, 4), numbers(9, 5, seed=2)),
     "procrustes": lambda net, x, y: procrustes(numbers(9, 4), numbers(9, 5, seed=2)),
     "retrieval": lambda net, x, y: retrieve(x.flatten(1), None, y),
     "threshold policy": lambda net, x, y: threshold_policy(*exits(), [0.1, 0.5]),
     "fixed policy": lambda net, x, y: fixed_policy(*exits()),
 }
-RUNS_A_NETWORK = ["loss slice", "loss between", "curvature", "single directions"]
+RUNS_A_NETWORK = ["loss slice", "loss between", "curvature", "single directions", "fgsm"]
 
 
 def test_every_analysis_is_held_to_the_contract_here_or_there():

@@ -23,6 +23,7 @@ from matplotlib.text import Text
 
 from sdkit import figures
 from sdkit.analysis import (
+    AttackCurve,
     LossSlice,
     NoiseCurve,
     Projection,
@@ -95,6 +96,13 @@ def risks() -> dict[str, figures.general.SelectiveRisk]:
 def calibrations() -> dict[str, figures.general.Calibration]:
     y = torch.arange(200) % 5
     return {n: calibration(h * (randn(200, 5) + 2 * torch.eye(5)[y]), y) for n, h in [("vanilla", 3.0), ("drg+dsr", 1.0)]}
+
+
+def attacks() -> dict[str, AttackCurve]:
+    epsilon = torch.linspace(0, 16 / 255, 5).double()
+    return {
+        n: AttackCurve(epsilon, 0.8 - k * epsilon, epsilon, s) for n, k, s in [("vanilla", 9.0, 0.0), ("defensive", 2.0, 0.8)]
+    }
 
 
 COSTS = {
@@ -225,6 +233,7 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
     "risk and coverage": lambda: one(lambda a: figures.risk_coverage(risks(), a), width=8, height=4.2),
     "reliability": lambda: one(lambda a: figures.reliability(calibrations(), a), width=4.6, height=4.2),
+    "under_attack": lambda: one(lambda a: figures.under_attack(attacks(), a), width=5),
     "step_costs": lambda: one(lambda a: figures.step_costs(STEPS, a, "vanilla"), width=10, height=3.2),
     "step_costs_few": lambda: one(lambda a: figures.step_costs(dict([*STEPS.items()][:3]), a, "vanilla"), width=7, height=3.2),
 }
