@@ -68,8 +68,8 @@ def term_shares(shares: Mapping[str, TermShares], ax: Axes) -> Axes:
     moments = list(dict.fromkeys(m for found in shares.values() for m in found.moments))
     said = {"early": "early: first steps", "late": "late: last epoch"}
     marks = [Line2D([], [], color=BLUE, linestyle="none", label=said.get(m, m), **MOMENTS[m]) for m in moments]
-    above: dict[str, Any] = {**ABOVE, "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 1.8}
-    legend(ax, handles=marks, ncols=len(marks), **above)
+    place: dict[str, Any] = {**ABOVE, "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 1.8}
+    legend(ax, handles=marks, ncols=len(marks), **place)
     return ax
 
 
