@@ -2,8 +2,8 @@
 
     python3 benchmarks/term_shares.py --epochs 4 --images 480 --out docs/term_shares.md
 
-Trains every method on the built-in shapes and the four-stage network (a run that is there is found again), and writes the table
-and, beside it, the figure. A share is a term's gradient over that of plain cross entropy, both on the network's weights.
+Trains every method on the built-in shapes and the four-stage network, without testing it, and writes the table and, beside it,
+the figure. A share is a term's gradient over that of plain cross entropy, both on the network's weights.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from sdkit.analysis import TermShares, percent, term_shares
+from sdkit.core import Moment, Progress
 from sdkit.experiment import Experiment
+from sdkit.experiment.trained import first_steps
 from sdkit.figures import label, new, png
 from sdkit.figures import term_shares as drawn
 from sdkit.methods import METHODS
-from sdkit.train import RECIPES
+from sdkit.train import RECIPES, default_device, device_name
 
 BEFORE = {"tf-kd-reg, printed": ("tf-kd-reg", {"printed": True}), "cc, beta=0.02": ("cc", {"beta": 0.02})}
 """What two defaults were: the rows that a reader compares with."""
@@ -41,6 +43,24 @@ def wanted(epochs: int, images: int) -> dict[str, Experiment]:
     return out
 
 
+class Steps:
+    """A training without a test or a record: its first steps, and its last epoch."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment, self.training = experiment, experiment.training(progress=False)
+        step, self.steps = self.training.stepper(), len(self.training.loader)
+        for _ in range(experiment.recipe.epochs * self.steps):
+            step()
+
+    def moments(self, batches: int) -> dict[str, Moment]:
+        """As `Trained.moments`."""
+        built = self.training.model, self.training.method, self.training.data
+        epochs = self.experiment.recipe.epochs
+        last = Progress(epochs - 1, (epochs - 1) * self.steps, epochs, self.steps)
+        late = first_steps(self.experiment, built, batches)._replace(progress=last)
+        return {"early": first_steps(self.experiment, self.experiment.build(), batches), "late": late}
+
+
 def table(shares: dict[str, TermShares]) -> str:
     """A row a term, in Markdown."""
     lines = ["| method | term | early | late | late, by part | cosine |", "|---|---|---|---|---|---|"]
@@ -60,7 +80,7 @@ def _cell(share: float, mark: str) -> str:
     return mark if mark in ("elsewhere", "off") else f"{percent(share)}{f' **{mark}**' if mark else ''}"
 
 
-def page(shares: dict[str, TermShares], said: argparse.Namespace, first: Experiment) -> str:
+def page(shares: dict[str, TermShares], said: argparse.Namespace) -> str:
     """The Markdown page: what was asked, how, and the table."""
     marked = {
         m: [f"{label(n)} {t}" for n, found in shares.items() for t in found.of("late") if found.mark("late", t) == m]
@@ -68,7 +88,7 @@ def page(shares: dict[str, TermShares], said: argparse.Namespace, first: Experim
     }
     return TEXT.format(
         epochs=said.epochs, images=said.images, batches=said.batches, picture=said.out.with_suffix(".png").name,
-        device=first.stored.environment["device"], inert=", ".join(marked["inert"]) or "none",
+        device=device_name(default_device(), 1, "float32"), inert=", ".join(marked["inert"]) or "none",
         swamps=", ".join(marked["swamps"]) or "none", parts=", ".join(next(iter(shares.values())).parts), table=table(shares),
     )  # fmt: skip
 
@@ -77,9 +97,9 @@ TEXT = """# How strongly every term pulls
 
 `python3 benchmarks/term_shares.py --epochs {epochs} --images {images} --out docs/term_shares.md` made this page.
 
-The gradient of every term of every method on the weights of the deployed network, at the method's defaults, beside that of plain
-cross entropy with the labels on the same batches: 100 % pulls as hard as the labels alone. Below 1 % a term is **inert**: it is not
-felt, and the method is plain training in disguise unless another of its terms is felt. Above 10 times it **swamps** the labels.
+The gradient of every term of every method on the weights of the deployed network, at the method's defaults, beside that of
+plain cross entropy with the labels on the same batches: 100 % pulls as hard as the labels alone. Below 1 % a term is **inert**:
+it is not felt, and the method is plain training in disguise unless another term is felt. Above 10 times it **swamps** the labels.
 Both say something of a weight on *this* network and these images, not of a method: its authors chose the weight on other maps,
 more classes and longer trainings.
 
@@ -110,12 +130,12 @@ def main() -> None:
     experiments, shares = wanted(said.epochs, said.images), {}
     for name, experiment in experiments.items():
         began = time.perf_counter()
-        shares[name] = term_shares(experiment.run(progress=False), said.batches)
+        shares[name] = term_shares(Steps(experiment), said.batches)
         print(f"{name:20} {shares[name].said('late')}   [{time.perf_counter() - began:.0f} s]", flush=True)
     if said.out is None:
         print(table(shares))
         return
-    said.out.write_text(page(shares, said, next(iter(experiments.values()))), encoding="utf-8")
+    said.out.write_text(page(shares, said), encoding="utf-8")
     rows = sum(len(found.terms) - 1 for found in shares.values())
     fig, ax = new(width=9, height=0.2 * rows + 1.2)
     drawn(shares, ax)

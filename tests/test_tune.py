@@ -12,7 +12,8 @@ from sdkit.studies.tune import EqualTuning, Try, Tuned, moved, settings
 from sdkit.train import Recipe
 
 TINY = {
-    "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 96}, "recipe": Recipe(epochs=1, batch_size=32, lr=0.05),
+    "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 96},
+    "recipe": Recipe(epochs=1, batch_size=32, lr=0.05),
 }  # fmt: skip
 
 
