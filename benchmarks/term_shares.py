@@ -99,7 +99,7 @@ TEXT = """# How strongly every term pulls
 
 The gradient of every term of every method on the weights of the deployed network, at the method's defaults, beside that of
 plain cross entropy with the labels on the same batches: 100 % pulls as hard as the labels alone. Below 1 % a term is **inert**:
-it is not felt, and the method is plain training in disguise unless another term is felt. Above 10 times it **swamps** the labels.
+it is not felt, and the method is plain training in disguise unless another term is felt. Above 10 times it **swamps** them.
 Both say something of a weight on *this* network and these images, not of a method: its authors chose the weight on other maps,
 more classes and longer trainings.
 

@@ -42,9 +42,9 @@ def test_what_is_resolved_for_sfr_is_what_sfr_does_by_default():
     said = {r["key"]: r["value"] for r in papers.hyperparameters("sfr") if r["method"] == "SFR"}
     ours = {kind: inspect.signature(kind).parameters for kind in (SFR, SFRL2, SFRAT, SFRFitNet)}
     for key, (kind, option) in {
-        "lambda_feat": (SFR, "lam"), "sinkhorn_iters": (SFR, "iterations"), "attn_dim": (SFR, "dim"), "dls_alpha": (SFR, "epsilon"),
-        "lambda_kd_l2": (SFRL2, "beta"), "lambda_kd_at": (SFRAT, "beta"), "lambda_kd_fitnet": (SFRFitNet, "beta"),
-        "variance_branch": (SFRAT, "variance"),
+        "lambda_feat": (SFR, "lam"), "sinkhorn_iters": (SFR, "iterations"), "attn_dim": (SFR, "dim"),
+        "dls_alpha": (SFR, "epsilon"), "lambda_kd_l2": (SFRL2, "beta"), "lambda_kd_at": (SFRAT, "beta"),
+        "lambda_kd_fitnet": (SFRFitNet, "beta"), "variance_branch": (SFRAT, "variance"),
     }.items():  # fmt: skip
         assert float(said[key] == "True" or said[key]) == ours[kind][option].default, key
 
