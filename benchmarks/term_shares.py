@@ -14,6 +14,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from joblib import Parallel, delayed
+
 from sdkit.analysis import TermShares, percent, term_shares
 from sdkit.core import Moment, Progress
 from sdkit.experiment import Experiment
@@ -59,6 +61,14 @@ class Steps:
         last = Progress(epochs - 1, (epochs - 1) * self.steps, epochs, self.steps)
         late = first_steps(self.experiment, built, batches)._replace(progress=last)
         return {"early": first_steps(self.experiment, self.experiment.build(), batches), "late": late}
+
+
+def measured(name: str, experiment: Experiment, batches: int) -> TermShares:
+    """Trains and measures one method."""
+    began = time.perf_counter()
+    found = term_shares(Steps(experiment), batches)
+    print(f"{name:20} {found.said('late')}   [{time.perf_counter() - began:.0f} s]", flush=True)
+    return found
 
 
 def table(shares: dict[str, TermShares]) -> str:
@@ -125,13 +135,14 @@ def main() -> None:
     parse.add_argument("--epochs", type=int, default=4)
     parse.add_argument("--images", type=int, default=480, help="of the training set")
     parse.add_argument("--batches", type=int, default=4)
+    parse.add_argument("--jobs", type=int, default=1, help="methods that are measured at a time")
     parse.add_argument("--out", type=Path, default=None, help="a Markdown file, beside which the figure goes; default: print")
     said = parse.parse_args()
-    experiments, shares = wanted(said.epochs, said.images), {}
-    for name, experiment in experiments.items():
-        began = time.perf_counter()
-        shares[name] = term_shares(Steps(experiment), said.batches)
-        print(f"{name:20} {shares[name].said('late')}   [{time.perf_counter() - began:.0f} s]", flush=True)
+    experiments = wanted(said.epochs, said.images)
+    for teacher in {e.teacher for e in experiments.values() if e.teacher}:
+        teacher.run(progress=False)
+    work = (delayed(measured)(name, e, said.batches) for name, e in experiments.items())
+    shares = dict(zip(experiments, Parallel(said.jobs)(work), strict=True))
     if said.out is None:
         print(table(shares))
         return

@@ -154,7 +154,7 @@ QUIET = {"vid"}
 """What is felt once it has trained: the variance that divides VID's term begins at 5."""
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n != "vanilla"])
+@pytest.mark.parametrize("name", [*(n for n in METHODS if n != "vanilla"), "drg+dsr", "ddgsd+dsr", "sfr+byot"])
 def test_at_its_defaults_no_method_is_plain_training_in_disguise(name):
     """One row of the table: each term's share in the last epoch, on digits, at fresh weights."""
     found = term_shares(Held(name, late=LATE))

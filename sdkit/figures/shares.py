@@ -81,8 +81,8 @@ def _row(found: TermShares, term: str, y: int, ax: Axes) -> None:
         ax.plot(list(drawn.values()), [y] * len(drawn), color=GREY, linewidth=1.0, zorder=2)
     for moment, x in drawn.items():
         style = {"markerfacecolor": COLOURS[mark(values[moment])]} | MOMENTS[moment]
-        ax.plot(x, y, color=COLOURS[mark(values[moment])], linestyle="none", markersize=5.5, zorder=3, **style)
+        ax.plot(x, y, color=COLOURS[mark(values[moment])], linestyle="none", zorder=3, **style)
     words = {m: {"off": "no target yet" if m == "early" else "off", "elsewhere": "teaches other weights alone"}[mark(v)]
              for m, v in values.items() if not v > 0}  # fmt: skip
     if words:
-        ax.text(LEAST * 0.7, y, next(iter(words.values())), fontsize=SIZE - 1, color=GREY, va="center", style="italic")
+        ax.text(LEAST * 0.7, y, next(iter(words.values())), fontsize=SIZE, color=GREY, va="center", style="italic")
