@@ -245,11 +245,11 @@ def test_a_panel_says_once_an_epoch_how_strongly_each_term_pulls_and_the_trainin
         return shares_now(*given)
 
     monkeypatch.setattr(live_module, "shares_now", counted)
-    experiment = Experiment("drg+dsr", **SMALL)
+    experiment = Experiment("drg+dsr", **SMALL | {"recipe": replace(SMALL["recipe"], epochs=2)})
     panel = TrainingPanel(experiment)
     panel.start.click()
     live = trained(panel)
-    assert live.state == "done" and asked == [*range(6)], "at the end of every epoch, and never else"
+    assert live.state == "done" and asked == [0, 1], "at the end of every epoch, and never else"
     said = re.search(r"rg ([\d.]+) %.*, sr ([\d.]+) %.* of the task's pull", panel.says.value)
     assert said and all(float(share) > 0 for share in said.groups())
     assert same_weights(live.stored, experiment.run(progress=False).run), "looking moves nothing"

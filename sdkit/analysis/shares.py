@@ -114,7 +114,7 @@ def term_shares(of: Held, batches: int = 4, seed: int = 0, progress: ProgressBar
         Every term's share at every moment, in whole and by part of the network.
 
     Raises:
-        ValueError: fewer than one batch is asked for.
+        ValueError: fewer than one batch is asked for, or the network's logits do not depend on its weights.
     """
     if batches < 1:
         raise ValueError(f"shares are taken on at least one batch, got {batches}")
@@ -162,56 +162,60 @@ def _whole(squares: Tensor | None) -> float:
 
 def _measured(moment: Moment, seed: int, progress: ProgressBar, warm: bool) -> _Sums:
     model, method, batches, at, _ = moment
-    names, weights = zip(*model.named_parameters(), strict=True)
-    parts = [_part(name) for name in names]
-    found = tuple(dict.fromkeys(sorted(parts, key=_depth)))
-    place = torch.tensor([found.index(p) for p in parts])
+    of: dict[str, list[Tensor]] = {}
+    for name, w in sorted(model.named_parameters(), key=lambda named: _depth(_part(named[0]))):
+        of.setdefault(_part(name), []).append(w)
+    weights = [w for part in of.values() for w in part]
+    sizes = [sum(w.numel() for w in part) for part in of.values()]
     terms: dict[str, Tensor | None] = {}
-    plain, total, along = torch.zeros(len(found)).double(), 0.0, 0.0
+    plain, total, along, chance = torch.zeros(len(sizes)).double(), 0.0, 0.0, LocalRNG(seed)
 
-    def squares(gradient: Sequence[Tensor]) -> Tensor:
-        sizes = torch.stack([g.double().square().sum().cpu() for g in gradient])
-        return torch.zeros(len(found)).double().index_add_(0, place, sizes)
+    def squares(gradient: Tensor) -> Tensor:
+        return torch.stack([part.square().sum(dtype=torch.float64) for part in gradient.split(sizes)]).cpu()
 
-    with preserve_state(model, method, train=True), _same_memory(method), LocalRNG(seed), torch.enable_grad():
+    with preserve_state(model, method, train=True), _same_memory(method), torch.enable_grad():
         for w in weights:
             w.requires_grad_(True)
         if warm:
-            _fill(moment)
+            with chance:
+                _fill(moment)
         for i, batch in enumerate(progress(batches[1:] if warm else batches), int(warm)):
             now = _later(at, i)
-            out = model.forward_features(method.view(batch))
-            said = method.terms(model, out, batch, now)
-            label = _gradient(_cross_entropy(out.logits, batch), weights) or []
-            size = squares(label)
+            with chance:  # the way back draws nothing
+                out = model.forward_features(method.view(batch))
+                said = method.terms(model, out, batch, now)
+            label = _gradient(_cross_entropy(out.logits, batch), weights)
+            if label is None:
+                raise ValueError(
+                    f"the logits of this {type(model).__name__} do not depend on its weights: nothing pulls at them"
+                )
             pulls = {name: _gradient(term, weights) for name, term in said.items()}
-            whole = [sum(each) for each in zip(*(p for p in pulls.values() if p is not None), strict=True)]
+            whole = sum((pull for pull in pulls.values() if pull is not None), torch.zeros_like(label))
             if (task := pulls.get("task")) is not None:
-                scale = _product(task, label) / float(size.sum())
-                pulls[SOFT] = [a - scale * b for a, b in zip(task, label, strict=True)]
-            plain += size
+                pulls[SOFT] = task - _product(task, label) / _product(label, label) * label
+            plain += squares(label)
             for name, pull in pulls.items():
                 before = terms.get(name)
                 terms[name] = before if pull is None else squares(pull) + (0 if before is None else before)
             total += _product(whole, whole)
             along += _product(whole, label)
             if warm:
-                _remember(method, out, batch, now)
-    return _Sums(found, plain, terms, total, along)
+                with chance:
+                    _remember(method, out, batch, now)
+    return _Sums(tuple(of), plain, terms, total, along)
 
 
-def _gradient(value: Tensor, weights: Sequence[Tensor]) -> list[Tensor] | None:
-    """Of every weight, zeros of a constant; None where it teaches, but none of these weights."""
-    if not value.requires_grad:
-        return [torch.zeros_like(w) for w in weights]
-    found = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-    if all(g is None for g in found):
+def _gradient(value: Tensor, weights: Sequence[Tensor]) -> Tensor | None:
+    """Of all weights in a row, zeros of a constant; None where it teaches, but none of these weights."""
+    found = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True) if value.requires_grad else ()
+    if found and all(g is None for g in found):
         return None
-    return [torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)]
+    both = zip(found or [None] * len(weights), weights, strict=True)
+    return torch.cat([(torch.zeros_like(w) if g is None else g).flatten() for g, w in both])
 
 
-def _product(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    return sum(float((x * y).double().sum()) for x, y in zip(a, b, strict=True))
+def _product(a: Tensor, b: Tensor) -> float:
+    return float((a * b).sum(dtype=torch.float64))
 
 
 def _cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
