@@ -92,20 +92,23 @@ def _cell(share: float, mark: str) -> str:
 
 def page(shares: dict[str, TermShares], said: argparse.Namespace) -> str:
     """The Markdown page: what was asked, how, and the table."""
+    every = [(moment, f"{label(name)} {term}", found.mark(moment, term)) for name, found in shares.items()
+             for moment in found.moments for term in found.of(moment)]  # fmt: skip
     marked = {
-        m: [f"{label(n)} {t}" for n, found in shares.items() for t in found.of("late") if found.mark("late", t) == m]
-        for m in ("inert", "swamps")
+        f"{mark}_{moment}": ", ".join(words for when, words, own in every if (when, own) == (moment, mark)) or "none"
+        for mark in ("inert", "swamps")
+        for moment in ("early", "late")
     }
     return TEXT.format(
         epochs=said.epochs, images=said.images, batches=said.batches, picture=said.out.with_suffix(".png").name,
-        device=device_name(default_device(), 1, "float32"), inert=", ".join(marked["inert"]) or "none",
-        swamps=", ".join(marked["swamps"]) or "none", parts=", ".join(next(iter(shares.values())).parts), table=table(shares),
+        device=device_name(default_device(), 1, "float32"), parts=", ".join(next(iter(shares.values())).parts),
+        table=table(shares), **marked,
     )  # fmt: skip
 
 
 TEXT = """# How strongly every term pulls
 
-`python3 benchmarks/term_shares.py --epochs {epochs} --images {images} --out docs/term_shares.md` made this page.
+`python3 benchmarks/term_shares.py --epochs {epochs} --images {images} --batches {batches} --out docs/term_shares.md` made this page.
 
 The gradient of every term of every method on the weights of the deployed network, at the method's defaults, beside that of
 plain cross entropy with the labels on the same batches: 100 % pulls as hard as the labels alone. Below 1 % a term is **inert**:
@@ -116,12 +119,12 @@ more classes and longer trainings.
 The four-stage network on the built-in shapes, {images} images of them, {epochs} epochs of the quick recipe, one seed, {batches}
 batches, {device}. *Early* is at the first weights, behind a first step that fills memories; *late* in the last epoch.
 *Elsewhere*: the term teaches other weights alone, such as a peer's. *Off*: it has no target yet. "task beyond CE" is the part
-of a method's own task that is no multiple of cross entropy: softened labels, a second view. The parts are {parts}.
+of a method's own task that is no multiple of cross entropy: softened labels, a second view. By part: {parts}.
 The cosine is that of the whole loss's gradient with cross entropy's, late: 1 is plain training.
 
-Late, inert: {inert}.
+Inert at first: {inert_early}. Late: {inert_late}.
 
-Late, swamping the labels: {swamps}.
+Swamping the labels at first: {swamps_early}. Late: {swamps_late}.
 
 ![every term's pull, early and late]({picture})
 
