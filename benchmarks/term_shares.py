@@ -95,7 +95,7 @@ def page(shares: dict[str, TermShares], said: argparse.Namespace) -> str:
     every = [(moment, f"{label(name)} {term}", found.mark(moment, term)) for name, found in shares.items()
              for moment in found.moments for term in found.of(moment)]  # fmt: skip
     marked = {
-        f"{mark}_{moment}": ", ".join(words for when, words, own in every if (when, own) == (moment, mark)) or "none"
+        f"{mark}_{moment}": "; ".join(words for when, words, own in every if (when, own) == (moment, mark)) or "none"
         for mark in ("inert", "swamps")
         for moment in ("early", "late")
     }
@@ -108,7 +108,7 @@ def page(shares: dict[str, TermShares], said: argparse.Namespace) -> str:
 
 TEXT = """# How strongly every term pulls
 
-`python3 benchmarks/term_shares.py --epochs {epochs} --images {images} --batches {batches} --out docs/term_shares.md` made this page.
+Made by `python3 benchmarks/term_shares.py --epochs {epochs} --images {images} --batches {batches} --out docs/term_shares.md`.
 
 The gradient of every term of every method on the weights of the deployed network, at the method's defaults, beside that of
 plain cross entropy with the labels on the same batches: 100 % pulls as hard as the labels alone. Below 1 % a term is **inert**:

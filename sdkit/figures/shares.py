@@ -17,9 +17,9 @@ LEAST, MOST = 1e-4, 300.0
 """The ends of the axis; what lies beyond stands on them."""
 
 MOMENTS: dict[str, dict[str, Any]] = {
-    "early": {"marker": "o", "markerfacecolor": "white"},
-    "late": {"marker": "o"},
-    "now": {"marker": "D"},
+    "early": {"marker": "o", "markerfacecolor": "white", "markersize": 8.5},
+    "late": {"marker": "o", "markersize": 4.5},
+    "now": {"marker": "D", "markersize": 4.5},
 }
 COLOURS = {"inert": GREY, "swamps": ORANGE, "": BLUE}
 
@@ -54,10 +54,14 @@ def term_shares(shares: Mapping[str, TermShares], ax: Axes) -> Axes:
     for y, (above, below) in enumerate(pairwise(rows)):
         if above[0] != below[0]:
             ax.axhline(y + 0.5, color=PALE, linewidth=0.6, zorder=0)
-    first = {name: next(y for y, row in enumerate(rows) if row[0] == name) for name, _ in reversed(rows)}
-    ax.set_yticks(
-        range(len(rows)), [f"{label(name)}   {term}" if first[name] == y else term for y, (name, term) in enumerate(rows)]
-    )
+    ax.set_yticks(range(len(rows)), [term for _, term in rows])
+    aside = -5.5 * max(len(term) for _, term in rows) - 12  # points, beside the longest term
+    for y, (name, _) in enumerate(rows):
+        if not y or rows[y - 1][0] != name:
+            ax.annotate(
+                label(name), (0, y), (aside, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
+                va="center_baseline", fontsize=SIZE, fontweight="bold", color=INK,
+            )  # fmt: skip
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xscale("log")
     ax.set_xlim(LEAST / 2, 2 * MOST)
