@@ -72,8 +72,8 @@ def mark(share: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in two digits: "0.4 %", "140 %", "42 times"."""
-    return f"{share:.2g} times" if share >= 10 else f"{100 * share:.{0 if share >= 0.1 else 1 if share >= 0.001 else 3}f} %"
+    """A share in two digits: "0.042 %", "4.2 %", "140 %", "42 times"."""
+    return f"{share:.2g} times" if share >= 10 else f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 class Terms(Protocol):
