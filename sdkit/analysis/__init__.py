@@ -85,15 +85,16 @@ ANALYSES: dict[str, Callable] = {
 """`sdkit list` prints these names, each with the first line of its docstring."""
 
 __all__ = [
-    "ANALYSES", "INERT", "SOFT", "SPACES", "SWAMPS", "AblationCurve", "Answers", "Calibration", "Curvature", "ExitCost",
-    "FixedPolicy", "GradientStatistics", "HeatMaps", "LossSlice", "NoiseCurve", "NoiseLevel", "OnObject", "PolicyCurve",
-    "ProgressBar", "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "Separation", "Size", "StepCost",
-    "TermShares", "Timing", "answers", "barrier", "calibration", "chance_overlap", "cka", "collect_features", "compare_times",
-    "count", "curvature", "dominates", "exit_costs", "fixed_policy", "flop_counter", "forward_flops", "grad_cam",
-    "gradient_statistics", "host_syncs", "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mark",
-    "mask_iou", "nearest", "noise_level", "noise_step", "noise_tolerance", "noisy_logits", "of_classes", "on_object",
-    "operations", "overlap", "overlaps", "pearson", "percent", "preserve_state", "procrustes", "project", "project_epochs",
-    "project_pca", "project_tsne", "ranked_along", "ranked_output_variance", "ranked_profile", "ranked_top", "reach",
-    "relative_time", "reliance", "retrieve", "separation", "separation_of", "shares_now", "sharpness", "single_directions",
-    "step_costs", "step_counts", "term_shares", "threshold_policy", "time_per_iteration", "tolerance",
+    "INERT", "SOFT", "SWAMPS", "TermShares", "mark", "percent", "shares_now", "term_shares",
+    "ANALYSES", "SPACES", "AblationCurve", "Answers", "Calibration", "Curvature", "ExitCost", "FixedPolicy",
+    "GradientStatistics", "HeatMaps", "LossSlice", "NoiseCurve", "NoiseLevel", "OnObject", "PolicyCurve", "ProgressBar",
+    "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "Separation", "Size", "StepCost", "Timing",
+    "answers", "barrier", "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count", "curvature",
+    "dominates", "exit_costs", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics", "host_syncs",
+    "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mask_iou", "nearest", "noise_level", "noise_step",
+    "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap", "overlaps", "pearson",
+    "preserve_state", "procrustes", "project", "project_epochs", "project_pca", "project_tsne", "ranked_along",
+    "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance", "retrieve", "separation",
+    "separation_of", "sharpness", "single_directions", "step_costs", "step_counts", "threshold_policy", "time_per_iteration",
+    "tolerance",
 ]  # fmt: skip

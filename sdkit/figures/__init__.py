@@ -61,7 +61,8 @@ from .style import STYLE, bare, house, label, legend, look, looks, new, png, sho
 from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
-    "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "STYLE", "Screen", "Sheet", "ablation", "agreement",
+    "term_shares",
+    "STYLE", "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "Screen", "Sheet", "ablation", "agreement",
     "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards",
     "cam_marks", "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs",
     "exit_accuracy", "exit_bars", "exit_pca", "feature_frame", "feature_marks", "feature_panels", "feature_points", "folder",
@@ -71,6 +72,6 @@ __all__ = [
     "pipeline", "png", "points_figure", "projections", "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks",
     "ranked_panels", "ranked_probabilities", "ranked_variance", "ranked_view", "recorded_gains", "reliability", "report",
     "run_curves", "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves", "self_features",
-    "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "term_shares", "thresholds", "thumbnail",
+    "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "thresholds", "thumbnail",
     "time_and_space", "train_and_test", "training_flow", "transport_plan", "variants", "wrong_classes",
 ]  # fmt: skip

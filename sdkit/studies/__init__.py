@@ -18,8 +18,8 @@ from .result import (
 from .tune import EqualTuning, Try, Tuned, tune
 
 __all__ = [
-    "CURVES", "Band", "ByLength", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Level", "Plan", "PlanStatus",
-    "Result", "Row", "Said", "Try", "Tuned", "by_length", "compared", "execute_plan", "load_results", "one_length",
-    "plan_status", "plans", "read_plan", "read_result", "result_label", "result_of", "results_folder", "source_digest", "tune",
-    "write_result",
+    "EqualTuning", "Try", "Tuned", "tune",
+    "CURVES", "Band", "ByLength", "Comparison", "ExecutionReport", "Gain", "Level", "Plan", "PlanStatus", "Result", "Row",
+    "Said", "by_length", "compared", "execute_plan", "load_results", "one_length", "plan_status", "plans", "read_plan",
+    "read_result", "result_label", "result_of", "results_folder", "source_digest", "write_result",
 ]  # fmt: skip
