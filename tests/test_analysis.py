@@ -45,11 +45,12 @@ from sdkit.analysis import (
     selective_risk,
     separation,
     step_costs,
+    term_shares,
     time_per_iteration,
     tolerance,
 )
-from sdkit.core import Batch, Progress
-from sdkit.methods import BYOT, DRG, Exit
+from sdkit.core import Batch, Features, Moment, Progress
+from sdkit.methods import BYOT, DRG, DSR, Exit
 from sdkit.models import four_stage
 
 K = 7
@@ -89,6 +90,28 @@ def batch_of(x, y):
     return Batch(x, y, torch.arange(len(y)))
 
 
+class Stands:
+    """A training of a network that stands still: it learns from its labels and a little of the last batch's ranks."""
+
+    def __init__(self, net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.moment = Moment(Shown(net), DSR(net), [batch_of(x[:6], y[:6]), batch_of(x[6:], y[6:])], CLOCK)
+
+    def moments(self, batches: int) -> dict[str, Moment]:
+        return {"early": self.moment, "late": self.moment}
+
+
+class Shown(nn.Module):
+    """Any network that gives logits, as methods take it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward_features(self, x):
+        logits = self.net(x)
+        return Features(logits, logits, ())
+
+
 # every analysis keeps these manners
 
 CALLS = {
@@ -99,6 +122,7 @@ CALLS = {
     "selective risk": lambda net, x, y: selective_risk(numbers(len(y), K), y),
     "weight noise": lambda net, x, y: noise_tolerance(net, x, y, [0.0, 0.1], draws=2),
     "gradients": lambda net, x, y: gradient_statistics(net, [batch_of(x, y)], ce),
+    "term shares": lambda net, x, y: term_shares(Stands(net, x, y)),
     "features": lambda net, x, y: collect_features(lambda x: {"logits": net(x)}, x, modules=[net]),
     "pca": lambda net, x, y: project_pca(numbers(20, 5)),
     "t-sne": lambda net, x, y: project_tsne(numbers(40, 5), perplexity=5),
@@ -108,7 +132,7 @@ CALLS = {
     "exit costs": lambda net, x, y: {k: c[:3] for k, c in exit_costs({"one": net}, x, rounds=1, block=0).items()},
     "time": lambda net, x, y: len(time_per_iteration(lambda: None, repeats=2).seconds),
 }
-RUNS_A_NETWORK = ["weight noise", "gradients", "features", "grad-cam", "flops", "exit costs"]
+RUNS_A_NETWORK = ["weight noise", "gradients", "term shares", "features", "grad-cam", "flops", "exit costs"]
 
 
 def tangle(net: nn.Module) -> None:

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "data": {"core"},
     "train": {"core", "rng"},  # the loop knows no method, no network and no data set by name
     "papers": {"core"},
-    "analysis": {"rng"},
+    "analysis": {"core", "rng"},
     "methods": {"core", "losses", "models", "rng"},
     "runs": {"core", "train"},
     "doctor": {"core", "train"},

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import runs
-from ..core import Progress, pick
+from ..core import Moment, Progress, pick
 from ..data import DATASETS, Data, as_data
 from ..methods import Combined, Method
 from ..models import MODELS, Backbone, as_backbone
@@ -23,7 +23,7 @@ from ..runs import Run, find_checkpoint
 from ..train import RECIPES, Epoch, Recipe, Training, recipe_name
 from . import own
 from .bars import beside_a_bar
-from .trained import Trained
+from .trained import Trained, first_steps
 
 FORMAT = 3
 """Raised when the same names and numbers would no longer give the same run."""
@@ -260,6 +260,12 @@ class Experiment:
             torch.manual_seed(self.seed)
         training.schedule, training.environment = self.schedule, {"sources": self.sources()}
         return training
+
+    def moments(self, batches: int = 4) -> dict[str, Moment]:
+        """As `Trained.moments`, without "late" where the run is not done. A teacher is trained first where it is not yet."""
+        if self.stored.status == "done":
+            return Trained(self).moments(batches)
+        return {"early": first_steps(self, self.build(), batches)}
 
     def sources(self) -> dict[str, str]:
         """Digests of the files in which sdkit's parts of this experiment are written, by the part's name."""

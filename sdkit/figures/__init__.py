@@ -55,11 +55,13 @@ from .screens.viewers import (
 )
 from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
 from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
+from .shares import term_shares
 from .side_by_side import agreement, loss_plane, paths, scoreboard
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
 from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
+    "term_shares",
     "STYLE", "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "Screen", "Sheet", "ablation", "agreement",
     "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards",
     "cam_marks", "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs",

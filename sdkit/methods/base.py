@@ -70,7 +70,8 @@ class Method(nn.Module):
     """Whether it reads every residual block's map in `out.blocks`; see `capture_blocks`."""
 
     knobs: ClassVar[dict[str, Knob]] = {}
-    """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live."""
+    """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live. The
+    first is the main weight: how much of the method there is, which equal tuning turns."""
 
     def __init__(self) -> None:
         super().__init__()
