@@ -56,6 +56,9 @@ class Method(nn.Module):
     samples_per_class: int | None = None
     """How many images of a class a batch holds, of as many classes as fit into it; None: the images as they come."""
 
+    sections: ClassVar[int] = 0
+    """Into how many sections a network of three stages is cut for it, where it can be; 0: into its stages."""
+
     both_views: bool = False
     """Whether the step's one pass goes over `batch.x` and `batch.pair` together: `out` then has 2B rows."""
 
@@ -122,6 +125,10 @@ class Method(nn.Module):
     def peer_networks(self) -> dict[str, nn.Module]:
         """The networks that learn beside the deployed one, by name. Each has `forward_features`."""
         return {}
+
+    def own_recipes(self) -> list[tuple[nn.Module, dict[str, Any]]]:
+        """Parts of it that are optimised by a recipe of their own: each with the fields that differ."""
+        return []
 
     def members(self) -> list[Method]:
         """The methods that it is made of, each with a `memory` of its own: itself, and those that it combines."""
@@ -234,33 +241,6 @@ def both_show_stages(model: nn.Module, teacher: nn.Module) -> None:
             raise TypeError(f"the {name} must show its stages, as every network of sdkit does, got {type(network).__name__}")
 
 
-class Exit(nn.Module):
-    """One exit of a trained network as a network of its own: images in, logits out. What analyses and Grad-CAM take."""
-
-    def __init__(self, model: nn.Module, method: Method, name: str = "final") -> None:
-        super().__init__()
-        self.model, self.method, self.name = model, method, name
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] -> logits [B, K] of this exit."""
-        exits = self.method.exits(self.model.forward_features(x), x)
-        if self.name not in exits:
-            raise KeyError(f"this run has no exit {self.name!r}: it has {', '.join(exits)}")
-        return exits[self.name]
-
-
-class EarlyExit(nn.Module):
-    """A network that ends at one of its exits: what is behind it is not computed. For deployment at a given cost."""
-
-    def __init__(self, model: nn.Module, head: Head) -> None:
-        super().__init__()
-        self.front, self.head = nn.Sequential(model.stem, *model.stages[: head.stage + 1]), head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] -> logits [B, K]."""
-        return self.head(self.front(x))[0]
-
-
 def first_rows(out: Features, n: int) -> Features:
     """The first n images of a pass."""
     return Features(*(t[:n] if isinstance(t, Tensor) else tuple(f[:n] for f in t) for t in out))
@@ -347,6 +327,9 @@ class Combined(Method):
 
     def features(self, out):
         return {"final": out.embedding} | self._named({name: m.features(out) for name, m in self._parts.items()}, but="final")
+
+    def own_recipes(self):
+        return [own for m in self._parts.values() for own in m.own_recipes()]
 
     def targets(self, batch, progress):
         return self._parts[self._owner].targets(batch, progress) if self.replaces_task_loss else None

@@ -189,7 +189,7 @@ class Comparison:
         return found
 
 
-NEEDED = ("survival",)
+NEEDED = ("survival", "sections")
 """Options of a network that a method needs, and plain training has not."""
 
 
