@@ -108,7 +108,8 @@ def train(
     print(f"{'found' if stored else 'trained'}: run {trained.run.key} in {trained.run.folder}")
     summary(trained.run)
     for metric, value, unit, classifier in found.printed if paper else ():
-        print(f"the paper prints {value:g} {unit} ({metric}{f', {classifier}' if classifier else ''})")
+        own = f"; here {1 - trained.top_accuracy(5):.2%}" if metric == "top5_err" else ""
+        print(f"the paper prints {value:g} {unit} ({metric}{f', {classifier}' if classifier else ''}){own}")
 
 
 def own_recipe(base: Recipe, said: Iterable[str]) -> Recipe:

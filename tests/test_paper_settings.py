@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 
 from sdkit import Experiment, Recipe, cli, papers
 from sdkit.core import Progress
+from sdkit.data.distort import distorted
+from sdkit.data.folder import framing
 from sdkit.experiment import in_words, of_setting
 from sdkit.methods import METHODS, Combined, Vanilla
 from sdkit.models import MODELS, as_backbone
@@ -64,6 +67,40 @@ def network(made):
     options |= {"pretrained": False} if "pretrained" in options else {}
     with torch.device("meta"):
         return as_backbone(made.model, CLASSES[made.data], SIDE.get(made.data, 32), **options)
+
+
+def test_top_five_is_counted_from_the_five_largest_outputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    trained = Experiment(data="digits", dataset={"train_size": 64}, network={"width": 4}, recipe={"epochs": 1}).run(
+        progress=False
+    )
+    logits, y = trained.logits(), trained.labels()
+    by_hand = sum(int(y[i]) in sorted(range(10), key=lambda k, row=row: -row[k])[:5] for i, row in enumerate(logits.tolist()))
+    assert trained.top_accuracy(5) == pytest.approx(by_hand / len(y))
+    assert trained.top_accuracy(1) == pytest.approx(trained.accuracy) and trained.top_accuracy(10) == 1
+    with pytest.raises(ValueError, match="k is 1 to 10, got 11"):
+        trained.top_accuracy(11)
+    rows = [r for r in papers.table("ddgsd_table4") if r["model"] == "AlexNet"]
+    beside = papers.compare(rows, {"baseline": [0.5]}, recipe="own", top5={"baseline": [0.75]})
+    assert {r["metric"]: r["own"] for r in beside if r["own"]} == {"top1_err": 50, "top5_err": 25}
+
+
+def test_autoaugment_draws_for_each_image_from_the_loaders_own_generator():
+    torch.manual_seed(0)
+    x = (torch.rand(1, 3, 32, 32) * 255).round().expand(24, -1, -1, -1)
+    before = torch.get_rng_state()
+    made = [distorted(x, ["autoaugment"], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(torch.get_rng_state(), before), "the global generator is nobody's"
+    assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
+    assert len({tuple(image.flatten().tolist()) for image in made[0]}) > 12, "each image has its own"
+    assert made[0].dtype == torch.float32 and 0 <= made[0].min() and made[0].max() <= 255
+
+
+def test_imagenets_images_may_be_resized_to_a_side_of_their_own():
+    assert framing(227, "squashed", side=256) == (227, 227, 256, "squashed")
+    assert framing(227, "squashed") == (227, 227, 259, "squashed")
+    with pytest.raises(ValueError, match="side is what images are resized to before 227 pixels are cut"):
+        framing(227, "squashed", side=200)
 
 
 def distinct():
@@ -286,3 +323,35 @@ def test_the_page_of_all_rows_is_what_the_command_prints(capsys):
         "make it again: see its first lines"
     )
     assert sum(printed.count(f"## {name}\n") for name in papers.TABLES) == 24
+
+
+# on real images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("ddgsd_table3", {"method": "ddgsd", "network": "resnet32", "data": "cifar100"}),
+        ("self_guidance_table2", {"method": "self-guidance", "data": "cifar100"}),
+        ("byot_table1", {"method": "byot", "network": "resnet18"}),
+        ("drg_dsr_table1", {"method": "drg+dsr"}),
+        ("sfr_table1", {"method": "SFR-L2"}),
+    ],
+)
+def test_a_row_of_each_paper_trains_on_real_images(table, row, tmp_path, monkeypatch, capsys):
+    """Two epochs of a row on 500 of CIFAR-100's images, from $SDKIT_TEST_DATA, a folder with cifar-100-python."""
+    root = os.environ.get("SDKIT_TEST_DATA")
+    if not root:
+        pytest.skip("SDKIT_TEST_DATA names no folder with cifar-100-python")
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    small = {"train_size": 500, "root": root}
+    made = papers.experiment(table, **row, recipe={"epochs": 2, "batch_size": 50}, dataset=small)
+    trained = made.run(progress=False)
+    assert trained.data.num_classes == 100 and len(trained.history) == 2
+    first, last = trained.history
+    assert all(v == v and abs(v) < 1e4 for e in trained.history for v in e.terms.values())
+    assert last.train_accuracy > 0.01 and 0 <= trained.accuracy <= trained.top_accuracy(5) <= 1
+    with capsys.disabled():
+        terms = ", ".join(f"{k} {first.terms[k]:.3g} -> {v:.3g}" for k, v in last.terms.items())
+        print(f"\n{papers.setting(table, **row).row}: training {last.train_accuracy:.1%}; {terms}; {trained.seconds:.0f} s")

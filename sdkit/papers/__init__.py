@@ -135,10 +135,18 @@ def hyperparameters(paper: str) -> list[dict[str, str | float | None]]:
     return [row for row in table("hyperparams") if row["paper"] == paper]
 
 
-def compare(rows: list[dict], own: dict[str, list[float]], *, by: str = "method", recipe: str) -> list[dict]:
+def compare(
+    rows: list[dict],
+    own: dict[str, list[float]],
+    *,
+    by: str = "method",
+    recipe: str,
+    top5: dict[str, list[float]] | None = None,
+) -> list[dict]:
     """A table's rows, of one data set and network, beside one's own runs: accuracies in [0, 1] over seeds, by the column `by`.
 
-    Only rows of top-1 accuracy or error are compared: seconds, hours and other scores have no accuracy beside them. A number in
+    Only rows of accuracies or errors are compared, of the five largest outputs with `top5`, `Trained.top_accuracy`: seconds,
+    hours and other scores have no accuracy beside them. A number in
     the column, such as a block's, is looked up as it is written: "2".
     Adds `own` (mean, in the row's unit), `seeds` (how many), `recipe` and `difference` (own - the paper's); rows without a
     run keep them as None.
@@ -146,9 +154,10 @@ def compare(rows: list[dict], own: dict[str, list[float]], *, by: str = "method"
     out = []
     for row in rows:
         name = f"{row[by]:g}" if isinstance(row[by], float) else row[by]
-        values = own.get(name) if row["metric"] in ("top1_acc", "top1_err") else None
+        kind, _, measure = str(row["metric"]).partition("_")
+        values = {"top1": own, "top5": top5 or {}}.get(kind, {}).get(name) if measure in ("acc", "err") else None
         mean = None if not values else sum(values) / len(values) * 100
-        if mean is not None and row["metric"] == "top1_err":
+        if mean is not None and measure == "err":
             mean = 100 - mean
         out.append(
             row

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from ..core import pick
-from . import PAPERS, hyperparameters, table
+from .source import PAPERS, table
 
 DATA = {
     "cifar10": ("CIFAR-10",),
@@ -60,6 +59,7 @@ class Printed(NamedTuple):
     network: str  # as the paper writes it
     data: str  # the same
     accuracy: dict[str, float]  # method -> in [0, 1], "vanilla" among them
+    name: str = ""  # of the table: "drg_dsr_table1"
 
     @property
     def gain(self) -> dict[str, float]:
@@ -74,27 +74,12 @@ def printed(data: str, paper: str | None = None) -> list[Printed]:
     """The tables' networks on a data set that have a row for plain training, in the papers' order; of one paper or of all."""
     if paper is not None:
         pick(paper, PAPERS, "paper")
-    found: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    found: dict[tuple[str, str, str, str, str], dict[str, float]] = {}
     for name, methods in METHODS.items():
         for r in table(name):
             wanted = r["dataset"] in DATA.get(data, ()) and r["metric"] in ("top1_acc", "top1_err")
             if wanted and r["method"] in methods and r["classifier"] in (None, "Classifier 4/4") and r["value"] is not None:
                 accuracy = r["value"] if r["metric"] == "top1_acc" else 100 - r["value"]
-                place = found.setdefault((r["paper"], r["table"], r["model"], r["dataset"]), {})
+                place = found.setdefault((r["paper"], r["table"], r["model"], r["dataset"], name), {})
                 place[methods[r["method"]]] = accuracy / 100
-    return [Printed(*key, rows) for key, rows in found.items() if "vanilla" in rows and paper in (None, key[0])]
-
-
-def training(of: Printed) -> dict[str, str]:
-    """How the paper trained a network: TRAINING, as far as it is known. "source": words where the paper is silent, else ""."""
-    family = re.match("[A-Za-z]+", of.network)[0]  # a paper with several settings gives them by families of networks
-    rows = sorted(hyperparameters(of.paper), key=lambda r: family not in str(r["model"]))
-    rows = [r for r in rows if r["dataset"] == "*" or of.data in str(r["dataset"]).split("|")]
-    rows = [r for r in rows if r["method"] in ("all", "Self distillation") and r["key"] in TRAINING]
-    found = {r["key"]: r for r in reversed(rows)}  # the first of a key counts
-    silent = any(not str(r["source"]).startswith("paper") for r in found.values())
-    out = {k: f"{r['value']:g}" if isinstance(r["value"], float) else str(r["value"]) for k, r in found.items()}
-    return out | {"source": " (of public code: the paper does not say)" if silent else ""}
-
-
-TRAINING = ("epochs", "batch_size", "lr", "lr_gamma", "lr_milestones", "weight_decay")
+    return [Printed(*key, rows, name) for (*key, name), rows in found.items() if "vanilla" in rows and paper in (None, key[0])]
