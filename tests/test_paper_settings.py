@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import inspect
+import json
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from sdkit.core import Progress
 from sdkit.data.distort import distorted
 from sdkit.data.folder import framing
 from sdkit.experiment import in_words, of_setting
-from sdkit.methods import METHODS, Combined, Vanilla
+from sdkit.methods import METHODS, Combined
 from sdkit.models import MODELS, as_backbone
 from sdkit.papers.settings import settled
 from sdkit.train import RECIPES, Training
@@ -65,8 +67,13 @@ def network(made):
         {"backbone_options": options["backbone_options"] | {"pretrained": False}} if "backbone_options" in options else {}
     )
     options |= {"pretrained": False} if "pretrained" in options else {}
+    return on_meta(made.model, CLASSES[made.data], SIDE.get(made.data, 32), json.dumps(options, sort_keys=True))
+
+
+@cache
+def on_meta(name, num_classes, side, options):
     with torch.device("meta"):
-        return as_backbone(made.model, CLASSES[made.data], SIDE.get(made.data, 32), **options)
+        return as_backbone(name, num_classes, side, **json.loads(options))
 
 
 def test_top_five_is_counted_from_the_five_largest_outputs(tmp_path, monkeypatch):
@@ -87,12 +94,12 @@ def test_top_five_is_counted_from_the_five_largest_outputs(tmp_path, monkeypatch
 
 def test_autoaugment_draws_for_each_image_from_the_loaders_own_generator():
     torch.manual_seed(0)
-    x = (torch.rand(1, 3, 32, 32) * 255).round().expand(24, -1, -1, -1)
+    x = (40 + torch.rand(1, 3, 32, 32) * torch.linspace(20, 120, 32)).round().expand(24, -1, -1, -1)
     before = torch.get_rng_state()
     made = [distorted(x, ["autoaugment"], torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(torch.get_rng_state(), before), "the global generator is nobody's"
     assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
-    assert len({tuple(image.flatten().tolist()) for image in made[0]}) > 12, "each image has its own"
+    assert len({tuple(image.flatten().tolist()) for image in made[0]}) > 8, "each image has its own"
     assert made[0].dtype == torch.float32 and 0 <= made[0].min() and made[0].max() <= 255
 
 
@@ -117,9 +124,9 @@ def distinct():
 BUILT = distinct()
 
 
-@pytest.mark.parametrize("start", range(0, len(BUILT), 20))
+@pytest.mark.parametrize("start", range(0, len(BUILT), 10))
 def test_every_rows_network_and_method_are_built(start):
-    for made in BUILT[start : start + 20]:
+    for made in BUILT[start : start + 10]:
         model = network(made)
         teacher = network(made.teacher) if made.teacher else None
         several = len(made.parts) > 1
@@ -323,6 +330,21 @@ def test_the_page_of_all_rows_is_what_the_command_prints(capsys):
         "make it again: see its first lines"
     )
     assert sum(printed.count(f"## {name}\n") for name in papers.TABLES) == 24
+
+
+@pytest.mark.parametrize("table", ["drg_dsr_table1", "byot_table3", "ddgsd_table1", "self_guidance_table2"])
+def test_the_notebook_of_tables_builds_each_of_its_rivals_in_a_papers_own_setting(table, monkeypatch):
+    """Its first line that says a table, and the trainings that its next cell asks for."""
+    for name in ("DATA", "MODEL", "RECIPE", "TRAIN_SIZE", "SEED"):
+        monkeypatch.delenv(f"SDKIT_{name}", raising=False)
+    page = json.loads((Path(__file__).parents[1] / "notebooks" / "07_tables.ipynb").read_text(encoding="utf-8"))
+    first, train = ("".join(page["cells"][k]["source"]) for k in (1, 3))
+    there: dict = {}
+    assert "table = None" in first
+    exec(first.replace("table = None", f"table = {table!r}"), there)
+    exec(train.partition("run_all(")[0], there)
+    assert there["small"].recipe == papers.experiment(table, method="vanilla").recipe and len(there["wanted"]) == 17
+    assert all(e.dataset["validation"] == 5000 for listed in there["wanted"].values() for e in listed)
 
 
 # on real images
