@@ -5,50 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..core import pick
+from .settings import rows, settled
 from .source import PAPERS, table
 
-DATA = {
-    "cifar10": ("CIFAR-10",),
-    "cifar100": ("CIFAR-100",),
-    "tiny_imagenet": ("TinyImageNet",),
-    "imagenet": ("ImageNet", "ImageNet-2012"),
-}
-"""A data set -> its names in the tables."""
+TABLES = (
+    "byot_table3", "byot_table2", "ddgsd_table2", "self_guidance_table2", "drg_dsr_table1", "sfr_table1", "drg_dsr_table2",
+)  # fmt: skip
+"""Those that compare methods on one network; what each calls sdkit's methods and data sets is in `settings.toml`."""
 
-METHODS = {
-    "byot_table3": {"Baseline": "vanilla", "KD": "kd", "FitNet": "fitnet", "AT": "at", "DML": "dml", "Our approach": "byot"},
-    "byot_table2": {"Baseline": "vanilla", "Self distillation": "byot"},
-    "ddgsd_table2": {"baseline (n)": "vanilla", "SD (y)": "ddgsd"},
-    "self_guidance_table2": {"baseline": "vanilla", "DML": "dml", "ONE": "one", "Ours (Self-Guidance)": "self-guidance"},
-    "drg_dsr_table1": {
-        "Vanilla": "vanilla",
-        "ZF-LS_lb": "zf-ls",
-        "TF-KD_reg": "tf-kd-reg",
-        "BYOT": "byot",
-        "CS-KD": "cs-kd",
-        "PS-KD": "ps-kd",
-        "DLB": "dlb",
-        "DRG (ours)": "drg",
-        "DSR (ours)": "dsr",
-        "DRG+DSR (ours)": "drg+dsr",
-    },
-    "sfr_table1": {
-        "student": "vanilla",
-        "HKD": "kd",
-        "FitNet": "fitnet",
-        "AT": "at",
-        "CC": "cc",
-        "RKD": "rkd",
-        "VID": "vid",
-        "L2": "l2",
-        "SFR-L2": "sfr-l2",
-        "SFR-AT": "sfr-at",
-        "SFR-FitNet": "sfr-fitnet",
-    },
-}
+METHODS = {name: {row.method: settled(row).method for row in rows(name) if row.method != "teacher"} for name in TABLES}
 """A table -> its row's name -> the method. Of BYOT's exits the deepest alone is compared."""
 
-METHODS["drg_dsr_table2"] = METHODS["drg_dsr_table1"]
+DATA = {row.data: settled(row).data for name in TABLES for row in rows(name)}
+"""A data set's name in the tables -> sdkit's."""
 
 
 class Printed(NamedTuple):
@@ -77,7 +46,7 @@ def printed(data: str, paper: str | None = None) -> list[Printed]:
     found: dict[tuple[str, str, str, str, str], dict[str, float]] = {}
     for name, methods in METHODS.items():
         for r in table(name):
-            wanted = r["dataset"] in DATA.get(data, ()) and r["metric"] in ("top1_acc", "top1_err")
+            wanted = DATA.get(str(r["dataset"])) == data and r["metric"] in ("top1_acc", "top1_err")
             if wanted and r["method"] in methods and r["classifier"] in (None, "Classifier 4/4") and r["value"] is not None:
                 accuracy = r["value"] if r["metric"] == "top1_acc" else 100 - r["value"]
                 place = found.setdefault((r["paper"], r["table"], r["model"], r["dataset"], name), {})
