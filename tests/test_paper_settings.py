@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdkit import Experiment, Recipe, cli, papers
+from sdkit import Experiment, Recipe, cli, papers, run_all
 from sdkit.core import Progress
 from sdkit.data.distort import distorted
 from sdkit.data.folder import framing
@@ -264,7 +264,8 @@ def test_a_teacher_of_no_epochs_is_taken_as_it_is(tmp_path, monkeypatch):
     wanted = frozen.build()[0].state_dict()
     (teacher,) = method.teachers().values()
     assert all(torch.equal(v, wanted[k]) for k, v in teacher.net.state_dict().items())
-    assert made.run(progress=False).accuracy >= 0 and not frozen.stored.folder.exists()
+    (trained,) = run_all([made], progress=False)
+    assert trained.accuracy >= 0 and not frozen.stored.folder.exists()
     with pytest.raises(ValueError, match="0 epochs trains nothing"):
         frozen.run()
 
