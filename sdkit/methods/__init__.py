@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .adversarial import AIKD
-from .base import Combined, Frozen, Method, RankedTarget, TransportPlans, Vanilla
+from .base import EarlyExit, Exit, Frozen, Method, RankedTarget, TransportPlans, Vanilla
 from .byot import BYOT, DSN
+from .combined import Combined
 from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
-from .exits import EarlyExit, Exit
 from .frskd import FRSKD
 from .generations import (
     ATS,

@@ -110,7 +110,7 @@ class CC(Relational):
     collections, is hardly felt: the mean squared difference is about a hundredth at first. A hundred weighs as labels do.
     gamma: of the Gaussian kernel exp(-γ |x - y|^2) between unit vectors, which is expanded to second order around orthogonal
     ones. 0 sees no difference at all; the paper uses 0.4. kernel: "rbf" or "bilinear", the cosine itself.
-    The paper trains it beside soft targets: that is "kd+cc". A batch of one image has one entry, 1: its term is 0.
+    The paper trains it beside soft targets: that is "cc+kd". A batch of one image has one entry, 1: its term is 0.
 
     Costs the teacher's pass and B^2 D multiplications. Memory B^2 numbers.
     Helps when classes overlap: the teacher says how much.
