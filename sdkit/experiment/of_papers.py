@@ -81,8 +81,8 @@ def in_words(found: Setting) -> str:
     made = of_setting(found)
     parts = [_called(made.method, found.knobs), _called(made.model, made.network), _called(made.data, made.dataset)]
     parts.append(_optimised(made.recipe))
-    if found.teacher:
-        taught = made.teacher
+    taught = made.teacher
+    if found.teacher and taught:
         how = "the same recipe" if taught.recipe == made.recipe else _optimised(taught.recipe)
         parts.append(f"teacher: {_called(taught.method, found.teacher.knobs)} {_called(taught.model, taught.network)}, {how}")
     return " · ".join(parts)

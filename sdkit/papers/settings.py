@@ -183,7 +183,8 @@ def settled(row: Row) -> Setting:
 
 def overview(every: Iterable[Row], made: Callable[[Setting], str]) -> str:
     """Rows as a Markdown table, a table of a paper each: what each says. made: a setting in a line."""
-    out, notes = [], {}
+    out: list[tuple[str, list[str]]] = []
+    notes: dict[str, int] = {}
     for row in every:
         found = settled(row)
         if not out or row.table != out[-1][0]:
