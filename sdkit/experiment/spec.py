@@ -257,8 +257,9 @@ class Experiment:
     def training(self, threads: int | None = None, progress: bool = True) -> Training:
         """Everything assembled on the device, before its first step. threads: of a CPU; default: of idle cores."""
         model, method, data = self.build(progress)
-        torch.manual_seed(self.seed)
         training = Training(model, method, data, self.recipe, seed=self.seed, threads=threads)
+        if not training.own_rng:
+            torch.manual_seed(self.seed)
         training.schedule, training.environment = self.schedule, {"sources": self.sources()}
         return training
 
