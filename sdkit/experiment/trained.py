@@ -58,6 +58,16 @@ class Trained:
         """Test accuracy of the final exit after the last epoch, in [0, 1]: the headline."""
         return self.history[-1].test["final"]
 
+    def top_accuracy(self, k: int = 5) -> float:
+        """Share of all test images whose label is among the final exit's k largest outputs, in [0, 1]: top-5 by default.
+
+        ValueError where k is no number of classes.
+        """
+        logits, y = self.logits(), self.labels()
+        if not 1 <= k <= logits.shape[1]:
+            raise ValueError(f"the k largest of {logits.shape[1]} outputs: k is 1 to {logits.shape[1]}, got {k!r}")
+        return float((logits.topk(k, 1).indices == y[:, None]).any(1).float().mean())
+
     @property
     def best_accuracy(self) -> float:
         """The best epoch's on the watched test images, which chose it: higher than an honest choice would give."""

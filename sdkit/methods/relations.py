@@ -65,6 +65,7 @@ class RKD(Relational):
     and, for metric learning, 1 and 2.
     task: False is "without the task loss": the embedding learns from the relations alone, and the labels reach nothing but the
     classifier that reads it, so that accuracy stays readable.
+    samples_per_class: images of each class in a batch, as metric losses have them; None takes batches as they come.
 
     Self-distillation in metric learning is this method with a teacher of the same network: teacher=Experiment(...) with the
     same model. The published code takes means over all B^2 pairs and B^3 triplets where the paper prints sums; the weights
@@ -78,8 +79,14 @@ class RKD(Relational):
         "angle": Knob("λ_A", 0, 200, "angles are ignored", "angles weigh more than labels"),
     }
 
-    def __init__(self, model, *, teacher: nn.Module, distance: float = 25.0, angle: float = 50.0, task: bool = True) -> None:
+    def __init__(
+        self, model, *, teacher: nn.Module, distance: float = 25.0, angle: float = 50.0, task: bool = True,
+        samples_per_class: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(model, teacher)
+        if samples_per_class is not None and (isinstance(samples_per_class, bool) or samples_per_class < 1):
+            raise ValueError(f"samples_per_class is images of each class in a batch, 3 for example, got {samples_per_class!r}")
+        self.samples_per_class = samples_per_class
         self.distance, self.angle, self.with_task = distance, angle, task
         self.replaces_task_loss = not task
 
