@@ -80,6 +80,18 @@ def test_several_gains_of_one_picture_are_judged_as_holms_procedure_does():
         assert [g.told is not None for g in judged(gains).values()] == list(reject)
 
 
+def test_a_method_that_moves_far_more_than_the_others_has_a_spread_of_its_own():
+    many = {"environment": {"test images": 10**12}}
+    moved = {"vanilla": 0.001, "drg": 0.001, "dsr": 0.0012, "lsr": 0.0009, "byot": 0.03}
+    order = {m: np.random.default_rng(i).permutation(6) - 2.5 for i, m in enumerate(moved)}
+    (table,) = compared([made(m, s, 0.5 + moved[m] * order[m][s], **many) for m in moved for s in range(6)])
+    wild = table.gains["byot"]
+    assert wild.of_seeds == pytest.approx(statistics.variance(wild.seeds.values()) / 6) and wild.freedom == 5
+    calm = [table.gains[m] for m in ("drg", "dsr", "lsr")]
+    pooled = statistics.mean(statistics.variance(g.seeds.values()) for g in calm) / 6
+    assert all(g.of_seeds == pytest.approx(pooled) and 5 < g.freedom < 15 for g in calm)
+
+
 def gain(seeds, images=1e-12):
     return Gain(dict(enumerate(seeds)), statistics.variance(seeds) / len(seeds), images, len(seeds) - 1.0)
 

@@ -22,7 +22,7 @@ from ..experiment import of_setting
 from ..papers.printed import Printed, printed
 from ..papers.settings import setting
 from ..train import Recipe
-from .gains import Gain, Pairs, gain_of, judged, partners, spread, tellable
+from .gains import Gain, Pairs, gain_of, judged, partners, spread, spreads, tellable
 from .result import Result, result_label
 
 
@@ -122,8 +122,8 @@ class Comparison:
     @cached_property
     def gains(self) -> dict[str, Gain]:
         """Row -> its gain over plain training, of rows that have a seed in common with it."""
-        own, free = spread([*self._pairs.values()])
-        return judged({name: gain_of(pairs, own, free) for name, pairs in self._pairs.items()})
+        known = spreads(self._pairs)
+        return judged({name: gain_of(pairs, *known[name]) for name, pairs in self._pairs.items()})
 
     @cached_property
     def _pairs(self) -> dict[str, Pairs]:

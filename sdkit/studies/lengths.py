@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..papers.checks import label as written
 from ..train import RECIPES, Recipe
 from .compare import at_any_length, network_and_images, optimised, plain_for, tables
-from .gains import Gain, Pairs, gain_of, gap_table, judged, partners, spread
+from .gains import Gain, Pairs, gain_of, gap_table, judged, partners, spread, spreads
 from .result import Result, result_label
 
 ENOUGH = 3
@@ -119,14 +119,14 @@ class ByLength:
     @cached_property
     def gains(self) -> dict[str, list[Gain]]:
         """Row -> its gain at every length that it has a seed of in common with plain training, short ones first."""
-        cells = judged({cell: self._gain(cell[1], pairs) for cell, pairs in self._pairs.items()})
+        cells = judged({cell: self._gain(*cell, pairs) for cell, pairs in self._pairs.items()})
         out: dict[str, list[Gain]] = {}
         for (name, _), gain in sorted(cells.items(), key=lambda item: item[0][1]):
             out.setdefault(name, []).append(gain)
         return {name: out[name] for name in self.groups if name in out}
 
-    def _gain(self, epochs: int, pairs: Pairs) -> Gain:
-        own = spread([p for (_, n), p in self._pairs.items() if n == epochs])
+    def _gain(self, name: str, epochs: int, pairs: Pairs) -> Gain:
+        own = spreads({row: p for (row, n), p in self._pairs.items() if n == epochs})[name]
         return gain_of(pairs, *(own if own[1] >= ENOUGH else self._spread), epochs)
 
     @cached_property
