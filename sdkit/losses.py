@@ -98,7 +98,8 @@ def sinkhorn_plan(cost: Tensor, a: Tensor, b: Tensor, epsilon: float = 0.05, ite
     """
     cost = cost.detach()
     unit = cost.mean((1, 2), keepdim=True).clamp_min(TINY) * epsilon
-    cost, log_a, log_b, g = cost / unit, a.log()[:, :, None], b.log()[:, None], 0.0
+    cost, log_a, log_b = cost / unit, a.log()[:, :, None], b.log()[:, None]
+    g = torch.zeros_like(log_b)
     for _ in range(iterations):
         f = log_a - (g - cost).logsumexp(2, keepdim=True)
         g = log_b - (f - cost).logsumexp(1, keepdim=True)
