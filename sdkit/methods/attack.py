@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core import Batch, Knob
-from ..models import still_statistics
+from ..models import Backbone, still_statistics
 from .base import supervised
 from .ddgsd import DDGSD
 from .online import check_int
 
 
-def attacked(model: nn.Module, batch: Batch, epsilon: float, steps: int = 1) -> Tensor:
+def attacked(model: Backbone, batch: Batch, epsilon: float, steps: int = 1) -> Tensor:
     """x + ε sign(∇_x CE(f(x), y)): images that the network gets wrong more often (Goodfellow et al. 2015, Sec. 4).
 
     The network is asked in the mode it is in; its batch norms' running statistics and its gradients stay as they are.
 
     Args:
-        model: Images [B, 3, H, W] -> logits, with `forward_features`.
+        model: The network.
         batch: Its images and labels.
         epsilon: How far each number may move, in the unit of the normalised images.
         steps: More than one: ε / steps each time, from where the last one led (Kurakin et al. 2017).
@@ -31,7 +31,7 @@ def attacked(model: nn.Module, batch: Batch, epsilon: float, steps: int = 1) -> 
         for _ in range(steps):
             x = x.detach().requires_grad_()
             supervised(forward_features(model, x).logits, batch).backward(inputs=[x])
-            x = x + epsilon / steps * x.grad.sign()
+            x = x + epsilon / steps * x.grad.sign()  # type: ignore[union-attr]
     return x.detach()
 
 
@@ -53,7 +53,7 @@ class AdversarialDDGSD(DDGSD):
         https://arxiv.org/abs/1412.6572
     """
 
-    pair = None
+    pair = None  # type: ignore[assignment]  # DDGSD asks the loader for a second view; this one makes it
     knobs = DDGSD.knobs | {"epsilon": Knob("ε", 0, 0.5, "the image twice", "the example is another picture")}
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -96,7 +97,7 @@ class SelfTraining(FewLabels):
     def guesses(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> the teacher's probabilities [B, K]."""
         views = [x, x.flip(3)] if self.mirror else [x]
-        return sum(self.teacher.forward_features(view).logits.softmax(1) for view in views) / len(views)
+        return torch.stack([self.teacher.forward_features(view).logits.softmax(1) for view in views]).mean(0)
 
     def terms(self, model, out: Features, batch, progress):
         known = is_labelled(batch, self.labelled)

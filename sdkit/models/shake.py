@@ -95,7 +95,7 @@ def shake_drop(model: Backbone, last: float) -> Backbone:
         raise ValueError(f"ShakeDrop's last block stays with a probability in (0, 1], got {last}")
     blocks = residuals(model)
     for place, block in enumerate(blocks, 1):
-        block.branch = nn.Sequential(*block.branch, ShakeDrop(1 - place / len(blocks) * (1 - last)))
+        block.branch = nn.Sequential(*block.branch.children(), ShakeDrop(1 - place / len(blocks) * (1 - last)))
     return model
 
 
