@@ -14,6 +14,7 @@ import plain_analysis as plain
 import pytest
 import torch
 import torch.nn.functional as F
+from test_term_shares import Stands
 from torch import nn
 
 from sdkit import analysis
@@ -49,8 +50,8 @@ from sdkit.analysis import (
     time_per_iteration,
     tolerance,
 )
-from sdkit.core import Batch, Features, Moment, Progress
-from sdkit.methods import BYOT, DRG, DSR, Exit
+from sdkit.core import Batch, Progress
+from sdkit.methods import BYOT, DRG, Exit
 from sdkit.models import four_stage
 
 K = 7
@@ -88,28 +89,6 @@ def ce(model, batch):
 
 def batch_of(x, y):
     return Batch(x, y, torch.arange(len(y)))
-
-
-class Stands:
-    """A training of a network that stands still: it learns from its labels and a little of the last batch's ranks."""
-
-    def __init__(self, net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
-        self.moment = Moment(Shown(net), DSR(net), [batch_of(x[:6], y[:6]), batch_of(x[6:], y[6:])], CLOCK)
-
-    def moments(self, batches: int) -> dict[str, Moment]:
-        return {"early": self.moment, "late": self.moment}
-
-
-class Shown(nn.Module):
-    """Any network that gives logits, as methods take it."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward_features(self, x):
-        logits = self.net(x)
-        return Features(logits, logits, ())
 
 
 # every analysis keeps these manners

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from test_term_shares import pulls
 
 from sdkit import figures
 from sdkit.analysis import (
@@ -35,7 +36,6 @@ from sdkit.analysis import (
     selective_risk,
 )
 from sdkit.analysis.gradients import GradientStatistics
-from sdkit.analysis.shares import TermShares
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
 from sdkit.train import Epoch
@@ -176,20 +176,6 @@ def many(draw: Callable[[np.ndarray], object], **options) -> Figure:
     return figure
 
 
-def told(moments: list[str], **shares: list[float]) -> TermShares:
-    """A method's shares, a row of numbers a term."""
-    share = torch.tensor([[1.0] * len(moments), *shares.values()], dtype=torch.float64).T
-    return TermShares(("task", *shares), (*moments,), ("stem",), share, share[..., None], torch.ones(len(moments)).double())
-
-
-def pulls() -> dict[str, TermShares]:
-    both, nan = ["early", "late"], float("nan")
-    return {
-        "byot": told(both, head=[0.5, 0.7], hint=[0.0005, 1e-6]), "at": told(both, at=[80.0, 4000.0]),
-        "codistillation": told(both, peer=[nan, nan], agree=[0.0, 0.2]),
-    }  # fmt: skip
-
-
 GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves": lambda: many(
         lambda a: figures.learning_curves({"vanilla": history(), "drg": history(6, 0.11), "drg+dsr": history(6, 0.12)}, a),
@@ -246,7 +232,6 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "noise": lambda: many(lambda a: figures.noise(noise_curves(), *a), columns=2),
     "gradients": lambda: one(lambda a: figures.gradients(statistics(), a), width=7),
     "term_shares": lambda: one(lambda a: figures.term_shares(pulls(), a), width=9, height=2.6),
-    "term_shares_now": lambda: one(lambda a: figures.term_shares({"kd": told(["now"], kd=[0.3])}, a), width=9, height=1.6),
     "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
     "risk and coverage": lambda: one(lambda a: figures.risk_coverage(risks(), a), width=8, height=4.2),
     "reliability": lambda: one(lambda a: figures.reliability(calibrations(), a), width=4.6, height=4.2),
@@ -528,22 +513,6 @@ def test_no_legend_stands_upon_a_reliability_curve(names):
     everywhere = c._replace(accuracy=(7 * torch.arange(len(c.count))) % 15 / 15)  # a legend finds no room between
     _, ax = figures.new(width=4)
     assert hidden(figures.reliability(dict(zip(names, [c, everywhere, everywhere], strict=False)), ax)) == []
-
-
-def test_a_term_that_is_not_felt_is_grey_and_one_that_swamps_the_labels_orange():
-    """A row a term, and every mark at its share or at the end of the axis; words where there is nothing to mark."""
-    ax = GALLERY["term_shares"]().axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["head", "hint", "at", "peer", "agree"]
-    assert {t.xy[1]: t.get_text() for t in ax.texts if hasattr(t, "xy")} == {0: "BYOT", 2: "AT", 3: "codistillation"}
-    marks = [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in ax.lines if line.get_marker() == "o"]
-    blue, grey, orange = "#0072B2", "#6b6b6b", "#E69F00"
-    assert marks == [
-        (0.5, 0, blue), (0.7, 0, blue), (0.0005, 1, grey), (1e-4, 1, grey), (80, 2, orange), (300, 2, orange), (0.2, 4, blue)
-    ]  # fmt: skip
-    said = {t.get_position()[1]: t.get_text() for t in ax.texts if t.get_style() == "italic"}
-    assert said == {3: "teaches other weights alone", 4: "no target yet"}
-    with pytest.raises(ValueError, match="no term to the labels"):
-        figures.term_shares({"vanilla": told(["late"])}, ax)
 
 
 def test_no_legend_stands_upon_a_term_of_the_loss():

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from test_methods import build
 
-from sdkit.analysis import SOFT, shares_now, term_shares
-from sdkit.core import Batch, Moment, Progress
+from sdkit import figures
+from sdkit.analysis import SOFT, TermShares, shares_now, term_shares
+from sdkit.core import Batch, Features, Moment, Progress
 from sdkit.experiment import Experiment
-from sdkit.methods import BYOT, DRG, LSR, METHODS, Method, Vanilla
+from sdkit.methods import BYOT, DRG, DSR, LSR, METHODS, Method, Vanilla
 from sdkit.models import four_stage
 from sdkit.train import Recipe
 
@@ -34,6 +35,29 @@ class Held:
 
     def moments(self, batches: int) -> dict[str, Moment]:
         return {name: Moment(self.model, self.method, self.batches, at, self.earlier) for name, at in self.at.items()}
+
+
+class Stands:
+    """A training of a network that stands still: it learns from its labels and a little of the last batch's ranks."""
+
+    def __init__(self, net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+        halves = [Batch(a, b, torch.arange(len(b))) for a, b in zip(x.split(6), y.split(6), strict=True)]
+        self.moment = Moment(Shown(net), DSR(net), halves, Progress(0, 0, 1, 10))
+
+    def moments(self, batches: int) -> dict[str, Moment]:
+        return {"early": self.moment, "late": self.moment}
+
+
+class Shown(torch.nn.Module):
+    """Any network that gives logits, as methods take it."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward_features(self, x):
+        logits = self.net(x)
+        return Features(logits, logits, ())
 
 
 def batch(n: int = 6, k: int = 5, **more) -> Batch:
@@ -161,3 +185,36 @@ def test_at_its_defaults_no_method_is_plain_training_in_disguise(name):
     rows = [f"{term} {share:.3g} {found.mark('late', term)}".strip() for term, share in found.of("late").items()]
     print(f"\n{name:18}{', '.join(rows)}; cosine {float(found.cosine):.3f}", end="")
     assert found.inert("late") == (name in QUIET), f"{name} is plain training in disguise: {found.said('late')}"
+
+
+# the figure
+
+
+def told(moments: list[str], **shares: list[float]) -> TermShares:
+    """A method's shares, a row of numbers a term."""
+    share = torch.tensor([[1.0] * len(moments), *shares.values()], dtype=torch.float64).T
+    return TermShares(("task", *shares), (*moments,), ("stem",), share, share[..., None], torch.ones(len(moments)).double())
+
+
+def pulls() -> dict[str, TermShares]:
+    both, nan = ["early", "late"], float("nan")
+    return {
+        "byot": told(both, head=[0.5, 0.7], hint=[0.0005, 1e-6]), "at": told(both, at=[80.0, 4000.0]),
+        "codistillation": told(both, peer=[nan, nan], agree=[0.0, 0.2]),
+    }  # fmt: skip
+
+
+def test_a_term_that_is_not_felt_is_grey_and_one_that_swamps_the_labels_orange():
+    """A row a term, and every mark at its share or at the end of the axis; words where there is nothing to mark."""
+    ax = figures.term_shares(pulls(), figures.new(width=9, height=2.6)[1])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["head", "hint", "at", "peer", "agree"]
+    assert {t.xy[1]: t.get_text() for t in ax.texts if hasattr(t, "xy")} == {0: "BYOT", 2: "AT", 3: "codistillation"}
+    marks = [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in ax.lines if line.get_marker() == "o"]
+    blue, grey, orange = "#0072B2", "#6b6b6b", "#E69F00"
+    assert marks == [
+        (0.5, 0, blue), (0.7, 0, blue), (0.0005, 1, grey), (1e-4, 1, grey), (80, 2, orange), (300, 2, orange), (0.2, 4, blue)
+    ]  # fmt: skip
+    said = {t.get_position()[1]: t.get_text() for t in ax.texts if t.get_style() == "italic"}
+    assert said == {3: "teaches other weights alone", 4: "no target yet"}
+    with pytest.raises(ValueError, match="no term to the labels"):
+        figures.term_shares({"vanilla": told(["late"])}, ax)
