@@ -215,3 +215,13 @@ def two_paths(lateral, down, up):
         maps.append(resized(refined[-1], *lateral[s].shape[2:]))
         refined.append(sum(w * m for w, m in zip(up[s - 1], maps, strict=True)) / sum(up[s - 1]))
     return refined
+
+
+def pool(f, size):
+    """Average pooling of [B, C, H, W] to [B, C, size, size] where size divides H."""
+    b, c, h, _ = f.shape
+    k, out = h // size, np.zeros((b, c, size, size))
+    for i in range(size):
+        for j in range(size):
+            out[:, :, i, j] = f[:, :, i * k : (i + 1) * k, j * k : (j + 1) * k].mean((2, 3))
+    return out

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from joblib import parallel_config
-from test_methods import COMBINATIONS, build
+from tiny import COMBINATIONS, build
 
 from sdkit import cli, runs
 from sdkit.core import FEW, Progress, one_thread

@@ -10,11 +10,13 @@ import numpy as np
 import paper
 import pytest
 import torch
-from test_figures import unreadable
+from drawn import unreadable
+from paper import attention, pool
+from tiny import built, draw, taps
 from torch import nn
 
 from sdkit import figures, papers
-from sdkit.core import Batch, Features, Progress
+from sdkit.core import Batch, Progress
 from sdkit.methods import AT, L2, METHODS, SFR, SFRAT, SFRL2, Combined, FitNet, Method, SFRFitNet
 from sdkit.methods.sfr import exact_plan
 from sdkit.methods.sfr_teacher import EVEN, AttentionDistance, EmbeddingDistance, RegressorDistance
@@ -25,16 +27,6 @@ EPS = 1e-6  # of sdkit's variance, and 1e-5 of PyTorch's batch normalisation
 
 
 # the page, in loops
-
-
-def pool(f, size):
-    """Average pooling of [B, C, H, W] to [B, C, size, size] where size divides H."""
-    b, c, h, _ = f.shape
-    k, out = h // size, np.zeros((b, c, size, size))
-    for i in range(size):
-        for j in range(size):
-            out[:, :, i, j] = f[:, :, i * k : (i + 1) * k, j * k : (j + 1) * k].mean((2, 3))
-    return out
 
 
 def batch_norm(x):
@@ -60,26 +52,8 @@ def gaussian(s, t, log_variance=None):
     return total / s.size
 
 
-def attention(f):
-    """vec(mean over channels of F^2), unit length, image by image."""
-    rows = []
-    for image in f:
-        a = (image**2).mean(0).ravel()
-        rows.append(a / math.sqrt((a**2).sum()))
-    return np.array(rows)
-
-
 def numpy_of(module):
     return module[0].weight.detach().numpy().reshape(module[0].weight.shape[:2])
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def taps(maps=(), embedding=None):
-    embedding = torch.zeros(1, dtype=torch.float64) if embedding is None else embedding
-    return Features(torch.zeros(1, dtype=torch.float64), embedding, tuple(maps))
 
 
 def agrees(distance, out, taught, printed, x):
@@ -164,15 +138,6 @@ def test_fitnet_is_the_squared_error_behind_a_regressor(variance, sides):
 
 
 # methods
-
-
-def built(kind, **options):
-    torch.manual_seed(0)
-    student, teacher = four_stage(5, width=8), four_stage(5, width=16)
-    offer = {"train_size": 20} if issubclass(kind, SFR) else {}
-    method = kind(student, teacher=teacher, **offer, **options)
-    batch = Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, torch.arange(6))
-    return student.train(), method.train(), batch
 
 
 @pytest.mark.parametrize(("kind", "term", "beta"), [(L2, "l2", 1), (AT, "at", 1000), (FitNet, "fitnet", 100)])
