@@ -271,6 +271,7 @@ def test_the_deployed_network_is_the_plain_one(name):
     [{}, {"alpha": 0.0}, {"alpha": 1.0, "lam": 0.01}, {"temperature": 1.0}, {"t_squared": True, "deepest_alpha": True}],
 )
 @pytest.mark.parametrize("shape", [(6, 5, 7), (1, 5, 7), (3, 2, 1)])
+@pytest.mark.equation("byot")
 def test_byot_is_the_loss_slide(options, shape):
     b, k, d = shape
     (z1, y, f1), (z2, _, f2), (z3, _, f3) = (case(b, k, d, seed) for seed in range(3))
@@ -292,6 +293,7 @@ def test_byot_is_the_loss_slide(options, shape):
     assert g3.grad is None or not g3.grad.any(), "the hint does not pull the deepest features"
 
 
+@pytest.mark.equation("dsn")
 def test_dsn_is_byot_without_soft_targets_and_hints():
     (z1, y, f1), (z2, _, f2) = case(seed=0), case(seed=1)
     a1, a2, g1, g2 = leaves(z1, z2, f1, f2)
@@ -302,6 +304,7 @@ def test_dsn_is_byot_without_soft_targets_and_hints():
 @pytest.mark.parametrize("knobs", [{}, {"alpha": 1.0, "temperature": 4.0}])
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("drg")
 def test_drg_is_eq_8_to_10(knobs, heads, b):
     (z, y, f), *rest = (case(b, seed=s) for s in range(heads + 1))
     a, *shallow = leaves(z, *(r[0] for r in rest))
@@ -320,6 +323,7 @@ def test_drg_is_eq_8_to_10(knobs, heads, b):
 
 @pytest.mark.parametrize("knobs", [{}, {"beta": 3.0, "temperature": 1.0}])
 @pytest.mark.parametrize("sizes", [(6, 6), (6, 4), (3, 6), (1, 1)])
+@pytest.mark.equation("dsr")
 def test_dsr_is_eq_11_and_12(knobs, sizes):
     (before, *_), (z, y, _) = case(sizes[0], seed=0), case(sizes[1], seed=1)
     method, batch = DSR(four_stage(5, width=8), **knobs), Batch(None, torch.as_tensor(y), None)
@@ -383,6 +387,7 @@ def test_drg_refuses_stages_that_are_not_there():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.9, 1.0])
+@pytest.mark.equation("kd")
 def test_kd_is_hinton_2015(alpha):
     (z, y, _), (t, _, _) = case(seed=0), case(seed=1)
 
@@ -404,6 +409,7 @@ def test_kd_is_hinton_2015(alpha):
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
+@pytest.mark.equation("lsr", "vanilla")
 def test_lsr_and_vanilla_are_their_cross_entropies(epsilon):
     z, y, _ = case()
     (a,) = leaves(z)
@@ -418,6 +424,7 @@ def test_lsr_and_vanilla_are_their_cross_entropies(epsilon):
 
 @pytest.mark.parametrize("sizes", [(6, 6), (4, 6), (1, 1)])
 @pytest.mark.parametrize("knobs", [{}, {"alpha": 0.5, "temperature": 1.0}])
+@pytest.mark.equation("dlb")
 def test_dlb_is_eq_4(sizes, knobs):
     (z, y, _), (said, before, _), (again, _, _) = case(sizes[0]), case(sizes[1], seed=1), case(sizes[1], seed=2)
     a, b = leaves(z, again)
@@ -441,6 +448,7 @@ def test_dlb_is_eq_4(sizes, knobs):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.8, 1.0])
+@pytest.mark.equation("ps-kd")
 def test_ps_kd_is_eq_5(alpha):
     (z, y, _), (said, _, _) = case(), case(seed=1)
     method, index = PSKD(four_stage(5, width=8), train_size=20, alpha=alpha), torch.arange(6) + 3
@@ -458,6 +466,7 @@ def test_ps_kd_is_eq_5(alpha):
 
 @pytest.mark.parametrize("knobs", [{}, {"lam": 0, "mu": 0}, {"lam": 2.0, "mu": 10.0, "temperature": 1.0}])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("ddgsd")
 def test_ddgsd_is_eq_1_to_5(knobs, b):
     (za, y, ha), (zb, _, hb) = case(b), case(b, seed=1)
     tensors = leaves(np.concatenate([za, zb]), np.concatenate([ha, hb]))
@@ -500,6 +509,7 @@ def test_ddgsd_offers_the_other_readings():
 
 @pytest.mark.parametrize("knobs", [{}, {"lam": 0}, {"lam": 1.0, "temperature": 1.0}])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("self-guidance")
 def test_self_guidance_is_eq_5(knobs, b):
     (zs, y, _), (zt, _, _) = case(b), case(b, seed=1)
     s, t = leaves(zs, zt)
@@ -615,6 +625,7 @@ def sfr(**options):
     return model, SFR(model, train_size=20, **options)
 
 
+@pytest.mark.equation("sfr")
 def test_sfr_weighs_every_stages_distance_and_lets_no_gradient_into_the_last_map():
     model, method = sfr()
     model.train(), method.train()

@@ -58,6 +58,7 @@ def logistic(v):
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.0, "lam": 0.5, "mu": 1.0, "temperature": 1.0, "width": 3}, {"mu": 0.0}])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("ai-kd")
 def test_ai_kd_is_ps_kd_a_teacher_and_a_judge(options, b):
     method, batch, z, past, taught, y = made(b, **options)
     settings = {"alpha": 0.8, "lam": 1.0, "mu": 0.1, "temperature": 4.0} | options

@@ -100,6 +100,7 @@ def rkd(s, t, distance=25.0, angle=50.0):
 
 @pytest.mark.parametrize("shape", [(5, 4, 3), (4, 2, 6), (3, 1, 1), (2, 3, 3), (1, 3, 2)])
 @pytest.mark.parametrize("options", [{}, {"distance": 1.0, "angle": 2.0}])
+@pytest.mark.equation("rkd")
 def test_rkd_is_sec_3_2_as_printed(shape, options):
     b, d, e = shape
     agrees(RKD, draw(b, d), draw(b, e, seed=1) * 3, lambda s, t: rkd(s, t, **options), **options)
@@ -158,6 +159,7 @@ def cc(s, t, beta=0.02, gamma=0.4, kernel="rbf"):
 
 @pytest.mark.parametrize("options", [{}, {"beta": 30.0, "gamma": 1.0}, {"beta": 30.0, "kernel": "bilinear"}])
 @pytest.mark.parametrize("shape", [(6, 4, 3), (2, 2, 5), (1, 3, 3)])
+@pytest.mark.equation("cc")
 def test_cc_is_the_printed_one(shape, options):
     b, d, e = shape
     agrees(CC, draw(b, d), draw(b, e, seed=1), lambda s, t: cc(s, t, **options), **options)
@@ -213,6 +215,7 @@ def darkrank(s, t, alpha=3.0, beta=3.0, lam=1.0, length_=4, soft=False):
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 1.0, "beta": 1.0, "lam": 2.0}, {"soft": True}, {"length": 2, "soft": True}])
 @pytest.mark.parametrize("shape", [(7, 4, 3), (5, 3, 4), (3, 2, 2), (2, 2, 2), (1, 2, 3)])
+@pytest.mark.equation("darkrank")
 def test_darkrank_is_the_likelihood_of_the_teachers_order(shape, options):
     b, d, e = shape
     given = {"length_" if k == "length" else k: v for k, v in options.items()}
@@ -293,6 +296,7 @@ def halved(a):
 
 @pytest.mark.parametrize("last", [1, 3])
 @pytest.mark.parametrize("b", [1, 2])
+@pytest.mark.equation("vid")
 def test_vid_is_the_printed_likelihood(last, b):
     sizes = [(8, 12), (16, 24), (32, 48), (64, 96)]
     student, teacher = ([draw(b, c[k], 4, 4, seed=i) for i, c in enumerate(sizes)] for k in (0, 1))
@@ -362,6 +366,7 @@ def units(*shape, seed=0):
 @pytest.mark.parametrize("b", [1, 4])
 @pytest.mark.parametrize("in_batch", [False, True])
 @pytest.mark.parametrize("tau", [0.07, 0.3])
+@pytest.mark.equation("crd")
 def test_crd_tells_the_pair_from_the_bank(b, in_batch, tau):
     dim, s, t = 6, units(b, 6), units(b, 6, seed=1)
     y, index = np.arange(b) % 3, np.arange(b) * 4 + 2
@@ -474,6 +479,7 @@ def dkd(z, t, y, alpha, beta, tau):
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.5, "beta": 2.0, "temperature": 1.0}])
 @pytest.mark.parametrize("shape", [(6, 5), (1, 5), (4, 2)])
+@pytest.mark.equation("dkd")
 def test_dkd_is_its_two_parts(shape, options):
     b, k = shape
     z, t, y = draw(b, k) * 2, draw(b, k, seed=1) * 2, np.arange(b) % k
@@ -512,6 +518,7 @@ def test_dkds_weights_climb_over_a_twelfth_of_the_training():
 
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
+@pytest.mark.equation("logits")
 def test_logit_regression_is_half_the_squared_distance(mean, alpha):
     z, t, y = draw(4, 5), draw(4, 5, seed=1), np.arange(4)
     leaf, method = tensor(z), made(LogitRegression, Teacher(torch.tensor(t)), alpha=alpha, per_class_mean=mean)

@@ -69,6 +69,7 @@ def agrees(distance, out, taught, printed, x):
 
 @pytest.mark.parametrize("variance", [False, True])
 @pytest.mark.parametrize("its", [4, 3])
+@pytest.mark.equation("l2")
 def test_l2_is_the_pages_squared_error_of_embeddings(variance, its):
     torch.manual_seed(0)
     student, teacher = four_stage(5, width=8), four_stage(5, width=8)
@@ -88,6 +89,7 @@ def test_l2_is_the_pages_squared_error_of_embeddings(variance, its):
 
 @pytest.mark.parametrize("variance", [False, True])
 @pytest.mark.parametrize("sides", [(4, 4), (4, 2), (2, 4)])
+@pytest.mark.equation("at")
 def test_at_is_the_squared_difference_of_attention_maps(variance, sides):
     torch.manual_seed(0)
     student, teacher = four_stage(5, width=8), four_stage(5, width=16)
@@ -115,6 +117,7 @@ def test_at_is_the_squared_difference_of_attention_maps(variance, sides):
 
 @pytest.mark.parametrize("variance", [False, True])
 @pytest.mark.parametrize("sides", [(2, 2), (4, 2), (2, 4)])
+@pytest.mark.equation("fitnet")
 def test_fitnet_is_the_squared_error_behind_a_regressor(variance, sides):
     torch.manual_seed(0)
     student, teacher = four_stage(5, width=8), four_stage(5, width=8)
@@ -159,6 +162,7 @@ def test_a_plain_distance_stands_beside_hard_labels_weighted(kind, term, beta):
     ("kind", "beside", "options"), [(SFRL2, L2, {}), (SFRAT, AT, {"last": 4}), (SFRFitNet, FitNet, {"last": 2})]
 )
 @pytest.mark.parametrize("variance", [True, False])
+@pytest.mark.equation("sfr-l2", "sfr-at", "sfr-fitnet")
 def test_sfr_with_a_teacher_is_the_two_methods_together(kind, beside, options, variance):
     """The same first weights, terms and gradients, of a network and of what stands around it, also when a knob is turned."""
 
