@@ -17,6 +17,11 @@ class Recipe:
     epochs: passes over the training set. batch_size: images per step. lr: the schedule's peak.
     schedule: "step" multiplies by `gamma` at each of `milestones` (fractions of the epochs); "one cycle" climbs linearly for
     the first quarter, then falls to 0 along a cosine, step by step; "cosine" only falls; "constant" stays.
+
+    Examples:
+        >>> recipe = Recipe(epochs=10, lr=0.1)  # a fifth of it after 30%, 60% and 80%
+        >>> [round(recipe.rate(Progress(epoch, 100 * epoch, 10, 100)), 4) for epoch in (0, 3, 6, 8)]
+        [0.1, 0.02, 0.004, 0.0008]
     """
 
     epochs: int = 200
