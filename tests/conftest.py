@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # tests run s
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # said, so that no run looks for idle cores
 _HOME = Path(tempfile.mkdtemp(prefix="sdkit-tests-"))
 os.environ["SDKIT_HOME"] = str(_HOME)  # no test reads or writes the user's runs, in this process or in one that it starts
+
+# What is compiled once is read by the other worker, by the next `start.py test`, and by every process that a test starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# jsonschema asks for it beside nbformat: five seconds of grammars for addresses that no notebook holds. It does without.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import browser  # noqa: E402
 import pytest  # noqa: E402
