@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ ROOT = Path(__file__).parents[1] / "sdkit"
 FILES = sorted(ROOT.rglob("*.py"))
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Every module that a file imports, in full, wherever in the file the import stands."""
     package, found = ["sdkit", *path.relative_to(ROOT).parts[:-1]], set()
