@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -40,6 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
         elif any(d.scope == "module" for defs in known.values() for d in defs):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_runtest_setup() -> None:
+    """scikit-learn parses its digits whenever they are asked for, which is more than a thousand times: once will do."""
+    published = sys.modules.get("sklearn.datasets")
+    if published and not hasattr(published.load_digits, "cache_info"):
+        published.load_digits = functools.cache(published.load_digits)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

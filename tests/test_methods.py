@@ -47,6 +47,8 @@ def test_terms_are_finite_scalars_and_every_parameter_learns(name):
     model, method, data = build(name)
     model.train(), method.train()
     out, batch, progress = second_step(model, method, data)
+    if method.samples_per_class:
+        assert batch.y.unique(return_counts=True)[1].min() >= method.samples_per_class, "every class in its batch comes often"
     terms = method.terms(model, out, batch, progress)
     assert "task" in terms
     assert all(t.shape == () and torch.isfinite(t) for t in terms.values()), terms
