@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import inspect
 import io
 import math
 import sys
@@ -55,10 +54,7 @@ def assembled(name: str, device: torch.device, how: str = "eager", images: int =
     model, teacher = (MODELS["four-stage"](num_classes=10, width=16, **o) for o in (options, {}))
     methods = []
     for part in name.split("+"):
-        wanted = inspect.signature(METHODS[part]).parameters
-        offer = {"teacher": teacher, "train_size": images}
-        first = [model] if "model" in wanted else []
-        methods.append(METHODS[part](*first, **{k: v for k, v in offer.items() if k in wanted}))
+        methods.append(METHODS[part].built({"model": model, "teacher": teacher, "train_size": images}))
     return training(model, methods[0] if len(methods) == 1 else Combined(*methods), digits, device, how)
 
 

@@ -16,10 +16,16 @@ TINY = 1e-12
 """The least squared distance with a root's gradient and a direction: below it both are 0."""
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float64, or as it is on a device without (Apple's)."""
+    return x if x.device.type == "mps" else x.double()
+
+
 def kl(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True) -> Tensor:
     """KL(teacher || student) of the softened outputs, mean over the batch. logits [B, K] x2 -> []. DDGSD Eq. 3, DRG Eq. 4.
 
-    No gradient reaches the teacher unless `detach` is False.
+    No gradient reaches the teacher unless `detach` is False. Computed in float64: two nearly uniform distributions differ by
+    less than what float32 rounds off, and T^2 multiplies that.
 
     Examples:
         >>> said, taught = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]])
@@ -27,9 +33,10 @@ def kl(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True
         [1.523, 0.122]
     """
     teacher = teacher.detach() if detach else teacher
-    log_p = (student / temperature).log_softmax(1)
-    log_q = (teacher / temperature).log_softmax(1)
-    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+    log_p = (wide(student) / temperature).log_softmax(1)
+    log_q = (wide(teacher) / temperature).log_softmax(1)
+    found = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+    return found.to(torch.promote_types(student.dtype, torch.float32))
 
 
 def kd(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True) -> Tensor:
@@ -45,21 +52,21 @@ def kd(student: Tensor, teacher: Tensor, temperature: float, detach: bool = True
     return temperature**2 * kl(student, teacher, temperature, detach)
 
 
-def hint(feature: Tensor, target: Tensor) -> Tensor:
+def hint(feature: Tensor, target: Tensor, detach: bool = True) -> Tensor:
     """Squared L2 distance, summed over features, mean over the batch. [B, D] x2 -> []. BYOT, loss source 3.
 
-    No gradient reaches the target.
+    No gradient reaches the target unless `detach` is False.
 
     Examples:
         >>> hint(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.zeros(2, 2)).item()
         2.5
     """
-    return (feature - target.detach()).square().flatten(1).sum(1).mean()
+    return (feature - (target.detach() if detach else target)).square().flatten(1).sum(1).mean()
 
 
-def hint_norm(feature: Tensor, target: Tensor) -> Tensor:
-    """The un-squared L2 norm over the whole batch, as BYOT's journal code has it. [B, D] x2 -> []."""
-    return (feature - target.detach()).flatten().norm()
+def hint_norm(feature: Tensor, target: Tensor, detach: bool = True) -> Tensor:
+    """The un-squared L2 norm over the whole batch, as BYOT's journal code has it. [B, D] x2 -> []. detach: as of `hint`."""
+    return (feature - (target.detach() if detach else target)).flatten().norm()
 
 
 def ranked(logits: Tensor) -> Tensor:
@@ -111,18 +118,20 @@ def cross_reference(u: Tensor, v: Tensor, floor: float = 1e-3) -> Tensor:
     return weight / weight.sum(1, keepdim=True)
 
 
-def sinkhorn_plan(cost: Tensor, a: Tensor, b: Tensor, epsilon: float = 0.05, iterations: int = 50) -> Tensor:
+def sinkhorn_plan(cost: Tensor, a: Tensor, b: Tensor, epsilon: float = 0.05, iterations: int = 20) -> Tensor:
     """Entropic optimal transport in the log domain. cost [B, M, N], a [B, M], b [B, N] -> plan [B, M, N], without gradient.
 
-    epsilon: of the entropy, in the cost's unit: the smaller, the nearer to the exact value and the slower to meet the
-    marginals. The default ends within 15 % of the linear program on 4x4 maps.
+    epsilon: of the entropy, as a share of each pair's mean cost, so that a plan does not depend on the cost's unit: the
+    smaller, the nearer to the exact value and the slower to meet the marginals. With the defaults, 4x4 maps come within 5 % of
+    their mean cost to the linear program, and miss their marginals by less than 0.01, or 0.02 where two maps nearly agree.
     """
     cost = cost.detach()
-    f, g, log_a, log_b = torch.zeros_like(a), torch.zeros_like(b), a.log(), b.log()
+    unit = cost.mean((1, 2), keepdim=True).clamp_min(TINY) * epsilon
+    cost, log_a, log_b, g = cost / unit, a.log()[:, :, None], b.log()[:, None], 0.0
     for _ in range(iterations):
-        f = epsilon * (log_a - ((g[:, None] - cost) / epsilon).logsumexp(2))
-        g = epsilon * (log_b - ((f[:, :, None] - cost) / epsilon).logsumexp(1))
-    return ((f[:, :, None] + g[:, None] - cost) / epsilon).exp()
+        f = log_a - (g - cost).logsumexp(2, keepdim=True)
+        g = log_b - (f - cost).logsumexp(1, keepdim=True)
+    return (f + g - cost).exp()
 
 
 def marginal_error(plan: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -213,10 +222,10 @@ def target_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -
     """
 
     def two(z: Tensor) -> Tensor:
-        z = z / temperature
+        z = wide(z) / temperature
         return torch.stack([z.gather(1, y[:, None]).squeeze(1), others(z, y).logsumexp(1)], 1)
 
-    return kl(two(student), two(teacher), 1.0)
+    return kl(two(student), two(teacher), 1.0).to(torch.promote_types(student.dtype, torch.float32))
 
 
 def other_kl(student: Tensor, teacher: Tensor, y: Tensor, temperature: float) -> Tensor:

@@ -25,6 +25,14 @@ class LocalRNG(TorchDispatchMode):
     def drawn(self) -> bool:
         return bool(self.own)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The states of its generators, by the device; none where nothing was drawn."""
+        return {str(device): generator.get_state() for device, generator in self.own.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Puts its generators back where `state_dict` found them."""
+        self.own = {torch.device(on): torch.Generator(on).set_state(found.cpu()) for on, found in state.items()}
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled within; True would import the compiler, which takes seconds

@@ -61,6 +61,16 @@ def calibration(z, y, bins):
     return ece, mce, nll, brier
 
 
+def selective_risk(z, y):
+    """Geifman et al. 2019, Eq. 1: the errors among the k surest, over k; their mean over k; the same with the errors last."""
+    p = softmax(z)
+    wrong = [float(np.argmax(row) != label) for row, label in zip(p, y, strict=True)]
+    surest = sorted(range(len(y)), key=lambda i: -max(p[i]))
+    risks = [[sum(wrong[i] for i in order[:k]) / k for k in range(1, len(y) + 1)]
+             for order in (surest, sorted(surest, key=lambda i: wrong[i]))]  # fmt: skip
+    return risks[0], sum(risks[0]) / len(y), sum(risks[1]) / len(y)
+
+
 def separation(f, y, k):
     """SSE, SSB, silhouette and neighbour purity of the rows scaled to unit length."""
     f = np.array([row / math.sqrt(sum(row**2)) for row in np.asarray(f, dtype=float)])

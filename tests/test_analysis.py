@@ -40,6 +40,7 @@ from sdkit.analysis import (
     ranked_output_variance,
     ranked_top,
     relative_time,
+    selective_risk,
     separation,
     step_costs,
     time_per_iteration,
@@ -138,6 +139,26 @@ def test_calibration_of_four_images_by_hand():
 def test_calibration_is_its_definition(bins):
     z, y = 2 * numbers(40, 6), torch.arange(40) % 6
     assert calibration(z, y, bins)[:4] == pytest.approx(plain.calibration(z.numpy(), y.tolist(), bins), rel=1e-10)
+
+
+def test_selective_risk_is_its_definition_and_the_excess_that_over_the_best_order():
+    z, y = 2 * numbers(30, 6), torch.arange(30) % 6
+    found = selective_risk(z, y)
+    curve, aurc, best = plain.selective_risk(z.numpy(), y.tolist())
+    assert found.risk.tolist() == pytest.approx(curve) and found.coverage.tolist() == [(i + 1) / 30 for i in range(30)]
+    assert found.aurc == pytest.approx(aurc) and found.e_aurc == pytest.approx(aurc - best) and best < aurc
+    wrong = found.risk[-1].item()
+    assert best == pytest.approx(wrong + (1 - wrong) * math.log(1 - wrong), abs=0.03), "the paper's limit for many images"
+
+
+def test_who_is_surest_of_what_is_right_has_no_excess_and_who_is_equally_sure_of_all_the_error_itself():
+    right, y = torch.tensor([4.0, 3.0, 2.0, 1.0]), torch.zeros(4, dtype=torch.long)
+    z = torch.stack([right, torch.zeros(4)], 1)
+    z[2:] = z[2:].flip(1)  # the two that it is least sure of are wrong
+    assert selective_risk(z, y).e_aurc == 0 < selective_risk(z, y).aurc == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
+    even = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        assert selective_risk(even[order], y).risk.tolist() == pytest.approx([0.5] * 4), "no order among equals"
 
 
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below():

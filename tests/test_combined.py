@@ -384,3 +384,8 @@ def test_a_knob_of_joined_methods_has_one_name_from_the_experiment_to_the_histor
     turned = [(t["step"], t["knob"], t["after"]) for e in done.history for t in e.changes]
     assert sorted(turned) == [(2, "cs-kd.lam", 2.0), (2, "drg.alpha", 0.5)]
     assert plain.as_steered(done.history, 2) == steered
+
+
+def test_methods_named_in_another_order_are_the_same_run():
+    one, other = Experiment("drg+cs-kd"), Experiment(("cs-kd", "drg"))
+    assert one == other and one.key == other.key and str(one) == str(other) and one.method == "cs-kd+drg"

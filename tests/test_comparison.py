@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import t as student
+from scipy.stats import ttest_rel
+from statsmodels.stats.multitest import multipletests
 
 from sdkit import papers, studies
 from sdkit.analysis import calibration
@@ -20,7 +22,8 @@ from sdkit.methods import METHODS as EVERY_METHOD
 from sdkit.papers.printed import METHODS, printed
 from sdkit.studies import Result
 from sdkit.studies.compare import Comparison, compared, one_length
-from sdkit.studies.lengths import WORDS, ByLength, by_length, spread
+from sdkit.studies.gains import Gain, images_part, judged, spread
+from sdkit.studies.lengths import WORDS, ByLength, by_length
 from sdkit.train import RECIPES, Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=0.1, schedule="one cycle")
@@ -41,21 +44,74 @@ def four():
 
 
 def test_a_gain_and_its_margin_are_those_of_a_textbook():
+    """Gains of 5 and 4 points at two seeds: paired differences, one degree of freedom, and the images of either side."""
     (table,) = compared(four())
     vanilla, drg = table.rows
-    spread = math.sqrt((0.01**2 + 0.01**2 + 0.005**2 + 0.005**2) / 2)  # two seeds a method: two degrees of freedom
+    moved = math.sqrt((0.01**2 + 0.01**2 + 0.005**2 + 0.005**2) / 2)  # accuracies of two seeds a method
     images = (0.51 * 0.49 + 0.555 * 0.445) / 10_000
-    assert table.spread == pytest.approx(spread) and math.isnan(vanilla.gain) and vanilla.told is None
-    assert drg.gain == pytest.approx(0.045)
-    freedom = (spread**2 + images) ** 2 / (spread**4 / 2)  # Satterthwaite 1946, the images' part without an error
-    assert drg.margin == pytest.approx(student.ppf(0.975, freedom) * math.sqrt(spread**2 + images))
+    seeds = statistics.variance([0.05, 0.04]) / 2
+    assert table.spread == pytest.approx(moved) and math.isnan(vanilla.gain) and vanilla.told is None
+    assert drg.gain == pytest.approx(0.045) and (drg.above.of_seeds, drg.above.of_images) == pytest.approx((seeds, images))
+    freedom = ((seeds + images) / seeds) ** 2  # Satterthwaite 1946, the images' part without an error
+    assert drg.margin == pytest.approx(student.ppf(0.975, freedom) * math.sqrt(seeds + images))
     assert drg.told and (drg.mean, drg.sd) == (pytest.approx(0.555), pytest.approx(statistics.stdev([0.55, 0.56])))
-    assert table.tellable(2) == pytest.approx(
-        4.3027 * spread, rel=1e-4
-    )  # Student's t for two degrees, 97.5 %, as tables print it
-    assert table.tellable(10) == pytest.approx(2.1009 * spread * math.sqrt(0.2), rel=1e-4)  # 18 degrees
+    assert table.tellable(2) == pytest.approx(12.7062 * math.sqrt(seeds), rel=1e-4)  # Student's t for one degree, 97.5 %
+    assert table.tellable(10) == pytest.approx(2.2622 * math.sqrt(2 * seeds / 10), rel=1e-4)  # nine degrees
     with pytest.raises(ValueError, match="a spread over seeds needs two and more, got 1"):
         table.tellable(1)
+
+
+def test_a_paired_gain_is_scipys_where_the_test_images_are_many():
+    draw = np.random.default_rng(1)
+    ours, theirs = draw.normal(0.56, 0.01, 6), draw.normal(0.55, 0.01, 6)
+    many = {"environment": {"test images": 10**12}}
+    (table,) = compared([made(m, s, a, **many) for m, v in (("vanilla", theirs), ("drg", ours)) for s, a in enumerate(v)])
+    textbook, gain = ttest_rel(ours, theirs), table.gains["drg"]
+    assert gain.p == pytest.approx(textbook.pvalue, rel=1e-4)
+    low, high = textbook.confidence_interval(0.95)
+    assert (gain.mean - gain.margin, gain.mean + gain.margin) == pytest.approx((low, high), rel=1e-4)
+
+
+def test_several_gains_of_one_picture_are_judged_as_holms_procedure_does():
+    draw = np.random.default_rng(2)
+    for _ in range(20):
+        gains = {i: gain(draw.normal(0.01, 0.01, 5)) for i in range(6)}
+        reject = multipletests([g.p for g in gains.values()], 0.05, method="holm")[0]
+        assert [g.told is not None for g in judged(gains).values()] == list(reject)
+
+
+def gain(seeds, images=1e-12):
+    return Gain(dict(enumerate(seeds)), statistics.variance(seeds) / len(seeds), images, len(seeds) - 1.0)
+
+
+def test_what_cannot_be_told_says_how_many_more_seeds_would_tell_as_much():
+    """By brute force: the same mean and spread with more seeds, until the interval leaves none out."""
+    unsure = judged({"drg": gain([0.03, -0.01, 0.02])})["drg"]
+    n = next(n for n in range(2, 100) if student.ppf(0.975, n - 1) * math.sqrt(unsure.of_seeds * 3 / n) < unsure.mean)
+    assert unsure.told is None and unsure.needed == n
+    assert unsure.verdict == f"no: some {n - 3} more seeds would tell as much"
+    hopeless = judged({"drg": gain([0.03, -0.01, 0.02], images=1e-4)})["drg"]
+    assert hopeless.needed == math.inf and hopeless.verdict == "no: not by a hundred seeds either"
+
+
+def test_the_images_part_is_what_is_left_when_seeds_err_on_images_of_their_own():
+    """Variance components of seeds by images, as a two-way table without replication has them: NumPy, spelled out."""
+    draw = np.random.default_rng(3)
+    right = draw.random((2, 4, 200)) < np.array([0.7, 0.6])[:, None, None]
+    environment = {"environment": {"test images": 200}}
+    pairs = {
+        s: tuple(
+            made(m, s, r.mean(), curves=answers(r), **environment) for m, r in (("drg", right[0, s]), ("vanilla", right[1, s]))
+        )
+        for s in range(4)
+    }
+    table = right[0].astype(float) - right[1]
+    row, column, whole = table.mean(1), table.mean(0), table.mean()
+    between = 4 * sum((c - whole) ** 2 for c in column) / 199
+    rest = sum((table[i, j] - row[i] - column[j] + whole) ** 2 for i in range(4) for j in range(200)) / (3 * 199)
+    want = max((between - rest) / 4, 1 / 200) / 200
+    assert images_part(list(pairs.values())) == pytest.approx(want)
+    assert images_part([pairs[0]]) == pytest.approx(np.var(table[0], ddof=1) / 200)  # one seed says nothing of seeds
 
 
 def test_a_gain_far_outside_its_margin_is_told_and_one_seed_tells_nothing():
@@ -66,14 +122,15 @@ def test_a_gain_far_outside_its_margin_is_told_and_one_seed_tells_nothing():
     assert single.rows[1].gain == pytest.approx(0.4) and single.rows[1].told is None and math.isnan(single.rows[1].margin)
 
 
-def test_of_twenty_methods_that_change_nothing_one_is_told_apart_at_most():
+def test_of_twenty_tables_in_which_no_method_changes_anything_one_shows_a_gain_at_most():
     """Seeds drawn anew each time, and for each method how hard its test images are."""
-    draw, alarms = np.random.default_rng(0), 0
+    draw, alarms, alone = np.random.default_rng(0), 0, 0
     for _ in range(400):
-        seen = 0.5 + draw.normal(0, 0.005, (4, 1)) + draw.normal(0, 0.01, (4, 2))
+        seen = 0.5 + draw.normal(0, 0.005, (4, 1)) + draw.normal(0, 0.01, (4, 3))
         table = Comparison({m: [made(m, s, a) for s, a in enumerate(seen[i])] for i, m in enumerate(NOTHING)})
-        alarms += table.rows[1].told is not None
-    assert 8 <= alarms <= 32  # 20 expected
+        alarms += any(row.told is not None for row in table.rows)
+        alone += abs(table.rows[1].gain) > table.rows[1].margin
+    assert 4 <= alarms <= 32 and 8 <= alone <= 32  # 20 expected at most, and 20
 
 
 NOTHING = ("vanilla", "drg", "dsr", "lsr")
@@ -289,12 +346,12 @@ def test_where_it_is_known_which_images_were_right_a_gain_is_compared_image_by_i
         records += [long(seed=s, accuracy=theirs.mean(), curves=answers(theirs), **said)]
         records += [long("drg", 10, s, ours.mean(), curves=answers(ours), **said)]
     (found,) = by_length(records)
-    images = statistics.variance(np.mean(d, axis=0).tolist()) / 1000
-    seeds = statistics.variance([row.mean() for row in d]) / 2
+    seeds, images = statistics.variance([row.mean() for row in d]) / 2, found.gains["drg"][0].of_images
+    assert images < statistics.variance(np.mean(d, axis=0).tolist()) / 1000  # part of it is the seeds'
     want = student.ppf(0.975, ((seeds + images) / seeds) ** 2) * math.sqrt(seeds + images)
     assert found.gains["drg"][0].margin == pytest.approx(want) and "image by image" in found.margins
     (blind,) = by_length([replace(r, curves={}) for r in records])
-    assert blind.gains["drg"][0].margin > want
+    assert blind.gains["drg"][0].of_images > 2 * images
 
 
 def scored(record, accuracy):
@@ -307,14 +364,15 @@ def test_of_twenty_gains_that_are_none_one_is_told_at_most():
     for _ in range(400):
         seen = 0.5 + draw.normal(0, 0.01, (4, 3)) + draw.normal(0, 0.005, (4, 1))
         groups = {m: [scored(runs[m, s], seen[i, s]) for s in range(3)] for i, m in enumerate(NOTHING)}
-        alarms += ByLength(groups).gains["drg"][0].told is not None
+        (gain,) = ByLength(groups).gains["drg"]
+        alarms += abs(gain.mean) > gain.margin
     assert 8 <= alarms <= 32  # 20 expected
 
 
 def test_a_lead_that_shrinks_is_faster_and_one_that_stays_is_better():
     gains = {("drg", 10): 0.10, ("drg", 40): 0.00, ("dsr", 10): 0.00, ("dsr", 40): 0.10}
     gains |= {("byot", 10): 0.05, ("byot", 40): -0.1, ("lsr", 10): 0.00, ("lsr", 40): 0.00}
-    gains |= {("ddgsd", 10): 0.024, ("ddgsd", 40): 0.016}  # told, then not, but not told to have shrunk
+    gains |= {("ddgsd", 10): 0.034, ("ddgsd", 40): 0.026}  # told, then not, but not told to have shrunk
     (found,) = by_length(lengthened(gains, noise=0.008))
     assert found.gains["ddgsd"][0].told and found.gains["ddgsd"][1].told is None
     words = {name: said.word for name, said in found.said.items()}

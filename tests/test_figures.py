@@ -22,7 +22,17 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 from sdkit import figures
-from sdkit.analysis import LossSlice, NoiseCurve, Projection, Separation, StepCost, Timing, calibration, ranked_along
+from sdkit.analysis import (
+    LossSlice,
+    NoiseCurve,
+    Projection,
+    Separation,
+    StepCost,
+    Timing,
+    calibration,
+    ranked_along,
+    selective_risk,
+)
 from sdkit.analysis.gradients import GradientStatistics
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
@@ -75,6 +85,11 @@ def statistics() -> dict[str, GradientStatistics]:
     names = ("stem", *(f"stages.{s}.{b}.conv" for s in range(4) for b in range(2)))
     m = {"vanilla": torch.linspace(3e-3, 1e-3, 9).double(), "byot": torch.linspace(5e-3, 2e-3, 9).double()}
     return {k: GradientStatistics(names, (-1, 0, 0, 1, 1, 2, 2, 3, 3), v, v / v.sum()) for k, v in m.items()}
+
+
+def risks() -> dict[str, figures.general.SelectiveRisk]:
+    y = torch.arange(200) % 5
+    return {n: selective_risk(h * (randn(200, 5) + 2 * torch.eye(5)[y]), y) for n, h in [("vanilla", 3.0), ("drg+dsr", 1.0)]}
 
 
 def calibrations() -> dict[str, figures.general.Calibration]:
@@ -196,6 +211,7 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "noise": lambda: many(lambda a: figures.noise(noise_curves(), *a), columns=2),
     "gradients": lambda: one(lambda a: figures.gradients(statistics(), a), width=7),
     "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
+    "risk and coverage": lambda: one(lambda a: figures.risk_coverage(risks(), a), width=8, height=4.2),
     "reliability": lambda: one(lambda a: figures.reliability(calibrations(), a), width=4.6, height=4.2),
     "step_costs": lambda: one(lambda a: figures.step_costs(STEPS, a, "vanilla"), width=10, height=3.2),
     "step_costs_few": lambda: one(lambda a: figures.step_costs(dict([*STEPS.items()][:3]), a, "vanilla"), width=7, height=3.2),

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "losses": set(),
     "models": {"core"},
     "data": {"core"},
-    "train": {"core"},  # the loop knows no method, no network and no data set by name
+    "train": {"core", "rng"},  # the loop knows no method, no network and no data set by name
     "papers": {"core"},
     "analysis": {"rng"},
     "methods": {"core", "losses", "models", "rng"},

@@ -11,7 +11,7 @@ import paper
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import COMBINATIONS, RECIPE, agree, bare, build, case, leaves, second_step, terms_of
+from tiny import COMBINATIONS, RECIPE, agree, bare, build, case, leaves, second_step, sfr, terms_of
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
@@ -615,12 +615,6 @@ def test_emd_of_a_set_with_itself_is_nothing_and_blind_to_the_order():
     for v, w in ((u, a), (shuffled, b)):
         cost = losses.ground_cost(u[None], v[None])[0]
         assert paper.exact_emd(cost.numpy(), a.numpy(), w.numpy()) == pytest.approx(0, abs=1e-9)
-
-
-def sfr(**options):
-    torch.manual_seed(0)
-    model = four_stage(5, width=8)
-    return model, SFR(model, train_size=20, **options)
 
 
 @pytest.mark.equation("sfr")

@@ -9,6 +9,8 @@ import numpy as np
 import paper
 import pytest
 import torch
+from taught import Teacher, made, seen, tensor
+from tiny import draw
 from torch import nn
 
 from sdkit import losses
@@ -18,36 +20,6 @@ from sdkit.models import MODELS, four_stage
 
 NAMES = ["rkd", "cc", "darkrank", "vid", "crd", "dkd", "logits"]
 CLOCK = Progress(1, 5, 2, 5)
-
-
-class Teacher(nn.Module):
-    """A teacher whose answer is given."""
-
-    def __init__(self, logits=None, embedding=None, stages=()):
-        super().__init__()
-        self.given, self.config = Features(logits, embedding, stages), 0
-
-    def forward_features(self, x):
-        self.config += 1
-        return self.given
-
-
-def made(kind, given=None, **options):
-    """The method in float64, with a teacher that gives what is said."""
-    torch.manual_seed(0)
-    size = {"train_size": 20} if kind is CRD else {}
-    method = kind(four_stage(5, width=8), teacher=four_stage(5, width=12), **size, **options).double()
-    if given is not None:
-        method.teacher = given
-    return method
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def tensor(a):
-    return torch.tensor(a, dtype=torch.float64, requires_grad=True)
 
 
 def related(kind, s, t, **options):
@@ -393,14 +365,6 @@ def test_the_critics_constant_is_the_mean_over_a_random_bank():
     for dim, tau in ((128, 0.07), (64, 0.1), (128, 0.3)):
         z = units(60_000, dim, seed=3)[:, 0] / tau  # the similarity of any unit vector with random ones
         assert math.exp(1 / (2 * dim * tau**2)) == pytest.approx(np.exp(z).mean(), rel=0.03)
-
-
-def seen(b=4, **options):
-    """A CRD in the middle of its training, with a batch and its features."""
-    given = Teacher(torch.tensor(draw(b, 5, seed=2)), torch.tensor(draw(b, 96, seed=3)))
-    method = made(CRD, given, **options)
-    batch = Batch(torch.zeros(b), torch.arange(b) % 5, torch.tensor([3, 17, 0, 8])[:b])
-    return method, Features(tensor(draw(b, 5)), tensor(draw(b, 64, seed=1)), ()), batch
 
 
 def test_the_bank_moves_half_way_to_what_was_said_and_only_where_an_image_came_by():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 
 import numpy as np
@@ -11,7 +10,7 @@ import paper
 import pytest
 import torch
 from drawn import unreadable
-from paper import attention, pool
+from paper import attention, gaussian, pool
 from tiny import built, draw, taps
 from torch import nn
 
@@ -22,9 +21,6 @@ from sdkit.methods.sfr import exact_plan
 from sdkit.methods.sfr_teacher import EVEN, AttentionDistance, EmbeddingDistance, RegressorDistance
 from sdkit.models import cifar_resnet, four_stage
 from sdkit.papers import sfr as verdicts
-
-EPS = 1e-6  # of sdkit's variance, and 1e-5 of PyTorch's batch normalisation
-
 
 # the page, in loops
 
@@ -39,17 +35,6 @@ def pointwise(f, weight):
     b, _, h, w = f.shape
     rows = np.array([weight @ f[n, :, i, j] for n in range(b) for i in range(h) for j in range(w)])
     return batch_norm(rows).reshape(b, h, w, -1).transpose(0, 3, 1, 2)
-
-
-def gaussian(s, t, log_variance=None):
-    """Sec. 3.5: the mean over entries of (t - s)^2, or of (t - s)^2 / (eps + e^l) + l."""
-    total = 0.0
-    for k in np.ndindex(s.shape):
-        if log_variance is None:
-            total += (t[k] - s[k]) ** 2
-        else:
-            total += (t[k] - s[k]) ** 2 / (EPS + math.exp(log_variance[k])) + log_variance[k]
-    return total / s.size
 
 
 def numpy_of(module):

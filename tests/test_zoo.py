@@ -81,6 +81,7 @@ def analyses(name: str):
     yield "ranked variance", analysis.ranked_output_variance(exits["final"])
     yield "ranked top", analysis.ranked_top(exits["final"], y, top=3)
     yield "calibration", analysis.calibration(exits["final"], y)
+    yield "selective risk", analysis.selective_risk(exits["final"], y)
     yield "weight noise", analysis.noise_tolerance(model, x, y, [0.0, 0.01], draws=1)
     yield "loss slice", analysis.loss_slice(model, x, y, points=3)
     yield "loss between", analysis.loss_between(model, other, x, y, points=3, statistics=x)

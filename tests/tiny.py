@@ -112,3 +112,9 @@ def built(kind, **options):
     method = kind(student, teacher=teacher, **offer, **options)
     batch = Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, torch.arange(6))
     return student.train(), method.train(), batch
+
+
+def sfr(**options):
+    torch.manual_seed(0)
+    model = four_stage(5, width=8)
+    return model, SFR(model, train_size=20, **options)

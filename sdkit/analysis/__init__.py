@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .ablation import AblationCurve, reliance, single_directions
 from .base import ProgressBar, preserve_state
-from .calibration import Calibration, calibration
+from .calibration import Calibration, SelectiveRisk, calibration, selective_risk
 from .cam import HeatMaps, OnObject, grad_cam, last_convolution, on_object, overlap
 from .cost import (
     ExitCost,
@@ -60,6 +60,7 @@ ANALYSES: dict[str, Callable] = {
     "ranked along training": ranked_along,
     "ranked top": ranked_top,
     "calibration": calibration,
+    "selective risk": selective_risk,
     "weight noise": noise_tolerance,
     "loss slice": loss_slice,
     "loss between": loss_between,
@@ -85,13 +86,13 @@ ANALYSES: dict[str, Callable] = {
 __all__ = [
     "ANALYSES", "SPACES", "AblationCurve", "Answers", "Calibration", "Curvature", "ExitCost", "FixedPolicy",
     "GradientStatistics", "HeatMaps", "LossSlice", "NoiseCurve", "NoiseLevel", "OnObject", "PolicyCurve", "ProgressBar",
-    "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "Separation", "Size", "StepCost", "Timing",
-    "answers", "barrier", "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count", "curvature",
-    "dominates", "exit_costs", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics", "host_syncs",
-    "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mask_iou", "nearest", "noise_level", "noise_step",
-    "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap", "overlaps", "pearson",
+    "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "SelectiveRisk", "Separation", "Size", "StepCost",
+    "Timing", "answers", "barrier", "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count",
+    "curvature", "dominates", "exit_costs", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics",
+    "host_syncs", "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mask_iou", "nearest", "noise_level",
+    "noise_step", "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap", "overlaps", "pearson",
     "preserve_state", "procrustes", "project", "project_epochs", "project_pca", "project_tsne", "ranked_along",
-    "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance", "retrieve", "separation",
-    "separation_of", "sharpness", "single_directions", "step_costs", "step_counts", "threshold_policy", "time_per_iteration",
-    "tolerance",
+    "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance", "retrieve",
+    "selective_risk", "separation", "separation_of", "sharpness", "single_directions", "step_costs", "step_counts",
+    "threshold_policy", "time_per_iteration", "tolerance",
 ]  # fmt: skip

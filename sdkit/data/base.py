@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .distort import checked
-from .loader import Evaluation, Loader
+from .loader import SPLITS, Evaluation, Loader
 from .pixels import Images, none_of, normalise, scale, statistics, stratified
 
 
@@ -41,6 +41,8 @@ class Data:
     gallery: Images | None = None  # images to look through, of the query's classes
 
     def __post_init__(self) -> None:
+        for split in SPLITS if self.num_classes > 1 else ():
+            in_range(getattr(self, split).y, self.num_classes, f"{split} of {self.name}")
         side = min(self.train.x.shape[2:])
         object.__setattr__(self, "distort", checked(self.distort, self.cutout, side))
         number = isinstance(self.mixup, int | float) and not isinstance(self.mixup, bool)
@@ -78,6 +80,16 @@ class Data:
         """The places of so many images of a split, every class in proportion; None where it has no more. Always the same."""
         y = getattr(self, split).y
         return stratified(y, images, np.random.Generator(np.random.PCG64(0))) if images < len(y) else None
+
+
+def in_range(y: Tensor, num_classes: int, of: str) -> None:
+    """ValueError, with the mend, where a label is none of the classes: -100 and the like would train in silence."""
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < num_classes:
+        wrong = int(y.min()) if y.min() < 0 else int(y.max())
+        raise ValueError(
+            f"{of} has the label {wrong}, expected are 0 to {num_classes - 1}, one for each of its {num_classes} classes: "
+            "leave out images without a label, and number the labels of all splits alike"
+        )
 
 
 def whole_set(name: str, classes: Iterable[str], train: Images, test: Images, val: Images | None = None, **more: Any) -> Data:

@@ -34,7 +34,7 @@ class Experiment:
     """One training run, said in names, numbers and parts of your own. Two that say the same are the same run.
 
     Args:
-        method: a name of METHODS, a `Method` class of your own, or several: "drg+dsr", or `("drg", Mine)`.
+        method: a name of METHODS, a `Method` class of your own, or several, in any order: "drg+dsr", or `("drg", Mine)`.
         model: a name of MODELS, "torchvision:resnet18", "timm:convnext_atto", or your own: a module, a class, a factory.
         data: a name of DATASETS, or your own: tensors `((x, y), (x_test, y_test))`, two torch data sets, a folder, a function.
         knobs: the method's arguments; of several methods `{"drg.alpha": 0.2}` or, where only one has it, `{"alpha": 0.2}`.
@@ -72,7 +72,7 @@ class Experiment:
     def __post_init__(self) -> None:
         said = self.method if isinstance(self.method, tuple | list) else [self.method]
         each = [p for m in said for p in (m.split("+") if isinstance(m, str) else [m])]
-        self._set("method", "+".join(own.named(p, "method") for p in each))
+        self._set("method", "+".join(sorted(own.named(p, "method") for p in each)))
         self._set("model", own.named(self.model, "model"))
         self._set("data", own.named(self.data, "data"))
         for name in ("knobs", "network", "dataset"):
@@ -89,7 +89,7 @@ class Experiment:
             raise ValueError(f"the seed is a whole number from 0, got {self.seed!r}")
         self._set("knobs", self._arguments | self._in_full(self.knobs))
         self._set("schedule", self._planned())
-        needs = [n for n, kind in self.methods.items() if "teacher" in inspect.signature(kind).parameters]
+        needs = [n for n, kind in self.methods.items() if "teacher" in kind.handed_in()]
         if needs and self.teacher is None:
             raise ValueError(f"{needs[0]} learns from a trained network: say which, teacher=Experiment(model=...)")
         if self.teacher is not None and not needs:
@@ -255,16 +255,16 @@ class Experiment:
         return model, built[0] if len(built) == 1 else Combined(*built, names=self.parts), data
 
     def _method(self, part: str, kind: type[Method], offer: dict[str, Any]) -> Method:
-        wanted = inspect.signature(kind).parameters
         several = len(self.parts) > 1
         knobs = {k.removeprefix(f"{part}."): v for k, v in self.knobs.items() if not several or k.startswith(f"{part}.")}
-        return kind(**{k: v for k, v in offer.items() if k in wanted}, **knobs)
+        return kind.built(offer, **knobs)
 
     def training(self, threads: int | None = None, progress: bool = True) -> Training:
         """Everything assembled on the device, before its first step. threads: of a CPU; default: of idle cores."""
         model, method, data = self.build(progress)
-        torch.manual_seed(self.seed)
         training = Training(model, method, data, self.recipe, seed=self.seed, threads=threads)
+        if not training.own_rng:
+            torch.manual_seed(self.seed)
         training.schedule, training.environment = self.schedule, {"sources": self.sources()}
         return training
 
@@ -335,22 +335,22 @@ def live_folder(experiment: Experiment) -> Run:
             return Run(folder)
 
 
-HANDED_IN = ("model", "teacher", "train_size", "num_classes", "side")
-"""Arguments of methods and networks that come from the experiment, not from its knobs."""
+FROM_THE_DATA = ("num_classes", "side")
+"""Arguments of networks that come from the experiment's data, not from its options."""
 
 PLACES = ("root", "download")
 """Options of data sets that say where the images lie, and so do not change a run."""
 
 
-def _options(kind: Any, hide: Iterable[str] = HANDED_IN) -> dict[str, Any]:
-    """The options that a method, a network or a data set takes, with their defaults."""
+def _options(kind: Any, hide: Iterable[str] = FROM_THE_DATA) -> dict[str, Any]:
+    """The options that a network or a data set takes, with their defaults."""
     parameters = inspect.signature(kind).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in hide and p.default is not p.empty}
 
 
 def _arguments(methods: dict[str, type[Method]]) -> dict[str, Any]:
     """The arguments of methods with their defaults; of several each as "method.argument"."""
-    return {f"{p}.{k}" if len(methods) > 1 else k: v for p, kind in methods.items() for k, v in _options(kind).items()}
+    return {f"{p}.{k}" if len(methods) > 1 else k: v for p, kind in methods.items() for k, v in kind.arguments().items()}
 
 
 def _plain(value: Any) -> Any:

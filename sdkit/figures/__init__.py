@@ -30,7 +30,7 @@ from .drg_dsr import (
     sweep,
     time_and_space,
 )
-from .general import gradients, noise, pictures, reliability, step_costs
+from .general import gradients, noise, pictures, reliability, risk_coverage, step_costs
 from .records import Sheet, gain_by_length, length_sheet, recorded_gains, score_sheet, seed_curves, stamp
 from .report import Report, folder, index, report
 from .retrieval import cmc, hits
@@ -69,7 +69,7 @@ __all__ = [
     "mechanisms", "minima", "mu_sensitivity", "new", "noise", "noise_marks", "noise_panels", "overview", "paths", "pictures",
     "pipeline", "png", "points_figure", "projections", "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks",
     "ranked_panels", "ranked_probabilities", "ranked_variance", "ranked_view", "recorded_gains", "reliability", "report",
-    "run_curves", "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves", "self_features",
-    "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "thresholds", "thumbnail",
-    "time_and_space", "train_and_test", "training_flow", "transport_plan", "variants", "wrong_classes",
+    "risk_coverage", "run_curves", "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves",
+    "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "thresholds",
+    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "variants", "wrong_classes",
 ]  # fmt: skip

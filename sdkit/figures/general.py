@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ..analysis import Calibration, GradientStatistics, NoiseCurve, Projection, StepCost
+from ..analysis import Calibration, GradientStatistics, NoiseCurve, Projection, SelectiveRisk, StepCost
 from .style import ABOVE, GREEN, GREY, ORANGE, PALE, SIZE, SKY, bare, class_look, label, legend, looks, picture
 
 COSTS = (("time", ORANGE, "//", "time"), ("flops", SKY, "", "FLOPs"), ("operations", GREEN, "..", "operations"))
@@ -109,6 +109,20 @@ def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
     ax.set_xlim(0, 100)
     ax.set_ylim(0, 100)
     legend(ax, **({"outside": True} if len(calibrations) > 2 else ABOVE))
+    return ax
+
+
+def risk_coverage(risks: Mapping[str, SelectiveRisk], ax: Axes) -> Axes:
+    """Wrong answers among the images that a network is surest of, over the share that it answers; areas stand beside names."""
+    styles = looks(risks)
+    for name, r in risks.items():
+        said = f"{label(name)} (AURC {100 * r.aurc:.1f} %, E-AURC {100 * r.e_aurc:.1f} %)"
+        ax.plot(100 * r.coverage.numpy(), 100 * r.risk.numpy(), label=said, **styles[name] | {"marker": ""})
+    ax.set_xlabel("answered, the surest first, %")
+    ax.set_ylabel("wrong among them, %")
+    ax.set_xlim(0, 100)
+    ax.set_ylim(bottom=0)
+    legend(ax, outside=True)
     return ax
 
 

@@ -117,9 +117,8 @@ def score_sheet(rows: Sequence[Row], caption: str) -> Sheet:
 
 def _scores(row: Row) -> list[str]:
     gain = told = ""
-    if math.isfinite(row.gain):
-        gain = f"{100 * row.gain:+.1f} ± {100 * row.margin:.1f}" if math.isfinite(row.margin) else f"{100 * row.gain:+.1f}"
-        told = {True: "yes, higher", False: "yes, lower", None: "no"}[row.told]
+    if row.above:
+        gain, told = str(row.above), row.above.verdict
     return [
         label(row.name),
         _spread(row.accuracy),

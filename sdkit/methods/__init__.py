@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .adversarial import AIKD
-from .base import Combined, EarlyExit, Exit, Frozen, Method, RankedTarget, TransportPlans, Vanilla
+from .base import EarlyExit, Exit, Frozen, Method, RankedTarget, TransportPlans, Vanilla
 from .byot import BYOT, DSN
+from .combined import Combined
 from .ddgsd import DDGSD
 from .drg_dsr import DRG, DSR
 from .frskd import FRSKD

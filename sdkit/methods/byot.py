@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -16,7 +17,8 @@ from .base import Method, supervised
 class BYOT(Method):
     """The deepest classifier teaches one auxiliary classifier per shallower stage (paper 003, the loss slide).
 
-    L = CE(q_C, y) + Σ_i<C [(1 - α) CE(q_i, y) + α KL(q_C || q_i) + λ |F_i - F_C|^2], T in the KL alone
+    L = CE(q_C, y) + Σ_i<C [(1 - α) CE(q_i, y) + α KL(q_C || q_i) + λ |F_i - F_C|^2], T in the KL alone;
+    q_C and F_C are constants in the bracket
     ensemble: z = (1/C) Σ_i z_i   ("probabilities": z = ln (1/C) Σ_i q_i)
 
     Costs the auxiliary classifiers' passes, a sixth more on ResNet-18. Memory: their weights, none of it deployed.
@@ -27,7 +29,9 @@ class BYOT(Method):
     temperature: of both sides of the KL.
     head: "bottleneck" (the public port of the paper), "separable" (the journal's code) or "linear".
     t_squared: multiply the KL by T^2. deepest_alpha: take (1 - alpha) of the deepest classifier's CE too, as the port does.
-    hint: "squared", or "norm", the journal code's un-squared norm, which goes with lam=0.03.
+    hint: "squared", or "norm", the journal code's un-squared norm, which goes with lam=0.03. hints: how much of lam each
+    shallower exit takes, shallow to deep; None: each all of it. (0, 1, 1) spares the first, as an earlier journal code.
+    detach: False lets the KL and the hint pull the deepest classifier and its features, too.
     ensemble: the mean of the exits' "logits", as the journal's code has it, or of their "probabilities".
     """
 
@@ -48,6 +52,8 @@ class BYOT(Method):
         t_squared: bool = False,
         deepest_alpha: bool = False,
         hint: str = "squared",
+        hints: Sequence[float] | None = None,
+        detach: bool = True,
         ensemble: str = "logits",
     ) -> None:
         super().__init__()
@@ -59,6 +65,11 @@ class BYOT(Method):
         self.replaces_task_loss = deepest_alpha
         self.t_squared, self.deepest_alpha, self.hint, self.ensemble = t_squared, deepest_alpha, hint, ensemble
         self.heads = nn.ModuleList(Head(model, s, head) for s in range(len(model.channels) - 1))
+        self.detach, self.hints = detach, tuple(hints) if hints is not None else (1.0,) * len(self.heads)
+        if len(self.hints) != len(self.heads) or min(self.hints, default=0) < 0:
+            raise ValueError(
+                f"hints are weights from 0, one for each of the {len(self.heads)} shallower exits, got {self.hints}"
+            )
         if head == "linear" and len({*model.channels}) > 1 and lam > 0:
             raise ValueError(
                 "a linear head has no features of the last stage's width for the hint: use head='bottleneck' or lam=0"
@@ -67,13 +78,15 @@ class BYOT(Method):
     def terms(self, model, out, batch, progress):
         heads = [head(f) for head, f in zip(self.heads, out.stages, strict=False)]
         distance = hint if self.hint == "squared" else hint_norm
-        soft = sum(kl(z, out.logits, self.temperature) for z, _ in heads)
+        soft = sum(kl(z, out.logits, self.temperature, self.detach) for z, _ in heads)
+        hinted = [(w, f) for w, (_, f) in zip(self.hints, heads, strict=False) if w]
+        apart = sum(w * distance(f, out.embedding, self.detach) for w, f in hinted) if self.lam else 0
         deepest = 1 - self.alpha if self.deepest_alpha else 1.0
         return {
             "task": deepest * supervised(out.logits, batch),
             "head ce": (1 - self.alpha) * sum(supervised(z, batch) for z, _ in heads),  # loss source 1
             "kd": self.alpha * (self.temperature**2 if self.t_squared else 1.0) * soft,  # loss source 2
-            "hint": self.lam * sum(distance(f, out.embedding) for _, f in heads) if self.lam else out.logits.new_zeros(()),
+            "hint": self.lam * apart + out.logits.new_zeros(()),
         }  # loss source 3
 
     def auxiliary_heads(self):

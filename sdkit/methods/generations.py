@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core import Features, Knob, Progress, temperature
 from ..losses import kl
+from ..models.backbone import constant
 from .base import Method, supervised
 from .kd import KD
 from .online import check_int, ramp, redrawn
@@ -26,11 +27,7 @@ class EMACopy(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = copy.deepcopy(net).requires_grad_(False)
-        for m in self.net.modules():
-            for name, p in list(m.named_parameters(recurse=False)):
-                del m._parameters[name]
-                m.register_buffer(name, p.detach().clone())
+        self.net = constant(copy.deepcopy(net))
         self.train(False)
 
     def train(self, mode: bool = True) -> EMACopy:

@@ -93,6 +93,7 @@ class CRD(Method):
     The critic is h = e^z / (e^z + N Z), z the similarity over temperature. The paper prints 1 / M for Z, M the training set;
     its code sets Z to the mean of e^z over its first batch, when the bank is random unit vectors. That mean is
     exp(1 / (2 dim temperature^2)) to a hundredth, which is what we take: nothing to measure or to store.
+    The bank takes the vectors that the step itself compared, as in the code.
     The positive pair is an image's vector and its own entry of the bank, as in the code. Were it the step's own pair, entries
     would be told by their age alone: all images may then come to one point.
 
@@ -128,7 +129,7 @@ class CRD(Method):
         self.negatives, self.dim, self.in_batch = int(negatives), int(dim), in_batch
         self.student = nn.Linear(model.classifier.in_features, dim)
         self.taught = nn.Linear(teacher.classifier.in_features, dim)
-        self.teacher, self.config = Frozen(teacher), None
+        self.teacher, self.projected = Frozen(teacher), None
         if not in_batch:
             for side in SIDES:
                 self.memory[side] = F.normalize(torch.randn(train_size, dim))
@@ -141,9 +142,8 @@ class CRD(Method):
             return F.normalize(student), F.normalize(teacher)
 
     def terms(self, model, out, batch, progress):
-        told = self.teacher.forward_features(batch.x).embedding
-        self.config = (batch.x, told)  # the bank wants it once more after the step
-        said, told = self.project(out.embedding, told)
+        said, told = self.project(out.embedding, self.teacher.forward_features(batch.x).embedding)
+        self.projected = batch.x, said.detach(), told.detach()  # before the step moves what projects: this goes to the bank
         with torch.autocast(said.device.type, enabled=False):
             return {"task": supervised(out.logits, batch), "crd": self.beta * self.gap(said, told, batch)}
 
@@ -173,9 +173,12 @@ class CRD(Method):
     def remember(self, out, batch, progress):
         if self.in_batch:
             return
-        told = self.config[1] if self.config and self.config[0] is batch.x else self.teacher.forward_features(batch.x).embedding
-        self.config = None
-        for side, new in zip(SIDES, self.project(out.embedding, told), strict=True):
+        if self.projected and self.projected[0] is batch.x:
+            _, *both = self.projected
+        else:
+            both = self.project(out.embedding, self.teacher.forward_features(batch.x).embedding)
+        self.projected = None
+        for side, new in zip(SIDES, both, strict=True):
             bank = self.memory[side]
             old = bank[batch.index]
             bank[batch.index] = F.normalize(self.momentum * old + (1 - self.momentum) * new.to(old.dtype))

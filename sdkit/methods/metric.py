@@ -134,7 +134,7 @@ class Triplet(Metric):
     samples_per_class: images of each class in a batch; None takes batches as they come, in which many images have no positive.
 
     No softmax loss: the classifier reads the embedding and does not shape it. Costs B^2 D multiplications. Memory B^2 D.
-    Helps when the classes to be found are others than those in training. "triplet+rkd" learns a teacher's relations, too.
+    Helps when the classes to be found are others than those in training. "rkd+triplet" learns a teacher's relations, too.
     """
 
     knobs = {"margin": Knob("m", 0, 2, "nearer is enough", "negatives are pushed far away")}

@@ -103,7 +103,7 @@ class CC(Relational):
     collections, is hardly felt: the mean squared difference is about a hundredth at first. A hundred weighs as labels do.
     gamma: of the Gaussian kernel exp(-γ |x - y|^2) between unit vectors, which is expanded to second order around orthogonal
     ones. 0 sees no difference at all; the paper uses 0.4. kernel: "rbf" or "bilinear", the cosine itself.
-    The paper trains it beside soft targets: that is "kd+cc". A batch of one image has one entry, 1: its term is 0.
+    The paper trains it beside soft targets: that is "cc+kd". A batch of one image has one entry, 1: its term is 0.
 
     Costs the teacher's pass and B^2 D multiplications. Memory B^2 numbers.
     Helps when classes overlap: the teacher says how much.
@@ -135,9 +135,9 @@ class DarkRank(Relational):
     orders of the list.
     alpha: 0 makes every order as likely; at 10 near neighbours alone decide. beta: at 1 the score falls as the distance does;
     at 5 only what is far away is told apart. The paper uses 3 and 3. lam: weight. 0 is vanilla training; ours is 1.
-    length: neighbours in a list, the teacher's nearest first; 4 as RKD's authors have it. Our reading: embeddings have unit
-    length, or else their size would decide how sure an order is. A batch with fewer other images has shorter lists; of two
-    images there is one order, and the term is 0.
+    length: neighbours in a list, the teacher's nearest first; 4 as RKD's authors have it. A batch with fewer other images has
+    shorter lists; of two images there is one order, and the term is 0. unit: embeddings have unit length, our reading; False
+    takes them as they are, and their size then decides how sure an order is.
 
     Costs the teacher's pass and B^2 D multiplications; soft adds length! orders an image. Memory B^2 numbers.
     Helps when embeddings are wanted for retrieval.
@@ -159,6 +159,7 @@ class DarkRank(Relational):
         lam: float = 1.0,
         length: int = 4,
         soft: bool = False,
+        unit: bool = True,
     ) -> None:
         super().__init__(model, teacher)
         if length < 2 or (soft and length > LONGEST):
@@ -166,9 +167,11 @@ class DarkRank(Relational):
                 f"a list has at least 2 neighbours and, if soft, {LONGEST} at most (its orders are counted out), got {length}"
             )
         self.alpha, self.beta, self.lam, self.length, self.soft = alpha, beta, lam, int(length), soft
+        self.unit = unit
 
     def relations(self, student, teacher):
-        said, told = (rank_scores(distances(nn.functional.normalize(e)), self.alpha, self.beta) for e in (student, teacher))
+        both = [nn.functional.normalize(e) if self.unit else e for e in (student, teacher)]
+        said, told = (rank_scores(distances(e), self.alpha, self.beta) for e in both)
         itself = torch.eye(len(told), dtype=torch.bool, device=told.device)
         nearest = told.masked_fill(itself, -torch.inf).topk(min(self.length, len(told) - 1), dim=1).indices  # [B, L]
         said, told = said.gather(1, nearest), told.gather(1, nearest)

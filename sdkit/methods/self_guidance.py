@@ -26,6 +26,7 @@ class SelfGuidance(Method):
     teacher_learns: False is "W/O backward full network": no gradient and no labels for the whole network.
     reverse: KL(student || teacher), the other reading of Eq. 5; the teacher is detached all the same. both_statistics: the
     student's pass too moves the batch norms' running statistics; by default only the deployed rule does.
+    detach: False lets the distillation's gradient reach the whole network's pass too, which then comes to meet the student.
     """
 
     knobs = {
@@ -42,6 +43,7 @@ class SelfGuidance(Method):
         teacher_learns: bool = True,
         reverse: bool = False,
         both_statistics: bool = False,
+        detach: bool = True,
     ) -> None:
         super().__init__()
         blocks = residuals(model)
@@ -49,19 +51,23 @@ class SelfGuidance(Method):
             raise ValueError("Self-Guidance samples residual blocks, and this network has none: use a ResNet")
         if all(b.survival == 1 for b in blocks):
             raise ValueError("Self-Guidance samples sub-networks: build the network with survival < 1, e.g. survival=0.5")
+        if not (detach or teacher_learns):
+            raise ValueError(
+                "detach=False lets the whole network learn from the student, teacher_learns=False forbids it: say one"
+            )
         for block in blocks:
             block.samples = False
         self.lam, self.temperature = lam, temperature
         self.replaces_task_loss = not teacher_learns
         self.teacher_learns, self.reverse, self.both_statistics = teacher_learns, reverse, both_statistics
+        self.detach = detach
 
     def terms(self, model, out, batch, progress):
         with sampled(model), contextlib.nullcontext() if self.both_statistics else still_statistics(model):
             student = model.forward_features(batch.x)  # Eq. 3
-        if self.reverse:
-            distill = kd(out.logits.detach(), student.logits, self.temperature, detach=False)
-        else:
-            distill = kd(student.logits, out.logits, self.temperature)
+        taught = out.logits.detach() if self.detach else out.logits
+        pair = (taught, student.logits) if self.reverse else (student.logits, taught)
+        distill = kd(*pair, self.temperature, detach=False)
         if not self.teacher_learns:
             return {"task": supervised(student.logits, batch), "kd": self.lam * distill}
         return {

@@ -14,7 +14,8 @@ class DLB(Method):
 
     L = CE(p_t, y_t) over this batch and the last one's second view, mean over both, + α τ^2 KL(p_t-1 || p_t) on the last one
 
-    Costs a second pass, over the last batch. Memory: one batch of images and logits.
+    Costs a second pass, over the last batch, in training mode: it moves the batch norms' running statistics once more, as in
+    the released code. Memory: one batch of images and logits.
     Helps when batches are small and answers waver from step to step.
 
     alpha: weight of the agreement. 0 only trains twice on every image. The paper's code uses 1, with T = 3.

@@ -7,6 +7,7 @@ negative log-likelihood of a Gaussian, without its constants.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -107,11 +108,27 @@ class AttentionDistance(nn.Module):
 
 
 class RegressorDistance(nn.Module):
-    """Squared error of the last stages' maps after a regressor, 1x1 conv + BN, summed over stages. variance: another such."""
+    """Squared error of some stages' maps after a regressor, 1x1 conv + BN, summed over stages. variance: another such.
 
-    def __init__(self, model: nn.Module, teacher: nn.Module, variance: bool, last: int) -> None:
+    They are the last ones, or those that `stages` names, from 1. relu: the regressor ends with a ReLU, as the maps do.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: nn.Module,
+        variance: bool,
+        last: int,
+        stages: Sequence[int] | None = None,
+        relu: bool = False,
+    ) -> None:
         super().__init__()
-        self.stages = last_stages(model, teacher, last)
+        self.stages, self.relu = last_stages(model, teacher, last), relu
+        if stages is not None:
+            depth = min(len(model.channels), len(teacher.channels))
+            if not stages or len({*stages}) != len(stages) or not all(1 <= s <= depth for s in stages):
+                raise ValueError(f"FitNet's stages are a choice from 1 to {depth} without repeats, got {tuple(stages)}")
+            self.stages = [s - 1 for s in stages]
         sizes = [(model.channels[i], teacher.channels[i]) for i in self.stages]
         self.regressor = nn.ModuleList(pointwise(*size) for size in sizes)
         self.variance = nn.ModuleList(_even(pointwise(*size)) for size in sizes) if variance else None
@@ -121,7 +138,8 @@ class RegressorDistance(nn.Module):
         for place, i in enumerate(self.stages):
             mine, its = to_smaller(out.stages[i], taught.stages[i])
             said = self.variance[place](mine) if self.variance is not None else None
-            total = total + squared(self.regressor[place](mine), its, said)
+            mine = self.regressor[place](mine)
+            total = total + squared(mine.relu() if self.relu else mine, its, said)
         return total
 
 
@@ -212,6 +230,8 @@ class FitNet(Taught):
     Costs a forward pass of the teacher and the regressors. Memory: the teacher and the regressors.
     Helps when the student is thinner than the teacher and cannot copy its answers alone.
 
+    stages: which are compared, from 1, in place of the last ones: the hint of a popular collection (RepDistiller) is the middle
+    one of three, stages=(2,), with relu=True: the regressor ends with a ReLU, as the maps do.
     beta: 0 is vanilla training; above some hundreds the labels hardly count. Default: 100 and one stage, as in public
     collections. last: how many stages are compared, from the end, at most; paper 000 takes two.
     hint_share: 0 trains by labels and hints at once. Above 0, in two stages: hints alone for this share of the epochs, which
@@ -229,11 +249,13 @@ class FitNet(Taught):
         beta: float = 100.0,
         last: int = 1,
         variance: bool = False,
+        stages: Sequence[int] | None = None,
+        relu: bool = False,
         hint_share: float = 0.0,
         alpha: float = 0.9,
         temperature: float = 4.0,
     ) -> None:
-        super().__init__(teacher, RegressorDistance(model, teacher, variance, last), beta)
+        super().__init__(teacher, RegressorDistance(model, teacher, variance, last, stages, relu), beta)
         if not 0 <= hint_share < 1:
             raise ValueError(
                 f"hint_share is the share of the epochs before the labels come, in [0, 1), got {hint_share:g}: 0 is one stage"

@@ -89,6 +89,11 @@ class Backbone(nn.Module):
         """
         return cls.adapted(module, stages, classifier, num_classes, side)
 
+    def sampled_parameters(self) -> list[nn.Parameter]:
+        """The weights that a training pass may leave out: what an optimiser moves on by momentum and decay all the same."""
+        every = [p for block in residuals(self) if block.survival < 1 for p in block.branch.parameters()]
+        return [p for p in every if p.requires_grad]
+
     def reset_classifier(self, num_classes: int, dim: int | None = None) -> None:
         """A new last layer, for `num_classes`. dim: size of an embedding put before it, a linear layer too; None: as it is."""
         embedding, last = self._new_layers(num_classes, dim)
@@ -100,6 +105,20 @@ class Backbone(nn.Module):
         like = {"device": old.weight.device, "dtype": old.weight.dtype}
         embedding = nn.Identity() if dim is None else nn.Linear(old.in_features, dim, **like)
         return embedding, nn.Linear(dim or old.in_features, num_classes, bias=old.bias is not None, **like)
+
+
+def constant(module: nn.Module, but: str | None = None) -> nn.Module:
+    """The same module, its weights now buffers, written in place by whoever means to: no optimiser finds them, checkpoints do.
+
+    but: the part, by name, whose weights go on learning.
+    """
+    for name, p in list(module.named_parameters(remove_duplicate=False)):
+        if name.partition(".")[0] != but:
+            place, _, last = name.rpartition(".")
+            owner = module.get_submodule(place)
+            del owner._parameters[last]
+            owner.register_buffer(last, p.detach().clone())
+    return module
 
 
 class Projection(nn.Conv2d):
@@ -124,7 +143,8 @@ class Residual(nn.Module):
     """relu(branch(x) + skip(x)); with survival p < 1, stochastic depth (Huang et al. 2016; paper 002, Eq. 3 and 4).
 
     A pass that samples drops the branch with probability 1 - p, for the whole batch and without computing it, and does
-    not rescale it otherwise (Eq. 3). Any other pass scales the branch by p (Eq. 4): so does evaluation.
+    not rescale it otherwise (Eq. 3). Any other pass scales the branch by p (Eq. 4): so does evaluation. A branch that was
+    dropped has the gradient 0: its weights go on by momentum and decay, as in the code of Huang et al.
     """
 
     def __init__(self, branch: nn.Module, skip: nn.Module) -> None:

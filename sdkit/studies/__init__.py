@@ -2,7 +2,9 @@
 
 from .compare import Band, Comparison, Row, compared, one_length
 from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status
-from .lengths import ByLength, Gain, Level, Said, by_length
+from .gains import Gain
+from .headline import Headline, headline
+from .lengths import ByLength, Level, Said, by_length
 from .plan import Plan, plans, read_plan
 from .result import (
     CURVES,
@@ -17,7 +19,7 @@ from .result import (
 )
 
 __all__ = [
-    "CURVES", "Band", "ByLength", "Comparison", "ExecutionReport", "Gain", "Level", "Plan", "PlanStatus", "Result", "Row",
-    "Said", "by_length", "compared", "execute_plan", "load_results", "one_length", "plan_status", "plans", "read_plan",
-    "read_result", "result_label", "result_of", "results_folder", "source_digest", "write_result",
+    "CURVES", "Band", "ByLength", "Comparison", "ExecutionReport", "Gain", "Headline", "Level", "Plan", "PlanStatus", "Result",
+    "Row", "Said", "by_length", "compared", "execute_plan", "headline", "load_results", "one_length", "plan_status", "plans",
+    "read_plan", "read_result", "result_label", "result_of", "results_folder", "source_digest", "write_result",
 ]  # fmt: skip

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 
 from ..analysis import Calibration
-from ..papers.checks import sign
 from ..papers.printed import Printed, printed, training
 from ..train import Recipe
+from .gains import Gain, Pairs, gain_of, judged, partners, spread, tellable
 from .result import Result, result_label
 
 
@@ -31,13 +31,26 @@ class Row(NamedTuple):
     method: str
     accuracy: list[float]  # of the last epoch, a value a seed
     best: list[float]  # of the best epoch on the watched test images, which chose it
-    gain: float  # mean accuracy above plain training's; nan where one of them has no run
-    margin: float  # the gain is told from none outside of ± this, 19 times of 20; nan without a table's spread over seeds
-    told: bool | None  # whether the gain is positive; None within the margin
+    above: Gain | None  # plain training at the same seeds; None of plain training, and where they have no seed in common
     step: float  # seconds of a step, the median; nan where they are not known
     pace: float  # the same, plain training's being 1; nan where they cannot be compared
     seeds: int  # that ended well
     diverged: int
+
+    @property
+    def gain(self) -> float:
+        """Mean accuracy above plain training's of the same seeds; nan where there is none."""
+        return self.above.mean if self.above else math.nan
+
+    @property
+    def margin(self) -> float:
+        """The gain ± this holds 19 of 20; nan without a table's spread over seeds."""
+        return self.above.margin if self.above else math.nan
+
+    @property
+    def told(self) -> bool | None:
+        """Whether the gain is positive; None where it is not told from none, several gains in a table corrected for."""
+        return self.above.told if self.above else None
 
     @property
     def mean(self) -> float:
@@ -92,29 +105,29 @@ class Comparison:
     def _row(self, name: str) -> Row:
         group, base = self.groups[name], plain_for(self.groups[name], self.groups.values())
         done = [r for r in group if r.status == "done"]
-        ours, theirs = ([r["accuracy.final"] for r in g if r.status == "done"] for g in (group, base))
-        gain = margin = pace = math.nan
-        if base is not group and ours and theirs:
-            gain, pace = statistics.mean(ours) - statistics.mean(theirs), _step(group, base) / _step(base, group)
-            margin = self._margin(ours, theirs, group[0].environment["test images"])
         return Row(
             name,
             group[0]["method"],
-            ours,
+            [r["accuracy.final"] for r in done],
             [r["best.final"] for r in done],
-            gain,
-            margin,
-            None if math.isnan(margin) else sign(gain, margin / 2),
+            self.gains.get(name),
             _step(group, group),
-            pace,
+            _step(group, base) / _step(base, group) if name in self.gains else math.nan,
             len(done),
             sum(r.status == "diverged" for r in group),
         )
 
-    def _margin(self, ours: Sequence[float], theirs: Sequence[float], images: int) -> float:
-        """Of a difference of means: seeds by the table's pooled spread, and the test images, a sample for each side."""
-        of_seeds = self.spread**2 * (1 / len(ours) + 1 / len(theirs))
-        return margin(of_seeds, self.freedom, sum(of_images(side, images) for side in (ours, theirs)))
+    @cached_property
+    def gains(self) -> dict[str, Gain]:
+        """Row -> its gain over plain training, of rows that have a seed in common with it."""
+        own, free = spread([*self._pairs.values()])
+        return judged({name: gain_of(pairs, own, free) for name, pairs in self._pairs.items()})
+
+    @cached_property
+    def _pairs(self) -> dict[str, Pairs]:
+        plain = {name: plain_for(group, self.groups.values()) for name, group in self.groups.items()}
+        found = {n: partners(g, plain[n]) for n, g in self.groups.items() if plain[n] is not g}
+        return {name: pairs for name, pairs in found.items() if pairs}
 
     @cached_property
     def spread(self) -> float:
@@ -137,9 +150,7 @@ class Comparison:
 
         By the spread as it is now; that the test images are a sample comes on top. ValueError for fewer than two seeds.
         """
-        if seeds < 2:
-            raise ValueError(f"a spread over seeds needs two and more, got {seeds}")
-        return _student(len(self.groups) * (seeds - 1)) * self.spread * math.sqrt(2 / seeds)
+        return tellable(spread([*self._pairs.values()])[0], len(self._pairs), seeds)
 
     def curves(self, of: str = "accuracy.final") -> dict[str, Band]:
         """Row -> a curve a seed, of a column of the epochs or, as "ranked.probabilities", of a recorded variance."""
@@ -245,17 +256,6 @@ def plain_for(own: Sequence[Result], groups: Iterable[Sequence[Result]]) -> Sequ
     return next(iter([*same, *like]), [])
 
 
-def margin(of_seeds: float, freedom: float, of_images: float) -> float:
-    """What holds 19 of 20 gains that are none, from the two parts of a gain's variance; nan without any freedom.
-
-    The degrees of freedom are Satterthwaite's: the images' part of the variance is known, the seeds' part measured.
-    """
-    if not freedom:
-        return math.nan
-    both = of_seeds + of_images
-    return _student(freedom * (both / of_seeds) ** 2 if of_seeds else math.inf) * math.sqrt(both)
-
-
 def network_and_images(record: Result) -> str:
     """What was trained on what, in words."""
     options = ", ".join(_said(k, v) for k, v in record.config["dataset"].items() if v not in (None, False, 0, "", []))
@@ -324,16 +324,3 @@ def _pooled(curves: Sequence[dict[str, Any]]) -> Calibration:
 def _letters(network: str) -> str:
     """A network's name without what papers write differently: "ResNet-32" and "resnet32" are one."""
     return re.sub("[^a-z0-9]", "", network.lower())
-
-
-def _student(freedom: float) -> float:
-    """How many standard errors hold 19 of 20 differences that are none: Student's t."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, freedom))
-
-
-def of_images(accuracy: Sequence[float], images: int) -> float:
-    """Variance of an accuracy because the test images are a sample. Never 0: all right once is not all right always."""
-    p = min(max(statistics.mean(accuracy), 0.5 / images), 1 - 0.5 / images)
-    return p * (1 - p) / images

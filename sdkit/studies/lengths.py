@@ -7,23 +7,16 @@ the plan `length`. A method is always beside plain training of the same length a
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import permutations
 from typing import NamedTuple
 
-import numpy as np
-
 from ..papers.checks import label as written
-from ..papers.checks import sign
 from ..train import RECIPES, Recipe
-from .compare import at_any_length, margin, network_and_images, of_images, optimised, plain_for, tables
+from .compare import at_any_length, network_and_images, optimised, plain_for, tables
+from .gains import Gain, Pairs, gain_of, gap_table, judged, partners, spread
 from .result import Result, result_label
-
-Pairs = Mapping[int, tuple[Result, Result]]
-"""Seed -> a method's run and plain training's."""
 
 ENOUGH = 3
 """Degrees of freedom from which the runs of one length say by themselves what a seed does; below, those of all lengths do.
@@ -38,23 +31,6 @@ WORDS = {
     "cannot be told": "Cannot be told at this scale",
 }
 """What a method may turn out to be, and what is meant by it."""
-
-
-class Gain(NamedTuple):
-    """A method beside plain training of one length. Accuracies in [0, 1]; only runs that ended well count."""
-
-    epochs: int
-    seeds: dict[int, float]  # seed -> accuracy above that of plain training of this length and seed
-    margin: float  # the mean is told from none outside of ± this, 19 times of 20; nan without a spread over seeds
-    told: bool | None  # whether the gain is positive; None within the margin
-
-    @property
-    def mean(self) -> float:
-        return statistics.mean(self.seeds.values())
-
-    def __str__(self) -> str:
-        known = f" ± {100 * self.margin:.1f}" if math.isfinite(self.margin) else ""
-        return f"{100 * self.mean:+.1f}{known}"
 
 
 class Level(NamedTuple):
@@ -124,7 +100,7 @@ class ByLength:
         if not any(math.isfinite(g.margin) for gains in self.gains.values() for g in gains):
             return "No margin yet: one seed does not say what a seed does"
         pairs = [pair for seeds in self._pairs.values() for pair in seeds.values()]
-        paired = sum(_gaps([pair]) is not None for pair in pairs)
+        paired = sum(gap_table([pair]) is not None for pair in pairs)
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
         seeds = "one spread over seeds for all methods of a length"
         return f"Intervals: Student's t, {seeds}; the test images are a sample, compared {how}"
@@ -143,17 +119,15 @@ class ByLength:
     @cached_property
     def gains(self) -> dict[str, list[Gain]]:
         """Row -> its gain at every length that it has a seed of in common with plain training, short ones first."""
+        cells = judged({cell: self._gain(cell[1], pairs) for cell, pairs in self._pairs.items()})
         out: dict[str, list[Gain]] = {}
-        for (name, epochs), pairs in sorted(self._pairs.items(), key=lambda item: item[0][1]):
-            out.setdefault(name, []).append(self._gain(epochs, pairs))
+        for (name, _), gain in sorted(cells.items(), key=lambda item: item[0][1]):
+            out.setdefault(name, []).append(gain)
         return {name: out[name] for name in self.groups if name in out}
 
     def _gain(self, epochs: int, pairs: Pairs) -> Gain:
         own = spread([p for (_, n), p in self._pairs.items() if n == epochs])
-        variance, freedom = own if own[1] >= ENOUGH else self._spread
-        seeds = {seed: _above(*pair) for seed, pair in pairs.items()}
-        wide = margin(variance / len(seeds), freedom, _images(list(pairs.values())))
-        return Gain(epochs, seeds, wide, None if math.isnan(wide) else sign(statistics.mean(seeds.values()), wide / 2))
+        return gain_of(pairs, *(own if own[1] >= ENOUGH else self._spread), epochs)
 
     @cached_property
     def _spread(self) -> tuple[float, float]:
@@ -162,14 +136,12 @@ class ByLength:
     @cached_property
     def _pairs(self) -> dict[tuple[str, int], Pairs]:
         """(row, epochs) -> its runs beside plain training's."""
-        found: dict[tuple[str, int], dict[int, tuple[Result, Result]]] = {}
+        found: dict[tuple[str, int], Pairs] = {}
         for name, group in self.groups.items():
             base = plain_for(group, self.groups.values())
-            beside = {(_epochs(r), int(r["seed"])): r for r in base if r.status == "done" and base is not group}
-            for r in group:
-                at = _epochs(r), int(r["seed"])
-                if r.status == "done" and at in beside:
-                    found.setdefault((name, at[0]), {})[at[1]] = r, beside[at]
+            for n in self.lengths if base is not group else []:
+                pairs = partners(*([r for r in runs if _epochs(r) == n] for runs in (group, base)))
+                found |= {(name, n): pairs} if pairs else {}
         return found
 
     @cached_property
@@ -193,57 +165,6 @@ def by_length(records: Iterable[Result]) -> list[ByLength]:
     """The records, together where they differ in method, seed and number of epochs alone; most records first."""
     found = [ByLength(rows) for rows in tables(records, at_any_length)]
     return sorted(found, key=lambda c: -sum(map(len, c.groups.values())))
-
-
-def spread(cells: Sequence[Pairs]) -> tuple[float, float]:
-    """Variance over seeds of a gain, pooled over (method, length), and its degrees of freedom; nan and 0 with one seed each.
-
-    Methods of one length stand beside the same runs of plain training, so that what they say of a seed is said in part twice:
-    the degrees of freedom are Satterthwaite's, of methods whose seeds move them as much as plain training's move it.
-    """
-    cells = [pairs for pairs in cells if len(pairs) > 1]
-    free = sum(len(pairs) - 1 for pairs in cells)
-    if not free:
-        return math.nan, 0.0
-    gains = [[_above(*pair) for pair in pairs.values()] for pairs in cells]
-    squares = sum((g - statistics.mean(own)) ** 2 for own in gains for g in own)
-    twice = sum(_shared(a, b) for a, b in permutations(cells, 2))
-    return squares / free, 4 * free**2 / (4 * free + twice)
-
-
-def _shared(a: Pairs, b: Pairs) -> float:
-    """Degrees of freedom that two methods' spreads have in common through the same runs of plain training."""
-    k = sum(seed in b and a[seed][1] is b[seed][1] for seed in a)
-    return k * (1 - 1 / len(a)) * (1 - 1 / len(b)) + k * (k - 1) / (len(a) * len(b))
-
-
-def _images(pairs: Sequence[tuple[Result, Result]]) -> float:
-    """Variance of a mean gain because the test images are a sample: image by image where it is recorded which were right.
-
-    Else each side counts as if it had images of its own: cautious, since both err on the hard ones.
-    """
-    images = pairs[0][0].environment["test images"]
-    gaps = _gaps(pairs)
-    if gaps is None:
-        return sum(of_images([r["accuracy.final"] for r in side], images) for side in zip(*pairs, strict=True))
-    return max(float(gaps.var(ddof=1)), 1 / len(gaps)) / images  # never 0: all alike once is not all alike always
-
-
-def _gaps(pairs: Sequence[tuple[Result, Result]]) -> np.ndarray | None:
-    """Of every recorded test image how much oftener the method is right; None where that is not recorded. -> [N]"""
-    kept = [[r.curves.get("right") for r in pair] for pair in pairs]
-    if not all(all(pair) for pair in kept) or len({c["images"] for pair in kept for c in pair}) > 1:
-        return None
-    ours, theirs = (np.mean([_bits(c) for c in side], axis=0) for side in zip(*kept, strict=True))
-    return ours - theirs
-
-
-def _bits(right: dict) -> np.ndarray:
-    return np.unpackbits(np.frombuffer(bytes.fromhex(right["bits"]), np.uint8), count=right["images"])
-
-
-def _above(ours: Result, theirs: Result) -> float:
-    return ours["accuracy.final"] - theirs["accuracy.final"]
 
 
 def _epochs(record: Result) -> int:

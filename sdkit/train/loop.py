@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,12 +11,12 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import Progress, one_thread
+from ..rng import LocalRNG
 from . import device, graphs
 from .device import autocast, default_device, keep_freed_memory
 from .recipe import Recipe
@@ -92,6 +91,10 @@ class Training:
     them the caller may turn knobs, stop, or wait. `state_dict()` is taken between epochs; from it another process
     continues to the same bits: with the precision and the number of threads that the training began with.
 
+    On a CPU its random numbers come from generators of its own: what else trains or draws beside it changes nothing in it, and
+    it disturbs nothing. To listen for draws takes time in every operation, so that ends after the first epoch where a known
+    network and method drew nothing in it. On a card, and where a network is compiled, PyTorch's global generators serve.
+
     threads: of a CPU; by default `train.device.threads` says it when the training begins.
     """
 
@@ -107,6 +110,12 @@ class Training:
         threads: int | None = None,
     ) -> None:
         self.device = torch.device(on) if on is not None else default_device()
+        low, high = int(data.train.y.min()), int(data.train.y.max())
+        if low < 0 or high >= data.num_classes:
+            raise ValueError(
+                f"labels are 0 to {data.num_classes - 1}, got {low if low < 0 else high}: leave out images without a label, of "
+                "which a network would learn nothing, in silence"
+            )
         self.precision = "float32" if method.full_precision else device.precision(self.device)
         if threads is not None:
             self.threads = threads
@@ -120,6 +129,7 @@ class Training:
         self.settings = method.settings()  # as the last step read them
         self.schedule: dict[float, dict[str, float]] = {}  # knobs to turn, by the epochs before: {2.5: {"alpha": 0.3}}
         self.pending: dict[str, float] = {}  # knobs to turn before the next step: any thread may add to it
+        self.rng, self.draws = LocalRNG(seed), True  # draws: whether random numbers are, or may be, drawn in its steps
         self.sums: dict[str, Tensor] = {}  # of the terms over the `seen` images of the present epoch
         self.seen = 0
         self.environment: dict[str, Any] = {}  # what a record is to say of where this training came from
@@ -128,8 +138,11 @@ class Training:
             recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
+        networks = [m for m in (model, *method.modules()) if hasattr(m, "sampled_parameters")]  # peers, too
+        self.sampled = [p for m in networks for p in m.sampled_parameters()]  # what stochastic depth leaves out of some passes
         self.weights = sum(p.numel() for p in self.params)
         how = graphs.mode()
+        self.own_rng = self.device.type == "cpu" and "compile" not in how
         self.forward_features = (
             graphs.compiled(model.forward_features, type(model).__name__) if "compile" in how else model.forward_features
         )
@@ -161,7 +174,10 @@ class Training:
 
     def _own_way(self, work: Callable, *given: Any) -> Any:
         """work(*given), done with this training's threads and precision."""
-        with device.working(self.threads, self.precision):
+        with (
+            device.working(self.threads, self.precision),
+            self.rng if self.own_rng and self.draws else contextlib.nullcontext(),
+        ):
             return work(*given)
 
     def _epoch(self, epoch: int) -> Iterator[Progress | Epoch]:
@@ -196,6 +212,7 @@ class Training:
         if len(self.data.val.y):
             record.validation, _, _ = self._evaluated("val", whole=last)
         self.epochs_done = epoch + 1
+        self.draws = self.rng.drawn or not (_ours(self.model) and _ours(self.method))
         if not all(map(math.isfinite, means.values())):
             raise Diverged(record)
         yield record
@@ -240,9 +257,8 @@ class Training:
             loss = sum(terms.values())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if self.first:  # fused SGD wants every momentum to begin at one step
-            for p in self.params:
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        for p in self.params if self.first else self.sampled:  # fused SGD wants every momentum to begin at one step
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         with one_thread(self.weights, self.device):
             self.optimiser.step()
         with torch.no_grad():
@@ -270,7 +286,6 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next epoch depends on. Tensors, numbers and lists only, so that it loads without unpickling objects."""
-        kind, keys, *rest = np.random.get_state()
         return {
             "model": self.model.state_dict(),
             "method": self.method.state_dict(),
@@ -280,12 +295,9 @@ class Training:
             "settings": self.settings,
             "threads": self.threads,
             "precision": self.precision,
-            "rng": {
-                "torch": torch.get_rng_state(),
-                "python": list(random.getstate()[1]),
-                "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), *rest],
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            },
+            "draws": self.draws,
+            "rng": self.rng.state_dict() if self.own_rng else {"cpu": torch.get_rng_state()},
+            "cuda rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -305,13 +317,19 @@ class Training:
         for knob, value in state["settings"].items():
             setattr(self.method, knob, value)
         self.settings = self.method.settings()
-        rng = state["rng"]
-        torch.set_rng_state(rng["torch"])
-        random.setstate((3, tuple(rng["python"]), None))
-        kind, keys, *rest = rng["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-        if rng["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(rng["cuda"])
+        self.draws = state["draws"]
+        if self.own_rng:
+            self.rng.load_state_dict(state["rng"])
+        else:
+            torch.set_rng_state(state["rng"]["cpu"])
+        if state["cuda rng"] and self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["cuda rng"])
+
+
+def _ours(part: nn.Module) -> bool:
+    """Whether no code of a user's is in it: then its first epoch tells whether it draws random numbers."""
+    known = ("sdkit", "torch", "torchvision", "timm")
+    return all(type(m).__module__.partition(".")[0] in known for m in part.modules())
 
 
 def fit(

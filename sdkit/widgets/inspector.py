@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -133,7 +132,7 @@ class LossInspector:
         arguments = ", ".join(f"{k}={v!r}" for k, v in said.items() if v != {})
         lines = [f"LossInspector({begin}.run(), {arguments})"]
         if same or now.method != begin.method:
-            asks = any("teacher" in inspect.signature(find(p, "method")).parameters for p in now.method.split("+"))
+            asks = any("teacher" in find(p, "method").handed_in() for p in now.method.split("+"))
             base = begin.knobs if now.method == begin.method else {}
             teacher = begin.teacher if asks else None
             turned = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, schedule={})
@@ -251,9 +250,7 @@ def fitting(trained: Trained) -> list[str]:
 
 
 def _made(trained: Trained, part: str, model: torch.nn.Module) -> Method:
-    kind = find(part, "method")
-    wanted = inspect.signature(kind).parameters
     offer = {"model": model, "train_size": len(trained.data.train.y)}
     if taught := [t.net for t in trained.method.teachers().values() if isinstance(t, Frozen)]:
         offer["teacher"] = taught[0]
-    return kind(**{k: v for k, v in offer.items() if k in wanted})
+    return find(part, "method").built(offer)

@@ -1,0 +1,108 @@
+"""A paper's headline claim, judged by recorded seeds, with your own trainings beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from ..experiment import Trained
+from ..papers.checks import Verdict, all_of, label, points
+from .compare import Comparison, compared
+from .gains import LEVEL, Gain
+from .result import load_results, result_of, results_folders
+
+
+@dataclass(frozen=True, eq=False)
+class Headline:
+    """Your trainings, and what is recorded of the very same experiments at other seeds."""
+
+    own: Comparison
+    recorded: Comparison | None  # on the device with most records; None where nothing is recorded in this setting
+
+    @cached_property
+    def seeds(self) -> int:
+        """How many seeds are recorded of the method that has the fewest, beside plain training."""
+        return min((len(g.seeds) for g in self.recorded.gains.values()), default=0) if self.recorded else 0
+
+    def gain(self, method: str) -> Gain | None:
+        """The recorded gain of a method over plain training.
+
+        Args:
+            method: Its name.
+
+        Returns:
+            The gain; None where it has no recorded seed in common with plain training.
+        """
+        return _of(self.recorded, method)
+
+    def judged(self, here: Verdict, *methods: str) -> Verdict:
+        """The claim that methods are above plain training, by the recorded seeds.
+
+        A claim about several holds where each holds, so that nothing has to be corrected for their number.
+
+        Args:
+            here: What your own trainings alone say of the claim.
+            *methods: The methods that it is about.
+
+        Returns:
+            The verdict of the recorded seeds, yours beside it and told whether it lies where they lie; `here` itself where
+            fewer than two seeds of one of the methods are recorded in this setting.
+        """
+        gains = {m: self.gain(m) for m in methods}
+        if any(g is None or len(g.seeds) < 2 for g in gains.values()):
+            return here
+        said = ", ".join(f"{label(m)} {g}{_more(g)}" for m, g in gains.items())
+        yours = ", ".join(f"{label(m)} {self._beside(m, g)}" for m, g in gains.items() if _of(self.own, m))
+        n = sorted({len(g.seeds) for g in gains.values()})
+        recorded = f"recorded, {n[0] if len(n) == 1 else f'{n[0]} to {n[-1]}'} seeds, points: {said}"
+        return Verdict(
+            here.claim, f"{recorded}; here: {yours}" if yours else recorded, all_of([g.alone for g in gains.values()])
+        )
+
+    def _beside(self, method: str, recorded: Gain) -> str:
+        mine = _of(self.own, method)
+        low, high = recorded.range_of_mean(len(mine.seeds))
+        inside = "as they lie" if low <= mine.mean <= high else f"outside of {points(low)} to {points(high)}, where they lie"
+        return f"{points(mine.mean)}, {inside}"
+
+
+def _of(table: Comparison | None, method: str) -> Gain | None:
+    found = [row.above for row in table.rows if row.method == method] if table else []
+    return found[0] if found else None
+
+
+def _more(gain: Gain) -> str:
+    if gain.alone is not None:
+        return ""
+    needed = replace(gain, level=LEVEL).needed
+    if math.isinf(needed):
+        return " (no number of seeds would tell as much on these images)"
+    return f" ({max(needed - len(gain.seeds), 1):.0f} more seeds would tell as much)"
+
+
+def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
+    """What is recorded of the same experiments, at whatever seeds, with your own trainings beside it.
+
+    Args:
+        trained: Finished runs by any name, a run or one a seed each, plain training among them.
+
+    Returns:
+        Both as tables. A record counts where it says the same as one of yours in all but the seed.
+
+    Raises:
+        Damaged: A record is not what was written.
+    """
+    mine = [t for runs in trained.values() for t in (runs if isinstance(runs, list | tuple) else [runs])]
+    own = [result_of(t.experiment, "here", ["right"]) for t in mine]
+    wanted = {_setting(r.config) for r in own}
+    kept = {r.key: r for place in results_folders() for r in load_results(where=place) if _setting(r.config) in wanted}
+    tables = compared(kept.values())
+    return Headline(compared(own)[0], max(tables, key=lambda table: len(table.records), default=None))
+
+
+def _setting(config: dict[str, Any]) -> str:
+    return json.dumps(config | {"seed": 0}, sort_keys=True)

@@ -1,0 +1,66 @@
+"""A paper's headline claim is judged by recorded seeds, and a reader's own training is told whether it lies where they lie."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import replace
+
+import pytest
+from scipy.stats import t as student
+
+from sdkit import Experiment, Recipe, run_all, studies
+from sdkit.papers.checks import Verdict
+
+SMALL = {
+    "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}, "recipe": Recipe(epochs=1, batch_size=32, lr=0.1),
+}  # fmt: skip
+HERE = Verdict("DRG beats plain training", "this run alone", True)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    return run_all({m: Experiment(m, **SMALL) for m in ("vanilla", "drg")})
+
+
+def keep(mine, gains, images=450):
+    """Records of further seeds with these gains, written where the workbook looks for them."""
+    for seed, gain in enumerate(gains, 1):
+        for m, t in mine.items():
+            e = replace(t.experiment, seed=seed)
+            result = studies.result_of(t.experiment, "more", environment={"test images": images})
+            result = replace(result, key=e.key, config=e.config)
+            accuracy = [0.5 + gain * (m == "drg")]
+            studies.write_result(replace(result, epochs=result.epochs | {"accuracy.final": accuracy, "test.final": accuracy}))
+
+
+def test_without_records_of_the_same_setting_the_own_run_speaks_for_itself(mine):
+    assert studies.headline(mine).judged(HERE, "drg") is HERE
+    keep({m: t for m, t in mine.items() if m == "vanilla"}, [0, 0, 0])
+    assert studies.headline(mine).judged(HERE, "drg") is HERE
+
+
+def test_recorded_seeds_judge_the_claim_and_place_the_own_run(mine):
+    gains = [0.05, 0.06, 0.04, 0.05]
+    keep(mine, gains, images=10**6)
+    found = studies.headline(mine)
+    verdict = found.judged(HERE, "drg")
+    assert found.seeds == 4 and verdict.held is True and verdict.claim == HERE.claim
+    assert verdict.measured.startswith("recorded, 4 seeds, points: DRG +5.0 ± ")
+    wide = student.ppf(0.975, 3) * statistics.stdev(gains) * math.sqrt(1 + 1 / 4)
+    assert found.gain("drg").range_of_mean(1) == pytest.approx((0.05 - wide, 0.05 + wide))
+    own = mine["drg"].accuracy - mine["vanilla"].accuracy
+    assert ("as they lie" in verdict.measured) == (abs(own - 0.05) <= wide)
+
+
+def test_one_method_that_is_not_told_leaves_the_claim_about_all_untold_and_says_what_would_tell(mine):
+    keep(mine, [0.05, -0.02, 0.04], images=10**6)
+    verdict = studies.headline(mine).judged(HERE, "drg")
+    assert verdict.held is None and "(10 more seeds would tell as much)" in verdict.measured
+
+
+def test_a_gain_smaller_than_what_the_images_can_tell_needs_no_more_seeds(mine):
+    keep(mine, [0.01, 0.012, 0.011])
+    verdict = studies.headline(mine).judged(HERE, "drg")
+    assert verdict.held is None and "no number of seeds would tell as much on these images" in verdict.measured
