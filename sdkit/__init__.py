@@ -26,7 +26,8 @@ _NAMES = {
     "core": ["Knob"],
     "data": ["DATASETS", "Data"],
     "experiment": [
-        "Experiment", "Trained", "base_experiment", "by_knob", "register", "run_all", "small_experiment", "sweep",
+        "Experiment", "Trained", "base_experiment", "by_knob", "paper_experiment", "register", "run_all", "small_experiment",
+        "sweep",
     ],
     "methods": ["METHODS", "Combined", "Method"],
     "models": ["MODELS", "Backbone"],
@@ -41,7 +42,17 @@ if TYPE_CHECKING:  # what a type checker sees of the names above
     from . import analysis, data, figures, losses, methods, models, papers, runs, studies, train, widgets
     from .core import Knob
     from .data import DATASETS, Data
-    from .experiment import Experiment, Trained, base_experiment, by_knob, register, run_all, small_experiment, sweep
+    from .experiment import (
+        Experiment,
+        Trained,
+        base_experiment,
+        by_knob,
+        paper_experiment,
+        register,
+        run_all,
+        small_experiment,
+        sweep,
+    )
     from .methods import METHODS, Combined, Method
     from .models import MODELS, Backbone
     from .train import RECIPES, Recipe, fit

@@ -7,25 +7,36 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from . import core, pages, runs
+from .train import Recipe, RecipeChanges
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
+NO_CHANGES = RecipeChanges()
+
+
 def train(
-    method: str = "vanilla",
-    model: str = "four-stage",
-    data: str = "shapes",
-    recipe: str = "quick",
+    method: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    recipe: str | None = None,
     knob: Names = (),
     network: Names = (),
     dataset: Names = (),
     teacher: str | None = None,
+    teacher_network: Names = (),
+    teacher_recipe: Names = (),
+    paper: str | None = None,
+    row: Names = (),
+    fields: Annotated[RecipeChanges, tyro.conf.OmitArgPrefixes] = NO_CHANGES,
+    dry_run: bool = False,
     seed: int = 0,
     download: bool = False,
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
@@ -33,40 +44,78 @@ def train(
     """Train one network and record the run; a run that was interrupted continues, a finished one is found again.
 
     Args:
-        method: a name of `sdkit list`, or several joined by "+".
-        model: the network.
-        data: the data set.
-        recipe: smoke, quick, lab or paper.
+        method: a name of `sdkit list`, or several joined by "+"; vanilla where not said.
+        model: the network; four-stage where not said.
+        data: the data set; shapes where not said.
+        recipe: a name of `sdkit list`; quick where not said.
         knob: a setting of the method, name=value; may be given several times.
         network: an option of the network, name=value.
         dataset: an option of the data set, name=value, such as train_size=5000.
         teacher: the network of the teacher, for methods that need one: it is trained first, with the same recipe.
+        teacher_network: an option of the teacher's network, name=value, such as pretrained=True.
+        teacher_recipe: the name of the teacher's own recipe, or a field of it, name=value: epochs=0 takes it as it is.
+        paper: a table of the papers, such as drg_dsr_table1: method, model and data then choose its row, the first that fits.
+        row: what else chooses the row, name=value: teacher, setting, value or variant; see `sdkit list TABLE`.
+        fields: fields of the recipe.
+        dry_run: only say what would be trained, and what no source states of it.
         seed: of the first weights and of the order of images.
         download: fetch the data set first where it is missing.
         source: a Python file that registers parts of your own, which the names may then be.
+
+    Raises:
+        ValueError: options that cannot go together, with the mend.
     """
     from .data import DATASETS
-    from .experiment import Experiment
+    from .experiment import Experiment, in_words, paper_experiment
+    from .papers import setting
 
     if source:
         load(source)
-    if download:
-        DATASETS[core.pick(data, DATASETS, "data set")](download=True)
-    common: dict[str, Any] = {"data": data, "recipe": recipe, "dataset": values(dataset)}
-    experiment = Experiment(
-        method=method,
-        model=model,
-        knobs=values(knob),
-        network=values(network),
-        seed=seed,
-        teacher=Experiment(model=teacher, **common) if teacher else None,
-        **common,
-    )
+    own = fields.said()
+    shared = {"recipe": own, "dataset": values(dataset), "seed": seed}
+    if paper:
+        if recipe or teacher or teacher_network or teacher_recipe:
+            raise ValueError("--paper says recipe and teacher: change fields of the recipe, --epochs 2, or leave --paper out")
+        found = setting(paper, method, model, data, **values(row))
+        print(f"{found.row}\n{in_words(found)}", *(f"not stated: {note}" for note in found.notes), sep="\n")
+        experiment = paper_experiment(paper, method, model, data, **shared, **values(row))
+        experiment = replace(experiment, knobs=experiment.knobs | values(knob), network=experiment.network | values(network))
+    else:
+        if row:
+            raise ValueError("--row chooses a row of a paper's table: say which, --paper drg_dsr_table1")
+        base = Recipe.of({"name": recipe or "quick"} | own)
+        common: dict[str, Any] = {"data": data or "shapes", "dataset": values(dataset), "seed": seed}
+        experiment = Experiment(
+            method=method or "vanilla",
+            model=model or "four-stage",
+            recipe=base,
+            knobs=values(knob),
+            network=values(network),
+            teacher=Experiment(
+                model=teacher, network=values(teacher_network), recipe=own_recipe(base, teacher_recipe), **common | {"seed": 0}
+            )
+            if teacher
+            else None,
+            **common,
+        )
     print(experiment)
-    found = experiment.stored.status == "done"
+    if dry_run:
+        return
+    if download:
+        DATASETS[core.pick(experiment.data, DATASETS, "data set")](download=True)
+    stored = experiment.stored.status == "done"
     trained = experiment.run()
-    print(f"{'found' if found else 'trained'}: run {trained.run.key} in {trained.run.folder}")
+    print(f"{'found' if stored else 'trained'}: run {trained.run.key} in {trained.run.folder}")
     summary(trained.run)
+    for metric, value, unit, classifier in found.printed if paper else ():
+        own = f"; here {1 - trained.top_accuracy(5):.2%}" if metric == "top5_err" else ""
+        print(f"the paper prints {value:g} {unit} ({metric}{f', {classifier}' if classifier else ''}){own}")
+
+
+def own_recipe(base: Recipe, said: Iterable[str]) -> Recipe:
+    """The teacher's recipe: that of its student, another by its name, with fields changed."""
+    name = next((word for word in said if "=" not in word), None)
+    return replace(Recipe.of(name) if name else base, **values(word for word in said if "=" in word))
 
 
 def load(path: Path) -> None:
@@ -93,10 +142,18 @@ def show(run: tyro.conf.Positional[str]) -> None:
     summary(runs.find(run), whole=True)
 
 
-def listing() -> None:
-    """List methods, networks, data sets, recipes and analyses with a line each, and the recorded runs."""
-    from . import analysis, data, methods, models, papers, train
+def listing(what: tyro.conf.Positional[str] = "all") -> None:
+    """List methods, networks, data sets, recipes and analyses with a line each, and the recorded runs.
 
+    Args:
+        what: one of these groups, such as methods; `tables`, every row of the papers' tables and what it says, as Markdown; or
+            one of them, such as ddgsd_table3.
+    """
+    from . import analysis, data, experiment, methods, models, papers, train
+
+    if what == "tables" or what in papers.TABLES:
+        print(papers.settings.overview(papers.rows(None if what == "tables" else what), experiment.in_words))
+        return
     groups: dict[str, dict[str, str]] = {
         "papers": {f"paper {p.number}": f"{p.authors}: {p.title}, {p.venue}, {p.year}" for p in papers.PAPERS.values()},
         "methods": {name: first_line(kind) for name, kind in methods.METHODS.items()},
@@ -105,10 +162,16 @@ def listing() -> None:
         "recipes": train.RECIPES_ABOUT,
         "analyses": {name: first_line(function) for name, function in analysis.ANALYSES.items()},
     }
+    if what != "all":
+        core.pick(what, [*groups, "tables", *papers.TABLES], "list")
+        groups = {what: groups[what]}
     for title, rows in groups.items():
         print(f"\n{title}")
         for name, line in rows.items():
             print(f"  {name:<26} {line}")
+    if what != "all":
+        return
+    print(f"\ntables of the papers, for `sdkit list TABLE` and `sdkit train --paper TABLE`:\n  {' '.join(papers.TABLES)}")
     recorded = runs.all_runs()
     print(f"\nruns in {runs.root()}: {len(recorded)}")
     for run in recorded[-20:]:

@@ -6,9 +6,9 @@ import contextlib
 import difflib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +50,16 @@ class Progress(NamedTuple):
     def ends_epoch(self) -> bool:
         """Whether this step is its epoch's last."""
         return (self.step + 1) % self.steps_per_epoch == 0
+
+
+class Moment(NamedTuple):
+    """A training held at one place of its way, for an analysis of its loss."""
+
+    model: Any
+    method: Any
+    batches: Sequence[Batch]  # that follow each other: the first fills the method's memory
+    progress: Progress  # of the first batch
+    earlier: Sequence[Batch] = ()  # the same images as the last epoch saw them
 
 
 class Knob(NamedTuple):

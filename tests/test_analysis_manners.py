@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from manners import K, batch_of, ce, exits, first_convolution, images, network, numbers, same, state, tangle
+from manners import K, Stands, batch_of, ce, exits, first_convolution, images, network, numbers, same, state, tangle
 from torch import nn
 
 from sdkit import analysis
@@ -17,6 +17,7 @@ from sdkit.analysis import (
     collect_features,
     curvature,
     exit_costs,
+    fgsm,
     fixed_policy,
     forward_flops,
     grad_cam,
@@ -35,6 +36,7 @@ from sdkit.analysis import (
     selective_risk,
     separation,
     single_directions,
+    term_shares,
     threshold_policy,
     time_per_iteration,
 )
@@ -47,6 +49,7 @@ CALLS = {
     "selective risk": lambda net, x, y: selective_risk(numbers(len(y), K), y),
     "weight noise": lambda net, x, y: noise_tolerance(net, x, y, [0.0, 0.1], draws=2),
     "gradients": lambda net, x, y: gradient_statistics(net, [batch_of(x, y)], ce),
+    "term shares": lambda net, x, y: term_shares(Stands(net, x, y)),
     "features": lambda net, x, y: collect_features(lambda x: {"logits": net(x)}, x, modules=[net]),
     "pca": lambda net, x, y: project_pca(numbers(20, 5)),
     "t-sne": lambda net, x, y: project_tsne(numbers(40, 5), perplexity=5),
@@ -59,6 +62,7 @@ CALLS = {
     "loss between": lambda net, x, y: loss_between(net, copy.deepcopy(net).requires_grad_(False), x, y, 3, statistics=x),
     "curvature": lambda net, x, y: curvature(net, x[:4], y[:4], probes=2),
     "single directions": lambda net, x, y: single_directions(net, x, y, first_convolution(net), [0, 0.5, 1], 2, mode="mean"),
+    "fgsm": lambda net, x, y: fgsm(net, x, y, [0.0, 0.1], std=(0.2, 0.3, 0.25)),
     "cka": lambda net, x, y: cka(numbers(9, 4), numbers(9, 5, seed=2)),
     "procrustes": lambda net, x, y: procrustes(numbers(9, 4), numbers(9, 5, seed=2)),
     "retrieval": lambda net, x, y: retrieve(x.flatten(1), None, y),
@@ -66,9 +70,14 @@ CALLS = {
     "fixed policy": lambda net, x, y: fixed_policy(*exits()),
 }
 NETWORKS = ["backbone", "byot 1/4", "drg shallow 2"]
-PASSES = {"weight noise": 2, "loss slice": 2, "loss between": 2, "curvature": 2, "single directions": 2} | dict.fromkeys(
-    ["gradients", "features", "grad-cam", "flops", "exit costs"], 0
-)
+PASSES = {
+    "weight noise": 2,
+    "loss slice": 2,
+    "loss between": 2,
+    "curvature": 2,
+    "single directions": 2,
+    "fgsm": 2,
+} | dict.fromkeys(["gradients", "term shares", "features", "grad-cam", "flops", "exit costs"], 0)
 """Analyses that run a network, and how many passes are over when weights, statistics or hooks are changed."""
 
 

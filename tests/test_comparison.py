@@ -253,9 +253,36 @@ def test_a_table_beside_a_paper_says_what_differs():
         ("epochs", "2", "200"),
         ("batch size", "64", "128"),
         ("learning rate", "0.1, one cycle", "0.1, times 0.2 after 60, 120, 160 epochs"),
+        ("nesterov", "yes", "no"),
     ]
     (same,) = compared([made(model="resnet18", recipe="paper", dataset={}), made("drg", model="resnet18", recipe="paper")])[:1]
     assert same.differences(found["drg_dsr"]) == []
+    apart = made(
+        "drg", model="resnet18", recipe=Recipe(nesterov=False, momentum=0.8), knobs={"alpha": 0.5},
+        network={"stem": "imagenet"}, dataset={"cutout": 16, "mixup": 0.2, "norm": "legacy", "distort": ["colour"]},
+    )  # fmt: skip
+    (other,) = compared([apart])
+    assert other.differences(found["drg_dsr"]) == [
+        ("momentum", "0.8", "0.9"),
+        ("norm", "legacy", "none"),
+        ("distortions", "['colour']", "none"),
+        ("Cutout", "16", "0"),
+        ("mixup", "0.2", "0"),
+        ("stem", "imagenet", "cifar"),
+        ("drg: alpha", "0.5", "0.2"),
+    ]
+
+
+def test_images_size_is_among_the_differences_and_what_no_paper_states_is_said():
+    (small,) = compared([made(model="resnet18", data="tiny_imagenet", recipe="tiny-imagenet", dataset={"size": 64})])
+    paper = next(p for p in printed("tiny_imagenet") if (p.name, p.network) == ("drg_dsr_table2", "ResNet18"))
+    assert small.differences(paper) == [("image size", "64", "32")]
+    (byot,) = compared([made(model="resnet18", recipe="byot", dataset={}), made("byot", model="resnet18", recipe="byot")])[:1]
+    said = byot.differences(next(p for p in printed("cifar100", "byot") if p.network == "ResNet18"))
+    assert said == [("norm", "none", "legacy")]
+    (lab,) = compared([made(model="resnet18", recipe="lab", dataset={})])
+    said = dict((what, theirs) for what, _, theirs in lab.differences(next(p for p in printed("cifar100", "byot"))))
+    assert said["epochs"] == "200 (not stated)"
 
 
 # against the length of training

@@ -1,4 +1,4 @@
-"""What README and the glossary say is so: links, verbs, notebooks, defaults, and what is not built."""
+"""What README and the glossary say is so: links, verbs, notebooks, defaults, and where ideas stand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sdkit.cli import COMMANDS
 from sdkit.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-README, GLOSSARY, ADDING, CHANGES = (
-    ROOT / name for name in ("README.md", "docs/glossary.md", "CONTRIBUTING.md", "CHANGELOG.md")
+README, GLOSSARY, ADDING, CHANGES, MATRIX = (
+    ROOT / name for name in ("README.md", "docs/glossary.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/matrix.md")
 )
 PLACE = {"BYOT": "byot", "DDGSD": "ddgsd", "Self-Guidance": "self-guidance", "DRG": "drg", "DSR": "dsr", "SFR": "sfr"}
 
@@ -31,7 +31,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", [README, GLOSSARY, ADDING, CHANGES], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [README, GLOSSARY, ADDING, CHANGES, MATRIX], ids=lambda p: p.stem)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)]+)\)", text(page)) + re.findall(r'src="([^"]+)"', text(page))
     headings = {anchor(h) for h in re.findall(r"^#+ (.+)$", text(page), re.M)}
@@ -39,7 +39,9 @@ def test_every_link_leads_somewhere(page):
         if link.startswith("#"):
             assert link[1:] in headings, link
         elif not link.startswith("http"):
-            assert (page.parent / link).exists(), link
+            place, _, heading = link.partition("#")
+            assert (page.parent / place).exists(), link
+            assert not heading or heading in map(anchor, re.findall(r"^#+ (.+)$", text(page.parent / place), re.M)), link
 
 
 def test_readme_names_every_verb_and_every_notebook_in_order():
@@ -75,9 +77,12 @@ def test_the_glossarys_defaults_are_the_codes():
     assert knobs - checked == {("ddgsd", "temperature")}  # it depends on the number of classes
 
 
-def test_what_the_glossary_calls_not_built_is_not_built():
-    named = re.findall(r"\*\*([^*]+)\*\*", section(GLOSSARY, "Named by the papers, not built"))
-    assert named and not {n.lower().replace(" ", "-") for n in named} & set(METHODS)
+def test_every_idea_in_the_background_says_where_it_stands_in_the_workbook():
+    ideas = section(GLOSSARY, "Background").split("\n### ")[1:]
+    assert len(ideas) == 10
+    for idea in ideas:
+        place = re.search(r"^In the workbook: .+?(?=\n\n)", idea, re.M | re.S)
+        assert place and re.search(r"\]\(\.\./(sdkit|notebooks)/", place[0]), idea.splitlines()[0]
 
 
 def test_the_glossary_has_the_five_papers_under_their_numbers():

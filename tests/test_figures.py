@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from sdkit import figures
 from sdkit.analysis import (
+    AttackCurve,
     LossSlice,
     NoiseCurve,
     Projection,
@@ -34,6 +35,7 @@ from sdkit.analysis import (
     selective_risk,
 )
 from sdkit.analysis.gradients import GradientStatistics
+from sdkit.analysis.shares import TermShares
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
 from sdkit.train import Epoch
@@ -97,6 +99,13 @@ def calibrations() -> dict[str, figures.general.Calibration]:
     return {n: calibration(h * (randn(200, 5) + 2 * torch.eye(5)[y]), y) for n, h in [("vanilla", 3.0), ("drg+dsr", 1.0)]}
 
 
+def attacks() -> dict[str, AttackCurve]:
+    epsilon = torch.linspace(0, 16 / 255, 5).double()
+    return {
+        n: AttackCurve(epsilon, 0.8 - k * epsilon, epsilon, s) for n, k, s in [("vanilla", 9.0, 0.0), ("defensive", 2.0, 0.8)]
+    }
+
+
 COSTS = {
     (m, n): (t * (i + 1), b * (i + 1))
     for m, t, b in [("byot", 0.06, 50.0), ("dlb", 0.07, 44.0), ("drg+dsr", 0.045, 45.0)]
@@ -155,6 +164,20 @@ def turned() -> list[Epoch]:
     return out
 
 
+def told(moments: list[str], **shares: list[float]) -> TermShares:
+    """A method's shares, a row of numbers a term."""
+    share = torch.tensor([[1.0] * len(moments), *shares.values()], dtype=torch.float64).T
+    return TermShares(("task", *shares), (*moments,), ("stem",), share, share[..., None], torch.ones(len(moments)).double())
+
+
+def pulls() -> dict[str, TermShares]:
+    both, nan = ["early", "late"], float("nan")
+    return {
+        "byot": told(both, head=[0.5, 0.7], hint=[0.0005, 1e-6]), "at": told(both, at=[80.0, 4000.0]),
+        "codistillation": told(both, peer=[nan, nan], agree=[0.0, 0.2]),
+    }  # fmt: skip
+
+
 GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves": lambda: many(
         lambda a: figures.learning_curves({"vanilla": history(), "drg": history(6, 0.11), "drg+dsr": history(6, 0.12)}, a),
@@ -210,9 +233,12 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     ),
     "noise": lambda: many(lambda a: figures.noise(noise_curves(), *a), columns=2),
     "gradients": lambda: one(lambda a: figures.gradients(statistics(), a), width=7),
+    "term_shares": lambda: one(lambda a: figures.term_shares(pulls(), a), width=9, height=2.6),
+    "term_shares_now": lambda: one(lambda a: figures.term_shares({"kd": told(["now"], kd=[0.3])}, a), width=9, height=1.6),
     "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
     "risk and coverage": lambda: one(lambda a: figures.risk_coverage(risks(), a), width=8, height=4.2),
     "reliability": lambda: one(lambda a: figures.reliability(calibrations(), a), width=4.6, height=4.2),
+    "under_attack": lambda: one(lambda a: figures.under_attack(attacks(), a), width=5),
     "step_costs": lambda: one(lambda a: figures.step_costs(STEPS, a, "vanilla"), width=10, height=3.2),
     "step_costs_few": lambda: one(lambda a: figures.step_costs(dict([*STEPS.items()][:3]), a, "vanilla"), width=7, height=3.2),
 }
@@ -456,6 +482,22 @@ def test_no_legend_stands_upon_a_reliability_curve(names):
     everywhere = c._replace(accuracy=(7 * torch.arange(len(c.count))) % 15 / 15)  # a legend finds no room between
     _, ax = figures.new(width=4)
     assert hidden(figures.reliability(dict(zip(names, [c, everywhere, everywhere], strict=False)), ax)) == []
+
+
+def test_a_term_that_is_not_felt_is_grey_and_one_that_swamps_the_labels_orange():
+    """A row a term, and every mark at its share or at the end of the axis; words where there is nothing to mark."""
+    ax = GALLERY["term_shares"]().axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["head", "hint", "at", "peer", "agree"]
+    assert {t.xy[1]: t.get_text() for t in ax.texts if hasattr(t, "xy")} == {0: "BYOT", 2: "AT", 3: "codistillation"}
+    marks = [(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in ax.lines if line.get_marker() == "o"]
+    blue, grey, orange = "#0072B2", "#6b6b6b", "#E69F00"
+    assert marks == [
+        (0.5, 0, blue), (0.7, 0, blue), (0.0005, 1, grey), (1e-4, 1, grey), (80, 2, orange), (300, 2, orange), (0.2, 4, blue)
+    ]  # fmt: skip
+    said = {t.get_position()[1]: t.get_text() for t in ax.texts if t.get_style() == "italic"}
+    assert said == {3: "teaches other weights alone", 4: "no target yet"}
+    with pytest.raises(ValueError, match="no term to the labels"):
+        figures.term_shares({"vanilla": told(["late"])}, ax)
 
 
 def test_no_legend_stands_upon_a_term_of_the_loss():

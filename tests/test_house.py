@@ -19,11 +19,11 @@ MAY_IMPORT = {
     "data": {"core"},
     "train": {"core", "rng"},  # the loop knows no method, no network and no data set by name
     "papers": {"core"},
-    "analysis": {"rng"},
+    "analysis": {"core", "rng"},
     "methods": {"core", "losses", "models", "rng"},
     "runs": {"core", "train"},
     "doctor": {"core", "train"},
-    "experiment": {"core", "data", "methods", "models", "rng", "runs", "train"},  # where all meet
+    "experiment": {"core", "data", "methods", "models", "papers", "rng", "runs", "train"},  # where all meet
     "figures": {"analysis", "core", "methods", "papers", "runs", "train"},  # the types that they draw
     "studies": {"analysis", "core", "experiment", "papers", "runs", "train"},
     "pages": {"core"},

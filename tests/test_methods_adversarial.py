@@ -6,29 +6,13 @@ import numpy as np
 import paper
 import pytest
 import torch
+from taught import Says, answers
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.methods import AIKD, PSKD
 from sdkit.models import four_stage
 
 SECOND = Progress(1, 1, 4, 1)
-
-
-class Says(torch.nn.Module):
-    """A teacher whose answers are given."""
-
-    num_classes = 5
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = torch.tensor(logits)
-
-    def forward_features(self, x):
-        return Features(self.logits, None, ())
-
-
-def answers(b, seed):
-    return np.random.default_rng(seed).normal(size=(b, 5)) * 2
 
 
 def made(b, **options):

@@ -9,6 +9,7 @@ import numpy as np
 import paper
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.experiment import Experiment
@@ -372,27 +373,30 @@ def test_dense_votes_are_counted_place_by_place():
         ZFLS(model, dense=True)
 
 
-def plain_reg(z, y, alpha, tau, correct, released):
+def plain_reg(z, y, alpha, tau, correct, multiplier, printed):
     k, total = z.shape[1], 0.0
     teacher = np.full_like(z, (1 - correct) / (k - 1))
     for i, label in enumerate(y):
         teacher[i, label] = correct
-    target = paper.softmax(teacher / tau) if released else paper.softmax(np.log(teacher) / tau)
-    student = paper.softmax(z) if released else paper.softmax(z, tau)
+    target = paper.softmax(np.log(teacher) / tau) if printed else paper.softmax(teacher / tau)
+    student = paper.softmax(z, tau) if printed else paper.softmax(z)
     for i in range(len(y)):
         for j in range(k):
             total += target[i, j] * math.log(target[i, j] / student[i, j])
-    return {"task": (1 - alpha) * paper.cross_entropy(z, y), "reg": alpha * total / len(y)}
+    return {"task": (1 - alpha) * paper.cross_entropy(z, y), "reg": alpha * multiplier * total / len(y)}
 
 
-@pytest.mark.parametrize("options", [{}, {"alpha": 1.0, "temperature": 1.0, "correct": 0.9}, {"released": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"alpha": 1.0, "temperature": 1.0, "correct": 0.9}, {"printed": True}, {"printed": True, "multiplier": 400.0}],
+)
 @pytest.mark.parametrize(("b", "k"), [(1, 5), (6, 5), (3, 2)])
 @pytest.mark.equation("tf-kd-reg")
 def test_tf_kd_reg_is_a_teacher_that_is_nearly_always_right(options, b, k):
     y, z = labels(b, k), logits(b, k)
     a = leaf(z)
     method = TFKDReg(four_stage(k, width=8), **options)
-    s = {"alpha": 0.1, "tau": 20.0, "correct": 0.99, "released": False}
+    s = {"alpha": 0.1, "tau": 20.0, "correct": 0.99, "multiplier": 1.0, "printed": False}
     s |= {"tau" if n == "temperature" else n: v for n, v in options.items()}
     terms = method.terms(None, Features(a, None, ()), batch_of(y), MID)
     agree(terms, plain_reg(z, y, **s), rel=1e-5)
@@ -400,15 +404,32 @@ def test_tf_kd_reg_is_a_teacher_that_is_nearly_always_right(options, b, k):
     assert a.grad.numpy() == pytest.approx(paper.numeric_gradient(lambda v: sum(plain_reg(v, y, **s).values()), z), abs=1e-6)
 
 
-def test_tf_kd_regs_released_code_is_nearly_label_smoothing():
-    """Its gradient at T = 20 is that of alpha spread over the classes."""
+def test_tf_kd_reg_is_nearly_label_smoothing_and_as_printed_nearly_nothing_but_less_cross_entropy():
+    """At T = 20 the gradient is that of alpha spread over the classes; the printed form's is 1 - alpha of the labels'."""
     y, z = labels(), logits()
-    a = leaf(z)
-    sum(TFKDReg(net(), released=True).terms(None, Features(a, None, ()), batch_of(y), MID).values()).backward()
+
+    def pull(**options):
+        a = leaf(z)
+        sum(TFKDReg(net(), **options).terms(None, Features(a, None, ()), batch_of(y), MID).values()).backward()
+        return a.grad.numpy()
+
     smooth = paper.numeric_gradient(lambda v: paper.smoothed_cross_entropy(v, y, 0.1), z)
-    assert np.abs(a.grad.numpy() - smooth).max() < 0.02 * np.abs(smooth).max()
-    squared = TFKDReg(net(), t_squared=True).terms(None, Features(a, None, ()), batch_of(y), MID)["reg"]
-    assert squared.item() == pytest.approx(400 * plain_reg(z, y, 0.1, 20.0, 0.99, False)["reg"], rel=1e-4)
+    plain = 0.9 * paper.numeric_gradient(lambda v: paper.cross_entropy(v, y), z)
+    assert np.abs(pull() - smooth).max() < 0.02 * np.abs(smooth).max()
+    assert np.abs(pull(printed=True) - plain).max() < 0.002 * np.abs(plain).max()
+    assert np.abs(pull() - plain).max() > 0.02 * np.abs(plain).max(), "the two can be told apart"
+
+
+def test_tf_kd_regs_multiplier_is_the_released_codes_over_the_number_of_classes():
+    """There the divergence is a mean over images and classes: its 5 on 5 classes is our 1."""
+    y, z = labels(), logits()
+    teacher = np.full_like(z, 0.01 / 4)
+    teacher[np.arange(len(y)), y] = 0.99
+    each = F.kl_div(torch.tensor(z).log_softmax(1), (torch.tensor(teacher) / 20).softmax(1), reduction="none")  # [B, K]
+    released = each.mean().item()
+    for theirs in (5.0, 100.0):
+        term = TFKDReg(net(), multiplier=theirs / 5).terms(None, Features(torch.tensor(z), None, ()), batch_of(y), MID)["reg"]
+        assert term.item() == pytest.approx(0.1 * theirs * released, rel=1e-4)
     for bad in (0.2, 1.0):
         with pytest.raises(ValueError, match="correct lies between 1/5"):
             TFKDReg(net(), correct=bad)
@@ -452,7 +473,7 @@ def test_labels_of_mixtures_are_softened_by_their_shares():
     y, partner, z = labels(), labels(seed=4), torch.tensor(logits())
     share, out = torch.tensor(0.7), Features(z, None, ())
     mixed = batch_of(y)._replace(mix=(torch.as_tensor(partner), share))
-    ols, reg = OLS(net()).double(), TFKDReg(net())
+    ols, reg = OLS(net()).double(), TFKDReg(net(), printed=True)
     ols.memory["table"] = torch.tensor(paper.softmax(logits(seed=2)))
     for method, name, exact in ((ols, "ols", True), (reg, "reg", False)):
         of = lambda b, m=method, n=name: m.terms(None, out, b, MID)[n].item()  # noqa: E731
@@ -474,9 +495,7 @@ def test_a_class_that_was_never_right_keeps_its_label():
 # generations
 
 
-@pytest.mark.parametrize(
-    ("kind", "alpha", "tau"), [(BAN, 0.5, 1.0), (TFKDSelf, 0.95, 6.0), (LabelRefinery, 1.0, 1.0), (Defensive, 1.0, 20.0)]
-)
+@pytest.mark.parametrize(("kind", "alpha", "tau"), [(BAN, 0.5, 1.0), (TFKDSelf, 0.95, 6.0), (LabelRefinery, 1.0, 1.0)])
 @pytest.mark.parametrize("b", SIZES)
 @pytest.mark.equation("ban", "tf-kd-self", "label-refinery", "defensive")
 def test_own_teachers_are_hintons_loss_at_their_own_settings(kind, alpha, tau, b):
@@ -489,6 +508,17 @@ def test_own_teachers_are_hintons_loss_at_their_own_settings(kind, alpha, tau, b
     assert a.grad.numpy() == gradient(lambda v: sum(paper.kd(v, t, y, alpha, tau).values()), z)
     with pytest.raises(ValueError, match="the teacher knows 5 classes and the student 7"):
         kind(four_stage(7, width=8), teacher=Says())
+
+
+def test_a_hot_teacher_as_sure_as_a_label_pulls_as_hard_as_the_label_does():
+    """The gradient of defensive distillation at the logits is softmax(z / T) - q: of the size that labels have, whatever T."""
+    z = leaf(logits(6))
+    sure = 1e4 * np.eye(5)[labels(6)]
+    terms = Defensive(net(), teacher=Says(x=torch.tensor(sure))).terms(None, Features(z, None, ()), batch_of(labels(6)), MID)
+    assert terms.keys() == {"task", "kd"} and terms["task"] == 0
+    terms["kd"].backward()
+    expected = (paper.softmax(z.detach().numpy(), 20.0) - np.eye(5)[labels(6)]) / 6
+    assert z.grad.numpy() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("b", SIZES)

@@ -116,7 +116,7 @@ def test_rkd_without_the_task_teaches_the_classifier_alone_by_labels():
 # CC
 
 
-def cc(s, t, beta=0.02, gamma=0.4, kernel="rbf"):
+def cc(s, t, beta=100.0, gamma=0.4, kernel="rbf"):
     """Sec. 3.2 and 3.3: mean squared difference of the kernel matrices; the Gaussian by its Taylor series to order 2."""
 
     def entry(u, v):

@@ -21,6 +21,8 @@ from sdkit.models import (
     PlainSum,
     Projection,
     Residual,
+    ShakeDrop,
+    ShakeShake,
     cifar_resnet,
     cifar_resnext,
     densenet,
@@ -157,7 +159,8 @@ SLIM = {
     "preact-resnet18": {"width": 8},
     **{name: {"widen": 1} for name in MODELS if name.startswith("wrn")},
     **{name: {"width": 8} for name in MODELS if name.startswith("wide")},
-    "resnext29-8": {"width": 4}, "pyramidnet101-240": {"alpha": 24},
+    "resnext29-8": {"width": 4}, "pyramidnet101-240": {"alpha": 24}, "shakedrop-pyramidnet101-240": {"alpha": 24},
+    "shake-resnet26": {"width": 8}, "shakedrop-resnet20": {"width": 8},
 }  # fmt: skip
 SIZE = {"alexnet": 63, "googlenet": 64}
 PARTS = [name for name in MODELS if name not in DEEPER]
@@ -193,9 +196,14 @@ def test_a_pass_is_its_taps_and_the_last_stage_is_all_that_the_neck_sees(built):
 
 
 @torch.no_grad()
-def test_only_stochastic_depth_and_dropout_make_training_random(built):
+def test_only_stochastic_depth_dropout_and_blocks_that_shake_make_training_random(built):
     name, model, x = built
     model.train()
+    if name.startswith("shake"):
+        assert not close(model(x), model(x))
+        for m in model.modules():
+            if isinstance(m, ShakeShake | ShakeDrop):
+                m.eval()
     rates = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
     for m in model.modules():
         if isinstance(m, nn.Dropout):
@@ -227,7 +235,7 @@ def test_every_number_of_a_network_is_in_its_state_and_learns(built):
 def test_a_dropped_block_is_not_computed(built):
     name, model, x = built
     blocks = residuals(model)
-    assert bool(blocks) == ("survival" in options(name) or name == "embedded")
+    assert bool(blocks) == ("survival" in options(name) or name == "embedded" or name.startswith("shake"))
     if not blocks:
         return
     computed = []
@@ -244,7 +252,7 @@ def test_a_dropped_block_is_not_computed(built):
     draws = [bool(torch.rand(()) < 0.5) for _ in blocks]
     torch.manual_seed(0)
     model(x)
-    if "dropout" not in options(name):  # which draws from the same generator, but only behind the last block
+    if "dropout" not in options(name) and not name.startswith("shake"):  # which draw from the same generator
         assert computed == [i for i, on in enumerate(draws) if on]
     computed.clear()
     model.eval()(x)

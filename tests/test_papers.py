@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from types import SimpleNamespace
 
 import pytest
 
 from sdkit import papers
+from sdkit.methods import SFR, SFRAT, SFRL2, SFRFitNet
 from sdkit.papers import checks
 
 ROWS = {
@@ -33,6 +35,18 @@ def test_487_numbers_55_claims_and_37_figures():
     assert {p: len(papers.claims(p)) for p in papers.PAPERS} == CLAIMS
     assert sum(len(papers.figures(p)) for p in papers.PAPERS) == 37
     assert sum(len(papers.hyperparameters(p)) for p in papers.PAPERS) == 174
+
+
+def test_what_is_resolved_for_sfr_is_what_sfr_does_by_default():
+    """The paper prints no weight: the table's are ours, and so they are those of the code."""
+    said = {r["key"]: r["value"] for r in papers.hyperparameters("sfr") if r["method"] == "SFR"}
+    ours = {kind: inspect.signature(kind).parameters for kind in (SFR, SFRL2, SFRAT, SFRFitNet)}
+    for key, (kind, option) in {
+        "lambda_feat": (SFR, "lam"), "sinkhorn_iters": (SFR, "iterations"), "attn_dim": (SFR, "dim"),
+        "dls_alpha": (SFR, "epsilon"), "lambda_kd_l2": (SFRL2, "beta"), "lambda_kd_at": (SFRAT, "beta"),
+        "lambda_kd_fitnet": (SFRFitNet, "beta"), "variance_branch": (SFRAT, "variance"),
+    }.items():  # fmt: skip
+        assert float(said[key] == "True" or said[key]) == ours[kind][option].default, key
 
 
 def test_data_speaks_of_papers_and_means_random_numbers_by_seeds():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,11 +15,13 @@ import pytest
 from filelock import FileLock
 
 from sdkit import runs
+from sdkit.analysis import shares_now
 from sdkit.experiment import Experiment
 from sdkit.figures import Course, Screen
 from sdkit.runs import Run, folder
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets import App, TrainingPanel
+from sdkit.widgets import live as live_module
 from sdkit.widgets.app import opened
 from sdkit.widgets.live import knobs_of, unfinished
 from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly, slider
@@ -232,6 +235,24 @@ def test_the_copied_code_of_a_steered_training_repeats_it_bit_for_bit(home):
     rows = list(csv.DictReader((home / "figures" / "saved" / "training-drg-1.csv").open()))
     assert [float(r["term task"]) for r in rows] == [e.terms["task"] for e in live.history]
     assert [r["changes"] != "" for r in rows] == [bool(e.changes) for e in live.history]
+
+
+def test_a_panel_says_once_an_epoch_how_strongly_each_term_pulls_and_the_training_is_the_same(monkeypatch):
+    asked = []
+
+    def counted(*given):
+        asked.append(given[3].epoch)
+        return shares_now(*given)
+
+    monkeypatch.setattr(live_module, "shares_now", counted)
+    experiment = Experiment("drg+dsr", **SMALL | {"recipe": replace(SMALL["recipe"], epochs=2)})
+    panel = TrainingPanel(experiment)
+    panel.start.click()
+    live = trained(panel)
+    assert live.state == "done" and asked == [0, 1], "at the end of every epoch, and never else"
+    said = re.search(r"rg ([\d.]+) %.*, sr ([\d.]+) %.* of the task's pull", panel.says.value)
+    assert said and all(float(share) > 0 for share in said.groups())
+    assert same_weights(live.stored, experiment.run(progress=False).run), "looking moves nothing"
 
 
 def test_pause_holds_the_training_and_stop_keeps_whole_epochs():

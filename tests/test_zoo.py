@@ -83,6 +83,7 @@ def analyses(name: str):
     yield "calibration", analysis.calibration(exits["final"], y)
     yield "selective risk", analysis.selective_risk(exits["final"], y)
     yield "weight noise", analysis.noise_tolerance(model, x, y, [0.0, 0.01], draws=1)
+    yield "fgsm", analysis.fgsm(model, x, y, [0.0, 0.1])
     yield "loss slice", analysis.loss_slice(model, x, y, points=3)
     yield "loss between", analysis.loss_between(model, other, x, y, points=3, statistics=x)
     yield "single directions", analysis.single_directions(model, x, y, layer, fractions=(0, 0.5, 1), orders=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .ablation import AblationCurve, reliance, single_directions
+from .attack import AttackCurve, fgsm
 from .base import ProgressBar, preserve_state
 from .calibration import Calibration, SelectiveRisk, calibration, selective_risk
 from .cam import HeatMaps, OnObject, grad_cam, last_convolution, on_object, overlap
@@ -37,6 +38,8 @@ from .noise import NoiseCurve, NoiseLevel, noise_level, noise_step, noise_tolera
 from .policy import FixedPolicy, PolicyCurve, dominates, fixed_policy, threshold_policy
 from .ranked import SPACES, RankedAlong, RankedTop, pearson, ranked_along, ranked_output_variance, ranked_top
 from .retrieval import Retrieval, retrieve
+from .seeds import Interval, bootstrap
+from .shares import INERT, SOFT, SWAMPS, TermShares, mark, percent, shares_now, term_shares
 from .similarity import cka, procrustes
 from .viewers import (
     Answers,
@@ -62,11 +65,13 @@ ANALYSES: dict[str, Callable] = {
     "calibration": calibration,
     "selective risk": selective_risk,
     "weight noise": noise_tolerance,
+    "fgsm": fgsm,
     "loss slice": loss_slice,
     "loss between": loss_between,
     "curvature": curvature,
     "single directions": single_directions,
     "gradients": gradient_statistics,
+    "term shares": term_shares,
     "features": collect_features,
     "pca": project_pca,
     "t-sne": project_tsne,
@@ -84,15 +89,16 @@ ANALYSES: dict[str, Callable] = {
 """`sdkit list` prints these names, each with the first line of its docstring."""
 
 __all__ = [
-    "ANALYSES", "SPACES", "AblationCurve", "Answers", "Calibration", "Curvature", "ExitCost", "FixedPolicy",
-    "GradientStatistics", "HeatMaps", "LossSlice", "NoiseCurve", "NoiseLevel", "OnObject", "PolicyCurve", "ProgressBar",
-    "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "SelectiveRisk", "Separation", "Size", "StepCost",
-    "Timing", "answers", "barrier", "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count",
-    "curvature", "dominates", "exit_costs", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics",
-    "host_syncs", "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mask_iou", "nearest", "noise_level",
-    "noise_step", "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap", "overlaps", "pearson",
-    "preserve_state", "procrustes", "project", "project_epochs", "project_pca", "project_tsne", "ranked_along",
-    "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance", "retrieve",
-    "selective_risk", "separation", "separation_of", "sharpness", "single_directions", "step_costs", "step_counts",
-    "threshold_policy", "time_per_iteration", "tolerance",
+    "ANALYSES", "AblationCurve", "Answers", "AttackCurve", "Calibration", "Curvature", "ExitCost", "FixedPolicy",
+    "GradientStatistics", "HeatMaps", "INERT", "Interval", "LossSlice", "NoiseCurve", "NoiseLevel", "OnObject",
+    "PolicyCurve", "ProgressBar", "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "SOFT", "SPACES",
+    "SWAMPS", "SelectiveRisk", "Separation", "Size", "StepCost", "TermShares", "Timing", "answers", "barrier", "bootstrap",
+    "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count", "curvature", "dominates",
+    "exit_costs", "fgsm", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics", "host_syncs",
+    "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mark", "mask_iou", "nearest", "noise_level",
+    "noise_step", "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap", "overlaps",
+    "pearson", "percent", "preserve_state", "procrustes", "project", "project_epochs", "project_pca", "project_tsne",
+    "ranked_along", "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance",
+    "retrieve", "selective_risk", "separation", "separation_of", "shares_now", "sharpness", "single_directions",
+    "step_costs", "step_counts", "term_shares", "threshold_policy", "time_per_iteration", "tolerance",
 ]  # fmt: skip

@@ -56,7 +56,7 @@ def gradient_statistics(
     if not n:
         raise ValueError("gradient statistics need at least one batch, got none")
     magnitude = total / n
-    return GradientStatistics(names, tuple(map(_stage, names)), magnitude, magnitude / magnitude.sum())
+    return GradientStatistics(names, tuple(map(stage_of, names)), magnitude, magnitude / magnitude.sum())
 
 
 def _sizes(gradients: tuple[Tensor | None, ...]) -> Tensor:
@@ -64,7 +64,7 @@ def _sizes(gradients: tuple[Tensor | None, ...]) -> Tensor:
     return torch.stack([torch.zeros(()) if g is None else g.abs().mean().float().cpu() for g in gradients]).double()
 
 
-def _stage(name: str) -> int:
-    """The stage that a convolution's name puts it in, -1 for none."""
+def stage_of(name: str) -> int:
+    """The stage that a layer's name puts it in, -1 for none."""
     match = re.search(r"(?:^|\.)stages\.(\d+)\.", name)
     return int(match[1]) if match else -1

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .policies import autoaugmented
+
 ROTATION = 15.0  # degrees either way
 SCALE = 1.25  # times larger or smaller at most, log-uniform
 AFFINE = (10.0, 1.15, 10.0, 0.1)  # degrees, times, degrees of shear, share of the side to shift by
@@ -31,17 +33,19 @@ def checked(distort: Iterable[str], cutout: int, size: int) -> tuple[str, ...]:
     if isinstance(distort, str):
         raise ValueError(f"distort is a list of names, got the string {distort!r}: write [{distort!r}]")
     names = tuple(distort)
-    unknown = [n for n in names if n not in DISTORTIONS]
-    if unknown or len(set(names)) < len(names):
-        raise ValueError(f"distort names each of {', '.join(DISTORTIONS)} at most once, got {list(names)}")
+    known = (*DISTORTIONS, *POLICIES)
+    if any(n not in known for n in names) or len(set(names)) < len(names):
+        raise ValueError(f"distort names each of {', '.join(known)} at most once, got {list(names)}")
     if isinstance(cutout, bool) or not isinstance(cutout, int) or not 0 <= cutout <= size:
         raise ValueError(f"cutout is the side of a hole in pixels, 0 (none) to {size} here, got {cutout!r}")
     return names
 
 
 def distorted(x: Tensor, names: Iterable[str], generator: torch.Generator) -> Tensor:
-    """[B, 3, H, W] of 0..255 -> the same as float32, each image under its own draw: geometry, colour, then erasing."""
+    """[B, 3, H, W] of 0..255 -> the same as float32, each image under its own draw: a policy, geometry, colour, erasing."""
     x = x.float()
+    for n in POLICIES:
+        x = POLICIES[n](x, generator) if n in names else x
     wanted = [n for n in DISTORTIONS if n in names]  # whatever the order they are asked for in
     moves = [GEOMETRY[n](len(x), generator) for n in wanted if n in GEOMETRY]
     bent = thin_plate(len(x), generator) if "thin-plate" in wanted else None
@@ -229,3 +233,5 @@ GEOMETRY = {"rotation": rotation, "scale": scale, "affine": affine, "perspective
 PIXELS = {"colour": colour, "erasing": erasing}
 DISTORTIONS = (*GEOMETRY, "thin-plate", *PIXELS)
 """Every distortion by name, in the order in which they are drawn and applied."""
+POLICIES = {"autoaugment": autoaugmented}
+"""Learned sequences of distortions, which come before all others."""

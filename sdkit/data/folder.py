@@ -75,10 +75,12 @@ def labelled(folder: Path) -> bool:
         return any(e.is_dir() and not e.name.startswith(".") for e in entries)
 
 
-def framing(size: int, crop: str, width: int | None = None) -> Framing:
-    """A square of `size` pixels cut from an image of 8/7 of it, as 224 from 256; or size x width."""
+def framing(size: int, crop: str, width: int | None = None, side: int | None = None) -> Framing:
+    """A square of `size` pixels cut from an image of 8/7 of it, as 224 from 256, or of `side`; or size x width."""
     if crop not in CROPS:
         raise ValueError(f"a crop is one of {', '.join(CROPS)}, got {crop!r}")
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
         raise ValueError(f"size is that of a network's images in pixels, 8 to 1024, got {size!r}")
-    return Framing(size, width or size, round(size * 8 / 7), crop)
+    if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < size):
+        raise ValueError(f"side is what images are resized to before {size} pixels are cut: {size} or more, got {side!r}")
+    return Framing(size, width or size, round(size * 8 / 7) if side is None else side, crop)

@@ -37,7 +37,7 @@ def with_options(
         validation: images set aside from the training set as `val`; 0 leaves the set's own, where it has one.
         train_size: how many of the others to train on, every class in proportion; None: all.
         seed: of both choices, never of training.
-        distort: names of DISTORTIONS, of every training image besides crop and mirror.
+        distort: names of DISTORTIONS, of every training image besides crop and mirror; or "autoaugment", a learned policy.
         cutout: the side of a hole in every training image, pixels; 0: none.
         mixup: alpha of the Beta(alpha, alpha) that shares of mixed images come from; 0: none are mixed.
         norm: what normalises images: None, the set's own statistics; a name of NORMS; or mean and deviation, three numbers

@@ -45,10 +45,12 @@ WITHDRAWN = (
 
 
 @data_set
-def imagenet(*, root: Path, size: int = 224, crop: str = "resized") -> Data:
+def imagenet(*, root: Path, size: int = 224, crop: str = "resized", side: int | None = None) -> Data:
     """ImageNet (ILSVRC 2012): `root`/imagenet/train/<wnid>/* and val/<wnid>/*, or the archives, which torchvision unpacks.
 
-    `test` is the published validation set. crop="squashed" is DDGSD's. It is never downloaded: its makers ask for registration.
+    `test` is the published validation set. side: of the resized image that a "squashed" or "window" crop, and every test
+    image, is cut from; None: 8/7 of size. crop="squashed" with side=256 is DDGSD's, for 227 pixels too. It is
+    never downloaded: its makers ask for registration.
     All 1,000 classes go by torchvision's names for them; of a part of ImageNet they are called as their folders are.
     """
     folder, cache = root / "imagenet", root / "cache"
@@ -67,7 +69,7 @@ def imagenet(*, root: Path, size: int = 224, crop: str = "resized") -> Data:
         raise ValueError(
             f"train and val of {folder} have other classes, {odd} for one: val needs a folder for every class, too"
         )
-    frame = framing(size, crop)
+    frame = framing(size, crop, side=side)
     train, held = on_disk(folder / "train", names, y, frame), on_disk(folder / "val", test, labels, frame)
     return streamed("imagenet", _words_for(classes), train, held, cache, norm=NORMS["imagenet"])
 

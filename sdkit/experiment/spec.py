@@ -14,16 +14,16 @@ from typing import Any
 import torch
 
 from .. import runs
-from ..core import Progress, pick
+from ..core import Moment, Progress, pick
 from ..data import DATASETS, Data, as_data
 from ..methods import Combined, Method
 from ..models import MODELS, Backbone, as_backbone
 from ..rng import LocalRNG
 from ..runs import Run, find_checkpoint
-from ..train import RECIPES, Epoch, Recipe, Training, recipe_name
+from ..train import Epoch, Recipe, Training, recipe_name
 from . import own
 from .bars import beside_a_bar
-from .trained import Trained
+from .trained import Trained, first_steps
 
 FORMAT = 3
 """Raised when the same names and numbers would no longer give the same run."""
@@ -40,8 +40,9 @@ class Experiment:
         knobs: the method's arguments; of several methods `{"drg.alpha": 0.2}` or, where only one has it, `{"alpha": 0.2}`.
         network: options of the network, such as `{"width": 8}`.
         dataset: options of the data set, such as `{"train_size": 5000}`.
-        recipe: "smoke", "quick", "lab", "paper" or a `Recipe` of your own.
-        teacher: for methods that learn from a trained network, the experiment that trains it.
+        recipe: a name of RECIPES, "quick" for example, a `Recipe`, or its fields, `{"epochs": 300}`.
+        teacher: for methods that learn from a trained network, the experiment that trains it; with `Recipe(epochs=0)` its
+            network is taken as it is, such as a pretrained one.
         seed: of the first weights, the order of the images and all else that is drawn.
         schedule: knobs that change while it trains, by the epochs before: `{4: {"beta": 3.0}}`; 4.5 is amid the fifth epoch.
 
@@ -61,7 +62,7 @@ class Experiment:
     method: Any = "vanilla"
     model: Any = "four-stage"
     data: Any = "shapes"
-    recipe: str | Recipe = "quick"
+    recipe: Any = "quick"
     knobs: dict[str, Any] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -79,8 +80,7 @@ class Experiment:
             self._set(name, {k: tuple(v) if isinstance(v, list) else v for k, v in getattr(self, name).items()})
         if not isinstance(self.teacher, Experiment | None):
             raise TypeError(f"a teacher is an Experiment, Experiment(model='resnet34') for example, got {self.teacher!r}")
-        if isinstance(self.recipe, str):
-            self._set("recipe", RECIPES[pick(self.recipe, RECIPES, "recipe")])
+        self._set("recipe", Recipe.of(self.recipe))
         for name in self.network if self.model in MODELS else ():
             pick(name, _options(MODELS[self.model]), f"option of the network {self.model}")
         for name in self.dataset if self.data in DATASETS else ():
@@ -186,7 +186,7 @@ class Experiment:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Itself as plain JSON values, every default filled in: what the run's key is made of."""
-        network = (_options(MODELS[self.model]) if self.model in MODELS else {}) | self.network
+        network = (_options(MODELS[self.model]) if self.model in MODELS else {}) | self._cut | self.network
         dataset = (_options(DATASETS[self.data], PLACES) if self.data in DATASETS else {}) | self.dataset
         plain = {
             "format": FORMAT,
@@ -246,10 +246,12 @@ class Experiment:
 
         progress: whether a teacher that has to be trained first shows a bar.
         """
-        teacher = self.teacher.run(progress).model if self.teacher else None
+        teacher = self.teacher.trained_network(progress) if self.teacher else None
         data = self.load_data()
         with LocalRNG(self.seed):  # not the global generator's: another training may be drawing from it
-            model = as_backbone(own.find(self.model, "model"), data.num_classes, data.train.x.shape[-1], **self.network)
+            model = as_backbone(
+                own.find(self.model, "model"), data.num_classes, data.train.x.shape[-1], **self._cut | self.network
+            )
             offer = {"model": model, "teacher": teacher, "train_size": len(data.train.y)}
             built = [self._method(part, kind, offer) for part, kind in self.methods.items()]
         return model, built[0] if len(built) == 1 else Combined(*built, names=self.parts), data
@@ -267,6 +269,12 @@ class Experiment:
             torch.manual_seed(self.seed)
         training.schedule, training.environment = self.schedule, {"sources": self.sources()}
         return training
+
+    def moments(self, batches: int = 4) -> dict[str, Moment]:
+        """As `Trained.moments`, without "late" where the run is not done. A teacher is trained first where it is not yet."""
+        if self.stored.status == "done":
+            return Trained(self).moments(batches)
+        return {"early": first_steps(self, self.build(), batches)}
 
     def sources(self) -> dict[str, str]:
         """Digests of the files in which sdkit's parts of this experiment are written, by the part's name."""
@@ -305,6 +313,8 @@ class Experiment:
 
         Warns where the stored run was trained by other code of the same parts.
         """
+        if not self.recipe.epochs:
+            raise ValueError("a recipe of 0 epochs trains nothing, it is for teachers that are taken as they are: say epochs=1")
         if fresh:
             self.stored.delete()
         if self.stored.status != "done":
@@ -318,6 +328,17 @@ class Experiment:
                 stacklevel=2,
             )
         return Trained(self)
+
+    def trained_network(self, progress: bool = True) -> Backbone:
+        """The network after training, in eval mode; one whose recipe has 0 epochs as it is built, for example pretrained."""
+        return self.run(progress).model if self.recipe.epochs else self.build(progress)[0].eval()
+
+    @cached_property
+    def _cut(self) -> dict[str, int]:
+        """Into how many sections the network is cut, where a method wants more than its stages and it can."""
+        can = self.model in MODELS and self.model not in ONE_BLOCK and "sections" in _options(MODELS[self.model])
+        wanted = max(kind.sections for kind in self.methods.values())
+        return {"sections": wanted} if can and wanted else {}
 
     def outdated(self) -> list[str]:
         """The parts whose code is not today's in the stored run."""
@@ -337,6 +358,9 @@ def live_folder(experiment: Experiment) -> Run:
 
 FROM_THE_DATA = ("num_classes", "side")
 """Arguments of networks that come from the experiment's data, not from its options."""
+
+ONE_BLOCK = ("resnet8",)
+"""Networks whose last stage cannot be halved."""
 
 PLACES = ("root", "download")
 """Options of data sets that say where the images lie, and so do not change a run."""

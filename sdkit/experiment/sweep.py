@@ -105,15 +105,17 @@ def _in_turn(waiting: list[Experiment]) -> Iterator[Experiment]:
         yield left.pop(left.index(next(ready, left[0])))
 
 
-def _taught_by(experiment: Experiment) -> list[Experiment]:
-    """Its teacher, and the teacher's teachers before that."""
+def _taught_by(experiment: Experiment, every: bool = False) -> list[Experiment]:
+    """Its teacher, and the teacher's teachers before that: those that are trained, or every one."""
     teacher = experiment.teacher
-    return [] if teacher is None else [*_taught_by(teacher), teacher]
+    if teacher is None:
+        return []
+    return [*_taught_by(teacher, every), *([teacher] if every or teacher.recipe.epochs else [])]
 
 
 def own_parts(experiment: Experiment) -> dict[str, Any]:
     """The parts of a user's own that an experiment and its teachers name: what another process has to be told."""
-    each = (*_taught_by(experiment), experiment)
+    each = (*_taught_by(experiment, every=True), experiment)
     names = {n for e in each for n in (*e.method.split("+"), e.model, e.data)}
     return {name: OWN[name] for name in names & OWN.keys()}
 

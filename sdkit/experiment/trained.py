@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from ..core import Moment, Progress
 from ..data import Data
 from ..methods import Exit, Method
 from ..models import Backbone
@@ -55,6 +57,16 @@ class Trained:
     def accuracy(self) -> float:
         """Test accuracy of the final exit after the last epoch, in [0, 1]: the headline."""
         return self.history[-1].test["final"]
+
+    def top_accuracy(self, k: int = 5) -> float:
+        """Share of all test images whose label is among the final exit's k largest outputs, in [0, 1]: top-5 by default.
+
+        ValueError where k is no number of classes.
+        """
+        logits, y = self.logits(), self.labels()
+        if not 1 <= k <= logits.shape[1]:
+            raise ValueError(f"the k largest of {logits.shape[1]} outputs: k is 1 to {logits.shape[1]}, got {k!r}")
+        return float((logits.topk(k, 1).indices == y[:, None]).any(1).float().mean())
 
     @property
     def best_accuracy(self) -> float:
@@ -125,9 +137,29 @@ class Trained:
         kept = epochs + 1 > after * len(self.history)
         return outputs[kept], torch.tensor([self.history[e].accuracy["final"] for e in epochs[kept]])
 
+    def moments(self, batches: int = 4) -> dict[str, Moment]:
+        """What `analysis.term_shares` looks at: the first steps from fresh weights, and the last epoch at the trained ones."""
+        recipe = self.experiment.recipe
+        late = first_steps(self.experiment, (self.model, self.method, self.data), batches)
+        steps = late.progress.steps_per_epoch
+        now = Progress(recipe.epochs - 1, (recipe.epochs - 1) * steps, recipe.epochs, steps)
+        return {"early": first_steps(self.experiment, self.experiment.build(), batches), "late": late._replace(progress=now)}
+
     def __repr__(self) -> str:
         return f"<{self.experiment}: {self.accuracy:.1%} test, run {self.run.key}>"
 
 
 KNOWN = 0.9
 """From this accuracy on the last epoch's training batches on, a network knows its training images."""
+
+
+def first_steps(experiment: Experiment, built: tuple[Backbone, Method, Data], batches: int) -> Moment:
+    """A network and its method at the start of an epoch: its first batches, and one before them that fills the memory."""
+    model, method, data = built
+    where = {"device": default_device(), "memory_format": torch.channels_last}
+    options = {"pair": method.pair, "samples_per_class": method.samples_per_class, "device": where["device"]}
+    loader, again = (data.batches(experiment.recipe.batch_size, **options, seed=experiment.seed) for _ in range(2))
+    again.own.manual_seed(experiment.seed + 1)  # the same images in the same order, otherwise augmented
+    taken, earlier = (list(islice(chain.from_iterable(repeat(way)), batches + 1)) for way in (loader, again))
+    at = Progress(0, 0, experiment.recipe.epochs, len(loader))
+    return Moment(model.to(**where), method.to(**where), taken, at, earlier)

@@ -30,7 +30,7 @@ from .drg_dsr import (
     sweep,
     time_and_space,
 )
-from .general import gradients, noise, pictures, reliability, risk_coverage, step_costs
+from .general import gradients, noise, pictures, reliability, risk_coverage, step_costs, under_attack
 from .records import Sheet, gain_by_length, length_sheet, recorded_gains, score_sheet, seed_curves, stamp
 from .report import Report, folder, index, report
 from .retrieval import cmc, hits
@@ -55,11 +55,13 @@ from .screens.viewers import (
 )
 from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
 from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
+from .shares import term_shares
 from .side_by_side import agreement, loss_plane, paths, scoreboard
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
 from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
+    "term_shares",
     "STYLE", "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "Screen", "Sheet", "ablation", "agreement",
     "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards",
     "cam_marks", "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs",
@@ -71,5 +73,6 @@ __all__ = [
     "ranked_panels", "ranked_probabilities", "ranked_variance", "ranked_view", "recorded_gains", "reliability", "report",
     "risk_coverage", "run_curves", "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves",
     "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "thresholds",
-    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "variants", "wrong_classes",
+    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "under_attack", "variants",
+    "wrong_classes",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ..analysis import Calibration, GradientStatistics, NoiseCurve, Projection, SelectiveRisk, StepCost
+from ..analysis import AttackCurve, Calibration, GradientStatistics, NoiseCurve, Projection, SelectiveRisk, StepCost
 from .style import ABOVE, GREEN, GREY, ORANGE, PALE, SIZE, SKY, bare, class_look, label, legend, looks, picture
 
 COSTS = (("time", ORANGE, "//", "time"), ("flops", SKY, "", "FLOPs"), ("operations", GREEN, "..", "operations"))
@@ -49,6 +49,23 @@ def noise_bands(curves: Mapping[str, NoiseCurve], ax: Axes, of: str) -> bool:
         ax.plot(sigma, mean, label=label(name), **style, markersize=5)
         ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
     return kinds.pop()
+
+
+def under_attack(curves: Mapping[str, AttackCurve], ax: Axes) -> Axes:
+    """Accuracy (percent) of each network against epsilon, in grey levels of 255 where epsilon is in the unit of pixels.
+
+    A network whose gradient vanishes on some of the images says so in its name: there the attack is blind.
+    """
+    styles = looks(curves)
+    for name, c in curves.items():
+        blind = f" (no gradient: {100 * c.silent:.0f} %)" if c.silent else ""
+        levels, percent = 255 * c.epsilon.numpy(), 100 * c.accuracy.numpy()
+        ax.plot(levels, percent, label=f"{label(name)}{blind}", **styles[name], markersize=5)
+    ax.set_xlabel("ε of the attack, grey levels of 255")
+    ax.set_ylabel("accuracy, %")
+    ax.set_ylim(0, None)
+    legend(ax)
+    return ax
 
 
 def plane(points: Projection, y: Tensor, ax: Axes, size: float = 11) -> None:

@@ -45,7 +45,7 @@ LABELS = {
     "ps-kd": "PS-KD", "cs-kd": "CS-KD", "zf-ls": "ZF-LS", "tf-kd-reg": "TF-KD reg", "tf-kd-self": "TF-KD self", "ols": "OLS",
     "dml": "DML", "one": "ONE", "okddip": "OKDDip", "ss-kd": "SS-KD", "ban": "BAN", "ats": "ATS", "ctkd": "CTKD", "rkd": "RKD",
     "cc": "CC", "softmax-triplet": "softmax + triplet", "darkrank": "DarkRank", "vid": "VID", "crd": "CRD", "dkd": "DKD",
-    "ai-kd": "AI-KD", "frskd": "FRSKD",
+    "ai-kd": "AI-KD", "frskd": "FRSKD", "adversarial-ddgsd": "adversarial DDGSD", "nasty": "nasty teacher",
 }  # fmt: skip
 
 SECOND = {"color": "#8a8a8a", "linestyle": "--"}

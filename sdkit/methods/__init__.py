@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .adversarial import AIKD
+from .attack import AdversarialDDGSD
 from .base import EarlyExit, Exit, Frozen, Method, RankedTarget, TransportPlans, Vanilla
 from .byot import BYOT, DSN
 from .combined import Combined
@@ -30,10 +31,12 @@ from .kd import KD, LSR
 from .labels import OLS, ZFLS, TFKDReg
 from .logits import DKD, LogitRegression
 from .metric import Center, Contrastive, MultiSimilarity, SoftmaxTriplet, Triplet
+from .nasty import NastyTeacher
 from .online import DML, ONE, OKDDip
 from .relations import CC, RKD, DarkRank
 from .self_guidance import SelfGuidance
 from .selfkd import CSKD, DLB, PSKD
+from .selftraining import FewLabels, SelfTraining
 from .sfr import SFR
 from .sfr_teacher import AT, L2, SFRAT, SFRL2, FitNet, SFRFitNet
 
@@ -77,6 +80,10 @@ METHODS: dict[str, type[Method]] = {
     "dropout-guidance": DropoutGuidance,
     "defensive": Defensive,
     "hot": HighTemperature,
+    "adversarial-ddgsd": AdversarialDDGSD,
+    "nasty": NastyTeacher,
+    "few-labels": FewLabels,
+    "self-training": SelfTraining,
     "rkd": RKD,
     "cc": CC,
     "darkrank": DarkRank,
@@ -147,12 +154,16 @@ __all__ = [
     "LogitRegression",
     "FitNet",
     "SFRFitNet",
+    "AdversarialDDGSD",
     "DDGSD",
     "EarlyExit",
     "Exit",
+    "FewLabels",
     "Frozen",
     "Method",
+    "NastyTeacher",
     "SelfGuidance",
+    "SelfTraining",
     "Combined",
     "Vanilla",
 ]

@@ -63,6 +63,9 @@ class Method(nn.Module):
     samples_per_class: int | None = None
     """How many images of a class a batch holds, of as many classes as fit into it; None: the images as they come."""
 
+    sections: ClassVar[int] = 0
+    """Into how many sections a network of three stages is cut for it, where it can be; 0: into its stages."""
+
     both_views: bool = False
     """Whether the step's one pass goes over `batch.x` and `batch.pair` together: `out` then has 2B rows."""
 
@@ -70,7 +73,8 @@ class Method(nn.Module):
     """Whether it reads every residual block's map in `out.blocks`; see `capture_blocks`."""
 
     knobs: ClassVar[dict[str, Knob]] = {}
-    """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live."""
+    """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live. The
+    first is the main weight: how much of the method there is, which equal tuning turns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,6 +149,10 @@ class Method(nn.Module):
     def peer_networks(self) -> dict[str, nn.Module]:
         """The networks that learn beside the deployed one, by name. Each has `forward_features`."""
         return {}
+
+    def own_recipes(self) -> list[tuple[nn.Module, dict[str, Any]]]:
+        """Parts of it that are optimised by a recipe of their own: each with the fields that differ."""
+        return []
 
     def members(self) -> list[Method]:
         """The methods that it is made of, each with a `memory` of its own: itself, and those that it combines."""

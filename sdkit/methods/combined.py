@@ -95,6 +95,9 @@ class Combined(Method):
     def features(self, out):
         return {"final": out.embedding} | self._named({name: m.features(out) for name, m in self._parts.items()}, but="final")
 
+    def own_recipes(self):
+        return [own for m in self._parts.values() for own in m.own_recipes()]
+
     def targets(self, batch, progress):
         return self._parts[self._owner].targets(batch, progress) if self.replaces_task_loss else None
 

@@ -327,19 +327,25 @@ class Codistillation(Watching):
 class Defensive(KD):
     """Defensive distillation (Papernot et al. 2016, Sec. IV): a hot teacher's soft labels alone teach a hot student.
 
-    L = (1 - α) CE(p, y) + α T^2 KL(t || p), both at T; α = 1: the labels are not looked at
+    L = (1 - α) CE(p, y) + α T KL(t || p), both at T in the KL; α = 1: the labels are not looked at
 
     Costs a forward pass of the teacher, after the teacher's whole training. Memory: the teacher.
     Helps to see how gradients vanish from an input: the student is asked at T = 1, and its logits are T times too large.
 
     The teacher is trained at the same temperature: `Experiment(method="hot", ...)`.
     alpha: weight of the teacher. 1 is the paper's. temperature: of both; 20, from the range that the paper tries.
+    Our reading: times T, as for `HighTemperature`: a hot teacher is as sure as a label, and T^2 would make the gradient T times
+    as large.
     """
 
     knobs = {"alpha": KD.knobs["alpha"], "temperature": temperature("T", 100)}
 
     def __init__(self, model, *, teacher: nn.Module, alpha: float = 1.0, temperature: float = 20.0) -> None:
         super().__init__(model, teacher=teacher, alpha=alpha, temperature=temperature)
+
+    def terms(self, model, out, batch, progress):
+        terms = super().terms(model, out, batch, progress)
+        return terms | {"kd": terms["kd"] / self.temperature}
 
 
 class HighTemperature(Method):

@@ -174,7 +174,7 @@ class SoftmaxTriplet(Triplet):
     """
 
     replaces_task_loss = False
-    knobs = Triplet.knobs | {"lam": Knob("λ", 0, 5, "the labels alone", "triplets weigh more than labels")}
+    knobs = {"lam": Knob("λ", 0, 5, "the labels alone", "triplets weigh more than labels")} | Triplet.knobs
 
     def __init__(
         self,

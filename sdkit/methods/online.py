@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Features, Knob, Progress, pick, temperature
 from ..losses import kd
-from ..models import MODELS, residuals
+from ..models import as_backbone, residuals
 from ..models.backbone import full_precision, initialise, pooled
 from .base import Method, VectorNorm, supervised
 
@@ -65,7 +66,9 @@ class DML(Method):
 
     lam: weight of the agreement. 0 is networks trained side by side; the paper uses 1, at T = 1.
     peers: how many besides the network that is deployed; paper 002's Table 2 takes two. peer: "same" is the network's own
-    architecture with other first weights; a name of MODELS is another one (paper 001's student-to-student).
+    architecture with other first weights; "wrn-28-10", or any other name of a network, is another one (paper 001's
+    student-to-student). peer_options: of that network, {"stem": "imagenet"}. peer_recipe: fields of the recipe that are the
+    peers' own, {"weight_decay": 5e-4, "milestones": (0.3, 0.6, 0.9), "gamma": 0.2}; all train as long on the same batches.
     All see one batch and answer before any of them moves. Targets are detached, so one optimiser over all of them does what
     one for each would.
     """
@@ -75,14 +78,25 @@ class DML(Method):
         "temperature": temperature(),
     }
 
-    def __init__(self, model, *, lam: float = 1.0, temperature: float = 1.0, peers: int = 1, peer: str = "same") -> None:
+    def __init__(
+        self, model, *, lam: float = 1.0, temperature: float = 1.0, peers: int = 1, peer: str = "same",
+        peer_options: Mapping[str, Any] | None = None, peer_recipe: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.lam, self.temperature = lam, temperature
         check_int("peers", peers, 1)
-        if peer != "same":
-            pick(peer, MODELS, "network")
+        if peer == "same" and peer_options:
+            raise ValueError('peer="same" is the network once more, with its options: name another for options of its own')
+        for name in peer_recipe or {}:
+            pick(
+                name,
+                ("lr", "schedule", "milestones", "gamma", "momentum", "weight_decay", "nesterov"),
+                "field of a peer's recipe",
+            )
+        self.peer_recipe = {**(peer_recipe or {})}
         self.peers = nn.ModuleList(
-            redrawn(model) if peer == "same" else MODELS[peer](num_classes=model.num_classes) for _ in range(int(peers))
+            redrawn(model) if peer == "same" else as_backbone(peer, model.num_classes, **(peer_options or {}))
+            for _ in range(int(peers))
         )
 
     def terms(self, model, out, batch, progress):
@@ -92,6 +106,9 @@ class DML(Method):
             "peers ce": sum(supervised(z, batch) for z in others),
             "mutual": self.lam * mutual([out.logits, *others], self.temperature),
         }
+
+    def own_recipes(self):
+        return [(self.peers, self.peer_recipe)] if self.peer_recipe else []
 
     def peer_networks(self):
         return {f"peer {i}": peer for i, peer in enumerate(self.peers, 1)}

@@ -65,6 +65,7 @@ class RKD(Relational):
     and, for metric learning, 1 and 2.
     task: False is "without the task loss": the embedding learns from the relations alone, and the labels reach nothing but the
     classifier that reads it, so that accuracy stays readable.
+    samples_per_class: images of each class in a batch, as metric losses have them; None takes batches as they come.
 
     Self-distillation in metric learning is this method with a teacher of the same network: teacher=Experiment(...) with the
     same model. The published code takes means over all B^2 pairs and B^3 triplets where the paper prints sums; the weights
@@ -78,8 +79,14 @@ class RKD(Relational):
         "angle": Knob("λ_A", 0, 200, "angles are ignored", "angles weigh more than labels"),
     }
 
-    def __init__(self, model, *, teacher: nn.Module, distance: float = 25.0, angle: float = 50.0, task: bool = True) -> None:
+    def __init__(
+        self, model, *, teacher: nn.Module, distance: float = 25.0, angle: float = 50.0, task: bool = True,
+        samples_per_class: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(model, teacher)
+        if samples_per_class is not None and (isinstance(samples_per_class, bool) or samples_per_class < 1):
+            raise ValueError(f"samples_per_class is images of each class in a batch, 3 for example, got {samples_per_class!r}")
+        self.samples_per_class = samples_per_class
         self.distance, self.angle, self.with_task = distance, angle, task
         self.replaces_task_loss = not task
 
@@ -99,8 +106,9 @@ class CC(Relational):
 
     L = CE + β / B^2 Σ_ij (K_ij^S - K_ij^T)^2, K_ij = exp(-γ |e_i - e_j|^2), to second order in e_i e_j
 
-    beta: weight of the mean squared difference of the matrices. 0 is vanilla training. Default: 0.02, as in public
-    collections, is hardly felt: the mean squared difference is about a hundredth at first. A hundred weighs as labels do.
+    beta: weight of the mean squared difference of the matrices, which is about a hundredth at first. 0 is vanilla training.
+    Default: 100, as a public collection trains this form, weighs about as labels do. The 0.02 of another collection belongs to
+    another loss, and here it is not felt.
     gamma: of the Gaussian kernel exp(-γ |x - y|^2) between unit vectors, which is expanded to second order around orthogonal
     ones. 0 sees no difference at all; the paper uses 0.4. kernel: "rbf" or "bilinear", the cosine itself.
     The paper trains it beside soft targets: that is "cc+kd". A batch of one image has one entry, 1: its term is 0.
@@ -110,11 +118,11 @@ class CC(Relational):
     """
 
     knobs = {
-        "beta": Knob("β", 0, 100, "the teacher is ignored", "the teacher's kernel weighs about as much as labels"),
+        "beta": Knob("β", 0, 1000, "the teacher is ignored", "the teacher's kernel weighs more than labels"),
         "gamma": Knob("γ", 0.1, 2, "nearly every pair is alike", "only near pairs are alike"),
     }
 
-    def __init__(self, model, *, teacher: nn.Module, beta: float = 0.02, gamma: float = 0.4, kernel: str = "rbf") -> None:
+    def __init__(self, model, *, teacher: nn.Module, beta: float = 100.0, gamma: float = 0.4, kernel: str = "rbf") -> None:
         super().__init__(model, teacher)
         self.beta, self.gamma, self.kernel = beta, gamma, pick(kernel, ("rbf", "bilinear"), "kernel")
 
@@ -144,9 +152,9 @@ class DarkRank(Relational):
     """
 
     knobs = {
+        "lam": Knob("λ", 0, 5, "the teacher is ignored", "ranks weigh more than labels"),
         "alpha": Knob("α", 0.5, 10, "all orders are nearly as likely", "one order is nearly certain"),
         "beta": Knob("β", 1, 5, "the score falls as the distance", "only far neighbours are told apart", least=1),
-        "lam": Knob("λ", 0, 5, "the teacher is ignored", "ranks weigh more than labels"),
     }
 
     def __init__(

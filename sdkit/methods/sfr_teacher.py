@@ -303,7 +303,7 @@ class SFRL2(WithSFR):
     Helps when both the network's own last map and a teacher's embedding have something to say.
     """
 
-    knobs = SFR.knobs | L2.knobs
+    knobs = L2.knobs | SFR.knobs
 
     def __init__(
         self, model, *, teacher: nn.Module, train_size: int, beta: float = 1.0, variance: bool = True,
@@ -322,7 +322,7 @@ class SFRAT(WithSFR):
     Helps where `AT` and `SFR` do.
     """
 
-    knobs = SFR.knobs | AT.knobs
+    knobs = AT.knobs | SFR.knobs
 
     def __init__(
         self, model, *, teacher: nn.Module, train_size: int, beta: float = 1.0, last: int = 4, variance: bool = True,
@@ -341,7 +341,7 @@ class SFRFitNet(WithSFR):
     Helps where `FitNet` and `SFR` do.
     """
 
-    knobs = SFR.knobs | FitNet.knobs
+    knobs = FitNet.knobs | SFR.knobs
 
     def __init__(
         self, model, *, teacher: nn.Module, train_size: int, beta: float = 1.0, last: int = 2, variance: bool = True,

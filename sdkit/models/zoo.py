@@ -14,6 +14,7 @@ from .preact import preact_resnet, wide_resnet
 from .pyramid import pyramidnet
 from .resnet import cifar_resnet, four_stage, imagenet_resnet, imagenet_resnext
 from .resnext import cifar_resnext
+from .shake import shake_resnet, shakedrop_pyramidnet, shakedrop_resnet
 from .vgg import vgg19_bn, vgg_tiny
 
 MODELS: dict[str, Callable[..., Backbone]] = {
@@ -33,6 +34,9 @@ MODELS: dict[str, Callable[..., Backbone]] = {
     "resnext29-8": partial(cifar_resnext, 29),
     **{f"densenet-{d}": partial(densenet, d) for d in (40, 100)},
     "pyramidnet101-240": partial(pyramidnet, 101),
+    "shake-resnet26": partial(shake_resnet, 26),
+    "shakedrop-resnet20": partial(shakedrop_resnet, 20),
+    "shakedrop-pyramidnet101-240": partial(shakedrop_pyramidnet, 101),
     # with either stem
     **{f"resnet{d}": partial(imagenet_resnet, d) for d in (18, 34, 50, 101, 152)},
     "resnext50-32x4d": imagenet_resnext,
@@ -64,6 +68,9 @@ ABOUT: dict[str, str] = {
     "densenet-40": "DenseNet-40 of growth 12, 1.0M (paper 001)",
     "densenet-100": "DenseNet-100 of growth 12, 7.0M (paper 001)",
     "pyramidnet101-240": "PyramidNet-101 of bottleneck blocks, widening by 240 (paper 003)",
+    "shake-resnet26": "Shake-Shake ResNet-26 2x32d, 2.9M, two branches a block mixed at random (named by paper 002)",
+    "shakedrop-resnet20": "CIFAR ResNet-20 whose branches are shaken and dropped (ShakeDrop, named by paper 002)",
+    "shakedrop-pyramidnet101-240": "PyramidNet-101 of bottleneck blocks with ShakeDrop (named by paper 002)",
     "resnet18": "ResNet-18, four stages; stem='cifar' (default) or 'imagenet' (papers 000, 001, 003 and 004)",
     "resnet34": "ResNet-34, four stages; stem='cifar' (default) or 'imagenet' (paper 000, a teacher)",
     "resnet50": "ResNet-50, four stages; stem='cifar' (default) or 'imagenet' (papers 000, 003 and 004)",

@@ -1,69 +1,28 @@
 """The papers as data: their tables, claims, figures and settings, and the verdicts on a user's own run.
 
 Every number in `tables/` was typed from a paper and checked against its text; `note` carries each repair and each
-contradiction inside a paper. `checks` turns a run's numbers into verdicts.
+contradiction inside a paper. `rows` lists what the tables train, `experiment` makes the Experiment of a row. `checks` turns a
+run's numbers into verdicts.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core import pick
 from . import checks as checks
-
-FOLDER = Path(__file__).parent / "tables"
-
-
-class Paper(NamedTuple):
-    """One of the five papers."""
-
-    number: str
-    title: str
-    authors: str
-    venue: str
-    year: int
-    notice: str = ""  # to be shown beside every number of it
-
-
-PAPERS: dict[str, Paper] = {
-    "sfr": Paper(
-        "000",
-        "A New Training Method for Deep Neural Network (Self-Feature Regularisation)",
-        "Hou and Fan",
-        "preprint",
-        2025,
-        "The record of an earlier version of this paper (arXiv 2103.07350) is withdrawn, its authors noting "
-        '"significant errors in experimental data": its numbers are shown as reported.',
-    ),
-    "ddgsd": Paper("001", "Data-Distortion Guided Self-Distillation for Deep Neural Networks", "Xu and Liu", "AAAI", 2019),
-    "self_guidance": Paper(
-        "002",
-        "Self-Guidance: Improve Deep Neural Network Generalization via Knowledge Distillation",
-        "Zheng and Peng",
-        "WACV",
-        2022,
-    ),
-    "byot": Paper(
-        "003",
-        "Be Your Own Teacher: Improve the Performance of Convolutional Neural Networks via Self Distillation",
-        "Zhang, Song, Gao, Chen, Bao and Ma",
-        "ICCV",
-        2019,
-    ),
-    "drg_dsr": Paper(
-        "004",
-        "Lightweight Self-Knowledge Distillation with Multi-source Information Fusion",
-        "Wang, Han and Guo",
-        "arXiv 2305.09183",
-        2023,
-    ),
-}
+from .settings import TABLES as TABLES
+from .settings import Row as Row
+from .settings import Setting as Setting
+from .settings import rows as rows
+from .settings import setting as setting
+from .source import FOLDER as FOLDER
+from .source import PAPERS, lines, table
+from .source import Paper as Paper
 
 
 class Claim(NamedTuple):
@@ -92,8 +51,8 @@ def account(paper: str, here: Mapping[str, tuple[str, Iterable[Any]]]) -> str:
         numbers = re.sub(r"[\[\]'\"]", "", claim.numbers)
         own = claim.supported if numbers in ("", "-") else f"{claim.supported}; {numbers}"
         out += ["", f"{claim.id}  {claim.claim}", f"    the paper's own numbers: {own}"]
-        setting, verdicts = here.get(claim.id, ("", ()))
-        out += [f"    here, {setting}:"] if setting else []
+        where, verdicts = here.get(claim.id, ("", ()))
+        out += [f"    here, {where}:"] if where else []
         out += [f"      {v.word.upper()}: {v.claim}; {v.measured}" for v in verdicts]
         if claim.id not in here:
             out.append("    here: not run" + (f"; the check would be: {claim.check}" if claim.check not in ("", "-") else ""))
@@ -130,37 +89,12 @@ DRAWN_TABLES = (
 """Tables that a notebook draws as a figure."""
 
 
-@cache
-def _rows(name: str) -> tuple[dict[str, str], ...]:
-    known = [p.stem for p in sorted(FOLDER.glob("*.csv"))]
-    with open(FOLDER / f"{pick(name, known, 'table')}.csv", newline="", encoding="utf-8") as f:
-        return tuple(csv.DictReader(f))
-
-
-def table(name: str) -> list[dict[str, str | float | None]]:
-    """The rows of a table, such as "drg_dsr_table4": numbers as float, blanks as None. KeyError names the nearest."""
-    return [{k: _value(v, k in NUMBERS) for k, v in row.items()} for row in _rows(name)]
-
-
-NUMBERS = ("value", "hp_value", "baseline_value", "delta_printed", "delta_recomputed")
-"""The columns that hold numbers; a setting such as "1+2" stays text."""
-
-
-def _value(text: str, number: bool) -> str | float | None:
-    if text in ("", "-"):
-        return None
-    try:
-        return float(text) if number else text
-    except ValueError:
-        return text
-
-
 def claims(paper: str) -> list[Claim]:
     """Every claim of a paper."""
     pick(paper, PAPERS, "paper")
     return [
         Claim(r["id"], r["paper"], r["where"], r["claim"], r["holds_in_paper"], r["evidence"], r["check_on_user_run"])
-        for r in _rows("claims")
+        for r in lines("claims")
         if r["paper"] == paper
     ]
 
@@ -191,7 +125,7 @@ def _figures() -> dict[str, FigureNote]:
             "" if r["machine_check"] == "-" else r["machine_check"],
             r["source"],
         )
-        for r in _rows("figures")
+        for r in lines("figures")
     }
 
 
@@ -201,10 +135,18 @@ def hyperparameters(paper: str) -> list[dict[str, str | float | None]]:
     return [row for row in table("hyperparams") if row["paper"] == paper]
 
 
-def compare(rows: list[dict], own: dict[str, list[float]], *, by: str = "method", recipe: str) -> list[dict]:
+def compare(
+    rows: list[dict],
+    own: dict[str, list[float]],
+    *,
+    by: str = "method",
+    recipe: str,
+    top5: dict[str, list[float]] | None = None,
+) -> list[dict]:
     """A table's rows, of one data set and network, beside one's own runs: accuracies in [0, 1] over seeds, by the column `by`.
 
-    Only rows of top-1 accuracy or error are compared: seconds, hours and other scores have no accuracy beside them. A number in
+    Only rows of accuracies or errors are compared, of the five largest outputs with `top5`, `Trained.top_accuracy`: seconds,
+    hours and other scores have no accuracy beside them. A number in
     the column, such as a block's, is looked up as it is written: "2".
     Adds `own` (mean, in the row's unit), `seeds` (how many), `recipe` and `difference` (own - the paper's); rows without a
     run keep them as None.
@@ -212,9 +154,10 @@ def compare(rows: list[dict], own: dict[str, list[float]], *, by: str = "method"
     out = []
     for row in rows:
         name = f"{row[by]:g}" if isinstance(row[by], float) else row[by]
-        values = own.get(name) if row["metric"] in ("top1_acc", "top1_err") else None
+        kind, _, measure = str(row["metric"]).partition("_")
+        values = {"top1": own, "top5": top5 or {}}.get(kind, {}).get(name) if measure in ("acc", "err") else None
         mean = None if not values else sum(values) / len(values) * 100
-        if mean is not None and row["metric"] == "top1_err":
+        if mean is not None and measure == "err":
             mean = 100 - mean
         out.append(
             row
@@ -226,3 +169,12 @@ def compare(rows: list[dict], own: dict[str, list[float]], *, by: str = "method"
             }
         )
     return out
+
+
+def __getattr__(name: str) -> Any:
+    """`papers.experiment`, which is made where experiments are: this room has only what they are made of."""
+    if name != "experiment":
+        raise AttributeError(f"sdkit.papers has no {name}")
+    import sdkit
+
+    return sdkit.paper_experiment

@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from ..core import pick
-from . import PAPERS, hyperparameters, table
+from .settings import rows, settled
+from .source import PAPERS, table
 
-DATA = {
-    "cifar10": ("CIFAR-10",),
-    "cifar100": ("CIFAR-100",),
-    "tiny_imagenet": ("TinyImageNet",),
-    "imagenet": ("ImageNet", "ImageNet-2012"),
-}
-"""A data set -> its names in the tables."""
+TABLES = (
+    "byot_table3", "byot_table2", "ddgsd_table2", "self_guidance_table2", "drg_dsr_table1", "sfr_table1", "drg_dsr_table2",
+)  # fmt: skip
+"""Those that compare methods on one network; what each calls sdkit's methods and data sets is in `settings.toml`."""
 
-METHODS = {
-    "byot_table3": {"Baseline": "vanilla", "KD": "kd", "FitNet": "fitnet", "AT": "at", "DML": "dml", "Our approach": "byot"},
-    "byot_table2": {"Baseline": "vanilla", "Self distillation": "byot"},
-    "ddgsd_table2": {"baseline (n)": "vanilla", "SD (y)": "ddgsd"},
-    "self_guidance_table2": {"baseline": "vanilla", "DML": "dml", "ONE": "one", "Ours (Self-Guidance)": "self-guidance"},
-    "drg_dsr_table1": {
-        "Vanilla": "vanilla",
-        "ZF-LS_lb": "zf-ls",
-        "TF-KD_reg": "tf-kd-reg",
-        "BYOT": "byot",
-        "CS-KD": "cs-kd",
-        "PS-KD": "ps-kd",
-        "DLB": "dlb",
-        "DRG (ours)": "drg",
-        "DSR (ours)": "dsr",
-        "DRG+DSR (ours)": "drg+dsr",
-    },
-    "sfr_table1": {
-        "student": "vanilla",
-        "HKD": "kd",
-        "FitNet": "fitnet",
-        "AT": "at",
-        "CC": "cc",
-        "RKD": "rkd",
-        "VID": "vid",
-        "L2": "l2",
-        "SFR-L2": "sfr-l2",
-        "SFR-AT": "sfr-at",
-        "SFR-FitNet": "sfr-fitnet",
-    },
-}
+METHODS = {name: {row.method: settled(row).method for row in rows(name) if row.method != "teacher"} for name in TABLES}
 """A table -> its row's name -> the method. Of BYOT's exits the deepest alone is compared."""
 
-METHODS["drg_dsr_table2"] = METHODS["drg_dsr_table1"]
+DATA = {row.data: settled(row).data for name in TABLES for row in rows(name)}
+"""A data set's name in the tables -> sdkit's."""
 
 
 class Printed(NamedTuple):
@@ -60,6 +28,7 @@ class Printed(NamedTuple):
     network: str  # as the paper writes it
     data: str  # the same
     accuracy: dict[str, float]  # method -> in [0, 1], "vanilla" among them
+    name: str = ""  # of the table: "drg_dsr_table1"
 
     @property
     def gain(self) -> dict[str, float]:
@@ -74,27 +43,12 @@ def printed(data: str, paper: str | None = None) -> list[Printed]:
     """The tables' networks on a data set that have a row for plain training, in the papers' order; of one paper or of all."""
     if paper is not None:
         pick(paper, PAPERS, "paper")
-    found: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    found: dict[tuple[str, str, str, str, str], dict[str, float]] = {}
     for name, methods in METHODS.items():
         for r in table(name):
-            wanted = r["dataset"] in DATA.get(data, ()) and r["metric"] in ("top1_acc", "top1_err")
+            wanted = DATA.get(str(r["dataset"])) == data and r["metric"] in ("top1_acc", "top1_err")
             if wanted and r["method"] in methods and r["classifier"] in (None, "Classifier 4/4") and r["value"] is not None:
                 accuracy = r["value"] if r["metric"] == "top1_acc" else 100 - r["value"]
-                place = found.setdefault((r["paper"], r["table"], r["model"], r["dataset"]), {})
+                place = found.setdefault((r["paper"], r["table"], r["model"], r["dataset"], name), {})
                 place[methods[r["method"]]] = accuracy / 100
-    return [Printed(*key, rows) for key, rows in found.items() if "vanilla" in rows and paper in (None, key[0])]
-
-
-def training(of: Printed) -> dict[str, str]:
-    """How the paper trained a network: TRAINING, as far as it is known. "source": words where the paper is silent, else ""."""
-    family = re.match("[A-Za-z]+", of.network)[0]  # a paper with several settings gives them by families of networks
-    rows = sorted(hyperparameters(of.paper), key=lambda r: family not in str(r["model"]))
-    rows = [r for r in rows if r["dataset"] == "*" or of.data in str(r["dataset"]).split("|")]
-    rows = [r for r in rows if r["method"] in ("all", "Self distillation") and r["key"] in TRAINING]
-    found = {r["key"]: r for r in reversed(rows)}  # the first of a key counts
-    silent = any(not str(r["source"]).startswith("paper") for r in found.values())
-    out = {k: f"{r['value']:g}" if isinstance(r["value"], float) else str(r["value"]) for k, r in found.items()}
-    return out | {"source": " (of public code: the paper does not say)" if silent else ""}
-
-
-TRAINING = ("epochs", "batch_size", "lr", "lr_gamma", "lr_milestones", "weight_decay")
+    return [Printed(*key, rows, name) for (*key, name), rows in found.items() if "vanilla" in rows and paper in (None, key[0])]

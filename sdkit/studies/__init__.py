@@ -17,9 +17,11 @@ from .result import (
     source_digest,
     write_result,
 )
+from .tune import EqualTuning, Try, Tuned, tune
 
 __all__ = [
-    "CURVES", "Band", "ByLength", "Comparison", "ExecutionReport", "Gain", "Headline", "Level", "Plan", "PlanStatus", "Result",
-    "Row", "Said", "by_length", "compared", "execute_plan", "headline", "load_results", "one_length", "plan_status", "plans",
-    "read_plan", "read_result", "result_label", "result_of", "results_folder", "source_digest", "write_result",
+    "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Plan",
+    "PlanStatus", "Result", "Row", "Said", "Try", "Tuned", "by_length", "compared", "execute_plan", "headline",
+    "load_results", "one_length", "plan_status", "plans", "read_plan", "read_result", "result_label", "result_of",
+    "results_folder", "source_digest", "tune", "write_result",
 ]  # fmt: skip

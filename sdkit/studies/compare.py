@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import torch
 
 from ..analysis import Calibration
-from ..papers.printed import Printed, printed, training
+from ..experiment import of_setting
+from ..papers.printed import Printed, printed
+from ..papers.settings import setting
 from ..train import Recipe
 from .gains import Gain, Pairs, gain_of, judged, partners, spread, tellable
 from .result import Result, result_label
@@ -181,26 +183,61 @@ class Comparison:
         return list(of_paper.values())
 
     def differences(self, from_: Printed) -> list[tuple[str, str, str]]:
-        """(what, here, in the paper) of all that is known to differ."""
-        first, theirs = self.records[0], training(from_)
-        recipe, size = Recipe(**first.config["recipe"]), first["dataset.train_size"]
-        found = []
-        if _letters(first["model"]) != _letters(from_.network):
-            found.append(("network", first["model"], from_.network))
+        """(what, here, in the paper) of all that is known to differ from the table's row as `papers.experiment` has it.
+
+        Where the paper does not state how it optimised, "(not stated)" follows; `papers.setting(...).notes` says what is taken.
+        """
+        first = self.records[0]
+        found = setting(from_.name, "vanilla", from_.network, from_.data)
+        paper = of_setting(found)
+        taken = " (not stated)" if any("schedule" in note for note in found.notes) else ""
+        recipe, here, there = Recipe(**first.config["recipe"]), first.config, paper.config
+        out: list[tuple[str, Any, Any]] = []
+        if here["model"] != paper.model:
+            out.append(("network", here["model"], from_.network))
+        size = first["dataset.train_size"]
         if size:
-            found.append(("training images", f"{size:,.0f} of them", "all"))
-        for what in ("epochs", "batch_size", "weight_decay"):
-            here = getattr(recipe, what)
-            if what in theirs and float(theirs[what]) != here:
-                found.append((what.replace("_", " "), f"{here:g}", theirs[what] + theirs["source"]))
-        if "lr_milestones" in theirs:
-            paper = f"{theirs['lr']}, times {theirs['lr_gamma']} after {theirs['lr_milestones'].replace(',', ', ')} epochs"
-            if _schedule(recipe) != paper:
-                found.append(("learning rate", _schedule(recipe), paper + theirs["source"]))
-        return found
+            out.append(("training images", f"{size:,.0f} of them", "all"))
+        out += [(w.replace("_", " "), getattr(recipe, w), getattr(paper.recipe, w)) for w in ("epochs", "batch_size")]
+        out.append(("learning rate", _schedule(recipe), _schedule(paper.recipe)))
+        out += [(w.replace("_", " "), getattr(recipe, w), getattr(paper.recipe, w)) for w in RECIPE]
+        out += [(w, here["dataset"].get(k), there["dataset"].get(k)) for k, w in IMAGES.items()]
+        both = [k for k in here["network"] if k in there["network"] and k not in NEEDED]
+        out += [(k, here["network"][k], there["network"][k]) for k in both]
+        for group in self.groups.values():
+            out += _knobs(group[0], from_)
+        new = dict.fromkeys((w, _worded(a), _worded(b)) for w, a, b in out if a != b)
+        optimised = ("epochs", "batch size", "learning rate", *(w.replace("_", " ") for w in RECIPE))
+        return [(what, a, b + (taken if what in optimised else "")) for what, a, b in new]
 
 
-NEEDED = ("survival",)
+RECIPE = ("weight_decay", "momentum", "nesterov", "optimizer")
+IMAGES = {
+    "size": "image size", "side": "side before the crop", "crop": "crop", "norm": "norm", "distort": "distortions",
+    "cutout": "Cutout", "mixup": "mixup", "public": "test images",
+}  # fmt: skip
+"""Options of data sets that a comparison names -> how it calls them."""
+
+
+def _knobs(record: Result, from_: Printed) -> list[tuple[str, Any, Any]]:
+    """What of a method's arguments is not the paper's, where its table has the method; None is a method's own choice."""
+    method = record["method"]
+    if method not in from_.accuracy:
+        return []
+    paper = of_setting(setting(from_.name, method, from_.network, from_.data)).config
+    ours = record.config["knobs"]
+    return [(f"{method}: {k}", v, paper["knobs"][k]) for k, v in ours.items() if k in paper["knobs"] and v is not None]
+
+
+def _worded(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value in (None, [], 0, ""):
+        return "0" if value == 0 and value is not None else "none"
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+NEEDED = ("survival", "sections")
 """Options of a network that a method needs, and plain training has not."""
 
 
@@ -270,8 +307,9 @@ def optimised(recipe: Recipe) -> str:
 def _named(record: Result, others: Sequence[Result]) -> str:
     """The method, with its network's options that plain training has not, and what varies among runs of the method."""
     own = [r for r in others if r["method"] == record["method"]]
-    apart = [k for k, v in record.settings.items() if k.startswith("network.") and v != others[0][k]]
-    parts = ("knobs.", "teacher", "schedule")
+    cut = "network.sections"  # a method's own, as its knobs are
+    apart = [k for k, v in record.settings.items() if k.startswith("network.") and k != cut and v != others[0][k]]
+    parts = ("knobs.", "teacher", "schedule", cut)
     apart += [k for k in record.settings if k.startswith(parts) and any(r[k] != record[k] for r in own)]
     return ", ".join([record["method"], *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
 

@@ -145,8 +145,8 @@ def _threads() -> int:
 
 
 def _teachers(e: Experiment) -> list[Experiment]:
-    """Its teacher's teachers, then its teacher."""
-    return [] if e.teacher is None else [*_teachers(e.teacher), e.teacher]
+    """Its teacher's teachers, then its teacher: those that are trained."""
+    return [] if e.teacher is None else [*_teachers(e.teacher), *([e.teacher] if e.teacher.recipe.epochs else [])]
 
 
 def _twin(config: dict[str, Any]) -> str:

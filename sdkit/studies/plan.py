@@ -78,7 +78,10 @@ def _entry(entry: dict[str, Any], data: Path | None) -> list[Experiment]:
         lists["recipe"] = [replace(recipe, epochs=n) for n in lists["recipe"]]
     rest = {k: v for k, v in entry.items() if k not in LISTS}
     values = product(*lists.values())  # every method at one length of one seed, then the next length, then the next seed
-    return [_experiment(rest | dict(zip(lists, chosen, strict=True)), data) for chosen in values]
+    made = [_experiment(rest | dict(zip(lists, chosen, strict=True)), data) for chosen in values]
+    if any(not e.recipe.epochs for e in made):
+        raise ValueError("a recipe needs epochs >= 1 to train: 0 is for teachers that are taken as they are")
+    return made
 
 
 def _recipe(said: str | dict[str, Any]) -> Recipe:

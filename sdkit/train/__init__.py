@@ -19,7 +19,7 @@ from .device import (
 )
 from .graphs import EACH_STEP, MODES, WARM, Replayed, Step, Watched, compiled, mode, record_graph, uncollected
 from .loop import FEWEST, OUTPUTS_KEPT, WATCHED, Diverged, Epoch, Training, evaluate, fit, summable, tidy
-from .recipe import RECIPES, RECIPES_ABOUT, Recipe, recipe_name
+from .recipe import RECIPES, RECIPES_ABOUT, Recipe, RecipeChanges, recipe_name
 
 __all__ = [
     "Diverged",
@@ -33,6 +33,7 @@ __all__ = [
     "RECIPES",
     "RECIPES_ABOUT",
     "Recipe",
+    "RecipeChanges",
     "Replayed",
     "Step",
     "Training",

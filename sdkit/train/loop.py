@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -149,16 +149,25 @@ class Training:
         self.replayed = (
             graphs.Replayed(self._work, method, self.device) if "graphs" in how and self.device.type == "cuda" else None
         )
-        rate = torch.tensor(recipe.lr, device=self.device) if self.replayed else recipe.lr  # a recorded step reads a tensor
+        own = [([*part.parameters()], replace(recipe, **fields)) for part, fields in method.own_recipes()]
+        theirs = {id(p) for params, _ in own for p in params}
+        parts = [([p for p in self.params if id(p) not in theirs], recipe), *own]
+        self.recipes = [r for _, r in parts]  # of each group of parameters
+        groups = [
+            {
+                "params": params,
+                "lr": torch.tensor(r.lr, device=self.device) if self.replayed else r.lr,  # a recorded step reads a tensor
+                "weight_decay": r.weight_decay,
+            }
+            | ({} if recipe.optimizer == "adamw" else {"momentum": r.momentum, "nesterov": r.nesterov})
+            for params, r in parts
+        ]
         if recipe.optimizer == "adamw":
             self.optimiser: torch.optim.Optimizer = torch.optim.AdamW(
-                self.params, rate, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay, fused=True,
-                capturable=self.replayed is not None,
-            )  # fmt: skip
-        else:
-            self.optimiser = torch.optim.SGD(
-                self.params, rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=True
+                groups, betas=(recipe.momentum, 0.999), fused=True, capturable=self.replayed is not None
             )
+        else:
+            self.optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
 
     @cached_property
     def threads(self) -> int:
@@ -235,8 +244,9 @@ class Training:
 
     def _step(self, batch, progress: Progress) -> tuple[dict[str, Tensor], Tensor]:
         """One step. -> its terms and the logits of its pass, detached."""
-        rate, self.first = self.recipe.rate(progress), progress.step == 0
-        for group in self.optimiser.param_groups:
+        self.first = progress.step == 0
+        for group, recipe in zip(self.optimiser.param_groups, self.recipes, strict=True):
+            rate = recipe.rate(progress)
             if self.replayed:
                 group["lr"].fill_(rate)
             else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from ..core import Progress, pick
 
@@ -14,9 +16,12 @@ class Recipe:
 
     optimizer: "sgd", or "adamw" (Loshchilov and Hutter 2019), which transformers want, at an lr of about 0.001 and a
     weight_decay of about 0.05; then `momentum` is its first beta and `nesterov` says nothing.
-    epochs: passes over the training set. batch_size: images per step. lr: the schedule's peak.
-    schedule: "step" multiplies by `gamma` at each of `milestones` (fractions of the epochs); "one cycle" climbs linearly for
-    the first quarter, then falls to 0 along a cosine, step by step; "cosine" only falls; "constant" stays.
+    epochs: passes over the training set; 0 leaves the network as it is, which is for pretrained teachers. batch_size: images
+    per step. lr: the schedule's peak.
+    schedule: "step" multiplies by `gamma` at each of `milestones`; "one cycle" climbs linearly for the first quarter, then
+    falls to 0 along a cosine, step by step; "cosine" only falls; "constant" stays.
+    milestones: epochs, (60, 120, 160), or fractions of them in (0, 1), (0.3, 0.6, 0.8). They are kept as fractions, so that a
+    shorter training of the same recipe falls as early in its course.
 
     Examples:
         >>> recipe = Recipe(epochs=10, lr=0.1)  # a fifth of it after 30%, 60% and 80%
@@ -36,17 +41,55 @@ class Recipe:
     optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"a recipe's {name} is a whole number, got {value!r}")
+        object.__setattr__(self, "milestones", tuple(self._fraction(m) for m in self.milestones))
         for name in ("lr", "gamma", "momentum", "weight_decay"):
             object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are one recipe
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"a recipe needs epochs >= 1 and batch_size >= 2, got {self.epochs} and {self.batch_size}")
+        if self.epochs < 0 or self.batch_size < 2:
+            raise ValueError(f"a recipe needs epochs >= 0 and batch_size >= 2, got {self.epochs} and {self.batch_size}")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"a recipe's lr is a positive number, got {self.lr}")
         pick(self.optimizer, ("sgd", "adamw"), "optimizer")
         pick(self.schedule, ("step", "one cycle", "cosine", "constant"), "schedule")
-        if any(not 0 < m < 1 for m in self.milestones):
-            raise ValueError(f"milestones are fractions of training in (0, 1), got {self.milestones}")
+
+    def _fraction(self, milestone: float) -> float:
+        """A milestone as a fraction of the epochs. ValueError where it is neither an epoch before the last nor in (0, 1)."""
+        whole = milestone >= 1 and milestone == int(milestone) and self.epochs > 0
+        fraction = milestone / self.epochs if whole else float(milestone)
+        if not 0 < fraction < 1:
+            raise ValueError(
+                f"milestones are epochs before the last of {self.epochs}, (60, 120) for example, or fractions in (0, 1), "
+                f"(0.3, 0.6), got {milestone!r}"
+            )
+        return fraction
+
+    @classmethod
+    def of(cls, said: str | Recipe | Mapping[str, Any]) -> Recipe:
+        """A recipe from its name, itself, or a dict of fields: {"epochs": 300}, or {"name": "quick", "lr": 0.05}.
+
+        Returns:
+            The recipe; fields that a dict leaves out are those of the named one, or of `Recipe()`.
+
+        Raises:
+            KeyError: no recipe or field has this name; the nearest are suggested.
+            TypeError: it is none of the three.
+        """
+        if isinstance(said, str):
+            return RECIPES[pick(said, RECIPES, "recipe")]
+        if isinstance(said, Mapping):
+            base = cls.of(said["name"]) if "name" in said else cls()
+            own = {k: v for k, v in said.items() if k != "name"}
+            for name in own:
+                pick(name, [f.name for f in fields(cls)], "field of a recipe")
+            return replace(base, **own)
+        if not isinstance(said, cls):
+            raise TypeError(
+                f'a recipe is a name, "quick" for example, a Recipe, or a dict of its fields, {{"epochs": 300}}, got {said!r}'
+            )
+        return said
 
     def rate(self, progress: Progress) -> float:
         """The learning rate of one step."""
@@ -61,11 +104,31 @@ class Recipe:
         return self.lr * 0.5 * (1 + math.cos(math.pi * (progress.fraction - climb) / (1 - climb)))
 
 
-RECIPES: dict[str, Recipe] = {
+@dataclass(frozen=True)
+class RecipeChanges:
+    """Fields of a recipe that are said; None is the recipe's own. `sdkit train` has an option for each."""
+
+    epochs: int | None = None  # passes over the training set
+    batch_size: int | None = None  # images per step
+    lr: float | None = None  # the peak of the learning rate
+    schedule: str | None = None  # of the rate: "step", "one cycle", "cosine", "constant"
+    milestones: tuple[float, ...] | None = None  # of "step": epochs, or fractions of them
+    gamma: float | None = None  # what the rate is multiplied by at each
+    momentum: float | None = None  # of SGD
+    weight_decay: float | None = None  # of all weights
+    nesterov: bool | None = None  # whether momentum is Nesterov's
+    optimizer: str | None = None  # "sgd" or "adamw"
+
+    def said(self) -> dict[str, Any]:
+        """Those that are said."""
+        return {k: v for k, v in vars(self).items() if v is not None}
+
+
+RECIPES: dict[str, Recipe] = {  # where experiments are made, those of the other papers are added
     "smoke": Recipe(epochs=2, batch_size=64, lr=0.05, schedule="one cycle"),
     "quick": Recipe(epochs=40, batch_size=32, lr=0.1, schedule="one cycle"),
     "lab": Recipe(epochs=30, batch_size=128, lr=0.1, schedule="one cycle"),
-    "paper": Recipe(),
+    "paper": Recipe(nesterov=False),
 }
 
 
@@ -73,7 +136,7 @@ RECIPES_ABOUT: dict[str, str] = {
     "smoke": "seconds: does it run at all",
     "quick": "about a minute on two cores: long enough to know the training images by heart",
     "lab": "minutes on one GPU: 30 epochs, one cycle",
-    "paper": "the schedule of paper 004 on CIFAR-100: 200 epochs, x0.2 at 60, 120 and 160",
+    "paper": "papers 000 and 004 on CIFAR-100: 200 epochs, x0.2 at 60, 120 and 160, no Nesterov",
 }
 
 

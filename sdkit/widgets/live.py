@@ -12,7 +12,8 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from .. import runs
-from ..core import Knob, Progress, pick
+from ..analysis import shares_now
+from ..core import Batch, Knob, Progress, pick
 from ..experiment import Experiment, live_folder
 from ..figures import Course, marks
 from ..runs import Run, find_checkpoint
@@ -57,6 +58,8 @@ class Live:
         self.progress: Progress | None = None
         self.first: Progress | Epoch | None = None  # what the present thread's training began with
         self.pace = Pace()
+        self.pull = ""  # how strongly each term pulled at the network when the last epoch ended, in words
+        self._sample: Batch | None = None  # that it is measured on
         self.steps_per_epoch: int | None = self.stored.environment.get("steps per epoch")
         self.pending: dict[str, float] = {}  # what the next step will read
         self._by_hand: dict[str, float] = {}
@@ -197,6 +200,7 @@ class Live:
                     before = (began, 0, {})
                 if isinstance(event, Epoch):
                     self.history.append(event)
+                    self.pull = self._pull()
                     before = (time.monotonic(), 0, {})
                 else:
                     self.progress = event
@@ -215,6 +219,19 @@ class Live:
                 self.history = self.stored.history()
         finally:
             walk.close()
+
+    def _pull(self) -> str:
+        """How strongly each term pulls at the network now, on one batch: a backward pass a term, once an epoch."""
+        training, progress = self._training, self.progress
+        if training is None or progress is None:
+            return ""
+        try:
+            if self._sample is None:
+                options = {"pair": training.method.pair, "samples_per_class": training.method.samples_per_class}
+                self._sample = next(iter(training.data.batches(training.recipe.batch_size, **options, device=training.device)))
+            return shares_now(training.model, training.method, self._sample, progress).said("now")
+        except Exception:  # a word on the side: a method of a user's own that cannot be measured may still be trained
+            return ""
 
     def _look(self, progress: Progress, first: Progress, before: tuple[float, int, dict[str, float]], active: float):
         """Reads the sums that the loop keeps: gives the terms' means since the last look, and the pace."""

@@ -217,6 +217,8 @@ class TrainingPanel(Panel):
             words.append(f"{live.pace.images:,.0f} images/s, {lasting(live.pace.seconds_left)} left")
         if live.history:
             words.append(f"test accuracy {live.history[-1].accuracy.get('final', 0):.1%} after epoch {len(live.history)}")
+        if live.pull:
+            words.append(live.pull)
         if progress:
             self.progress.max = progress.epochs * progress.steps_per_epoch
             self.progress.value = self.progress.max if live.state == "done" else progress.step + 1

@@ -1,0 +1,159 @@
+"""Equal tuning: every method gets as many tries of its main weight as every other, chosen on validation images."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from ..core import Knob
+from ..experiment import Experiment, run_all
+
+STEP = 10**0.5
+"""A try's weight, or for a share its odds, over that of the try beside it."""
+
+EDGE = 0.05
+"""A share of 0 or 1 has no odds: its other tries are those of a share so far from the end."""
+
+
+class Try(NamedTuple):
+    """One setting of a method's main weight."""
+
+    knobs: dict[str, float]  # the main weight, or those of methods that train together
+    validation: list[float]  # accuracy in [0, 1], a value a seed; what diverged counts as 0
+
+
+class Tuned(NamedTuple):
+    """A method with its paper's knobs, and with the best of its tries. Accuracies in [0, 1]."""
+
+    tries: list[Try]  # the paper's first
+    chosen: Try  # the best on validation images
+    paper: list[float]  # test accuracy with the paper's knobs, trained on all training images, a value a seed
+    tuned: list[float]  # the same of the chosen
+
+
+class EqualTuning(NamedTuple):
+    """Methods with their papers' knobs and tuned alike. Printed, it is the table of both."""
+
+    rows: dict[str, Tuned]
+    tries: int
+
+    def __str__(self) -> str:
+        """A row a method: the accuracy on test images with the paper's knobs, tuned alike, and what was chosen."""
+        lines = [
+            f"{'':18}{'paper' + chr(39) + 's knobs':>18}{f'tuned alike, {self.tries} tries':>24}   chosen on validation images"
+        ]
+        for name, row in self.rows.items():
+            chosen = ", ".join(f"{k} {v:.3g}" for k, v in row.chosen.knobs.items()) or "nothing to tune"
+            same = " (the paper's)" if row.chosen is row.tries[0] and row.chosen.knobs else ""
+            lines.append(f"{name:18}{_mean(row.paper):>18}{_mean(row.tuned):>24}   {chosen}{same}")
+        return "\n".join(lines)
+
+
+def tune(
+    experiments: Mapping[str, Experiment], tries: int = 5, seeds: Iterable[int] = (0,), validation: int = 500,
+    jobs: int | None = None, progress: bool = True,
+) -> EqualTuning:  # fmt: skip
+    """Gives every method the same number of tries of its main weight, and tells what that is worth beside its paper's knobs.
+
+    The main weight is the first of a method's `knobs`. Its tries are its value in the experiment and steps of half a power of
+    ten around it, of a share in [0, 1] in its odds; of methods that train together all main weights move by the same step.
+    The mean accuracy over the seeds on validation images, set aside from the training images, chooses. Then the chosen and the
+    given knobs are trained on all training images, and both are reported on test images, which chose nothing. A method
+    without a main weight, such as plain training, has one try and two equal columns.
+    Every training is a run that is stored: a call that was interrupted goes on, and one more method trains that method alone.
+
+    Args:
+        experiments: by the name of the row; what is said in `knobs` counts as the paper's.
+        tries: of each method, its paper's knobs among them.
+        seeds: of every try.
+        validation: how many training images choose.
+        jobs: as `run_all`'s.
+        progress: whether a bar is shown.
+
+    Returns:
+        A row for every experiment.
+
+    Raises:
+        ValueError: fewer than two tries, no seed or no image to choose by.
+    """
+    seeds = list(seeds)
+    if tries < 2 or not seeds or validation < 1:
+        raise ValueError(
+            f"equal tuning has two tries and more, a seed and an image to choose by, got {tries} tries, {len(seeds)} seeds and "
+            f"validation={validation}"
+        )
+    given = {name: settings(e, tries) for name, e in experiments.items()}
+    search = {
+        (name, i, seed): _on(replace(e, knobs={**e.knobs, **knobs}, seed=seed), validation)
+        for name, e in experiments.items()
+        for i, knobs in enumerate(given[name] if len(given[name]) > 1 else [])
+        for seed in seeds
+    }
+    run_all(search.values(), jobs, progress, diverged=True)
+    found = {
+        name: [
+            Try(knobs, [_validation(search[name, i, s]) for s in seeds if (name, i, s) in search])
+            for i, knobs in enumerate(all_)
+        ]
+        for name, all_ in given.items()
+    }
+    chosen = {name: max(listed, key=lambda t: statistics.mean(t.validation or [0.0])) for name, listed in found.items()}
+    last = {
+        (name, what, seed): _on(replace(e, knobs={**e.knobs, **knobs}, seed=seed), 0)
+        for name, e in experiments.items()
+        for what, knobs in (("paper", given[name][0]), ("tuned", chosen[name].knobs))
+        for seed in seeds
+    }
+    run_all(last.values(), jobs, progress, diverged=True)
+    tested = {key: e.stored.history()[-1].test.get("final", 0.0) for key, e in last.items()}
+    rows = {
+        name: Tuned(found[name], chosen[name], *([tested[name, what, s] for s in seeds] for what in ("paper", "tuned")))
+        for name in experiments
+    }
+    return EqualTuning(rows, tries)
+
+
+def settings(experiment: Experiment, tries: int) -> list[dict[str, float]]:
+    """The tries of an experiment's main weight, its own value first; of several methods of each the same step."""
+    several = len(experiment.parts) > 1
+    main = {
+        f"{part}.{name}" if several else name: kind.knobs[name]
+        for part, kind in experiment.methods.items()
+        for name in list(kind.knobs)[:1]
+    }
+    if not main:
+        return [{}]
+    own = {name: float(experiment.knobs[name]) for name in main}
+    steps = [(i // 2 + 1) * (1 if i % 2 else -1) for i in range(tries - 1)]  # -1, 1, -2, 2, ...
+    return [own, *({name: moved(knob, own[name], step) for name, knob in main.items()} for step in steps)]
+
+
+def moved(knob: Knob, value: float, steps: int) -> float:
+    """A weight that many steps from a value, down below 0: multiplied, and of a share its odds."""
+    if math.isinf(knob.most):
+        return max((value or EDGE) * STEP**steps, knob.least)
+    share = min(max(value, EDGE), 1 - EDGE)
+    odds = share / (1 - share) * STEP**steps
+    return odds / (1 + odds)
+
+
+def _on(experiment: Experiment, validation: int) -> Experiment:
+    """The same with so many training images set aside to choose by: from its teacher, too, which would know them else."""
+    dataset = {k: v for k, v in experiment.dataset.items() if k != "validation"}
+    dataset |= {"validation": validation} if validation else {}
+    teacher = experiment.teacher and _on(experiment.teacher, validation)
+    return replace(experiment, dataset=dataset, teacher=teacher)
+
+
+def _validation(experiment: Experiment) -> float:
+    """Accuracy after the last epoch; 0 of a training that diverged."""
+    run = experiment.stored
+    return run.history()[-1].validation["final"] if run.status == "done" else 0.0
+
+
+def _mean(values: list[float]) -> str:
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread} %"
