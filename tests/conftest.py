@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,12 @@ if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # tests run s
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # said, so that no run looks for idle cores
 _HOME = Path(tempfile.mkdtemp(prefix="sdkit-tests-"))
 os.environ["SDKIT_HOME"] = str(_HOME)  # no test reads or writes the user's runs, in this process or in one that it starts
+
+# What is compiled once is read by the other worker, by the next `start.py test`, and by every process that a test starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# jsonschema asks for it beside nbformat: five seconds of grammars for addresses that no notebook holds. It does without.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import browser  # noqa: E402
 import pytest  # noqa: E402
@@ -33,6 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
         elif any(d.scope == "module" for defs in known.values() for d in defs):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_runtest_setup() -> None:
+    """scikit-learn parses its digits whenever they are asked for, which is more than a thousand times: once will do."""
+    published = sys.modules.get("sklearn.datasets")
+    if published and not hasattr(published.load_digits, "cache_info"):
+        published.load_digits = functools.cache(published.load_digits)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -215,3 +215,27 @@ def two_paths(lateral, down, up):
         maps.append(resized(refined[-1], *lateral[s].shape[2:]))
         refined.append(sum(w * m for w, m in zip(up[s - 1], maps, strict=True)) / sum(up[s - 1]))
     return refined
+
+
+def pool(f, size):
+    """Average pooling of [B, C, H, W] to [B, C, size, size] where size divides H."""
+    b, c, h, _ = f.shape
+    k, out = h // size, np.zeros((b, c, size, size))
+    for i in range(size):
+        for j in range(size):
+            out[:, :, i, j] = f[:, :, i * k : (i + 1) * k, j * k : (j + 1) * k].mean((2, 3))
+    return out
+
+
+EPS = 1e-6  # of sdkit's variance, and 1e-5 of PyTorch's batch normalisation
+
+
+def gaussian(s, t, log_variance=None):
+    """Sec. 3.5: the mean over entries of (t - s)^2, or of (t - s)^2 / (eps + e^l) + l."""
+    total = 0.0
+    for k in np.ndindex(s.shape):
+        if log_variance is None:
+            total += (t[k] - s[k]) ** 2
+        else:
+            total += (t[k] - s[k]) ** 2 / (EPS + math.exp(log_variance[k])) + log_variance[k]
+    return total / s.size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import random
 import re
 import sys
 import time
@@ -14,12 +13,10 @@ import plain_analysis as plain
 import pytest
 import torch
 import torch.nn.functional as F
-from test_term_shares import Stands
+from manners import K, batch_of, ce, images, network, numbers, same, state
 from torch import nn
 
-from sdkit import analysis
 from sdkit.analysis import (
-    ANALYSES,
     SPACES,
     NoiseCurve,
     calibration,
@@ -46,157 +43,14 @@ from sdkit.analysis import (
     selective_risk,
     separation,
     step_costs,
-    term_shares,
     time_per_iteration,
     tolerance,
 )
-from sdkit.core import Batch, Progress
+from sdkit.core import Progress
 from sdkit.methods import BYOT, DRG, Exit
 from sdkit.models import four_stage
 
-K = 7
 CLOCK = Progress(0, 0, 1, 10)
-
-
-def network(kind: str) -> nn.Module:
-    """A small network with statistics of its own: plain, or an exit of a method."""
-    torch.manual_seed(3)
-    model = four_stage(K, width=8)
-    net = {
-        "backbone": lambda: model,
-        "byot 1/4": lambda: Exit(model, BYOT(model), "1/4"),
-        "byot ensemble": lambda: Exit(model, BYOT(model), "ensemble"),
-        "drg shallow 2": lambda: Exit(model, DRG(model), "shallow 2"),
-    }[kind]()
-    net.train()
-    for _ in range(3):
-        net(torch.randn(16, 3, 16, 16))
-    return net
-
-
-def images(n: int = 12, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
-    g = torch.Generator().manual_seed(5)
-    return torch.randn(n, 3, size, size, generator=g), torch.randint(K, (n,), generator=g)
-
-
-def numbers(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def ce(model, batch):
-    return F.cross_entropy(model(batch.x), batch.y)
-
-
-def batch_of(x, y):
-    return Batch(x, y, torch.arange(len(y)))
-
-
-# every analysis keeps these manners
-
-CALLS = {
-    "ranked variance": lambda net, x, y: ranked_output_variance(numbers(9, K)),
-    "ranked along training": lambda net, x, y: ranked_along(numbers(3, 9, K), numbers(3)),
-    "ranked top": lambda net, x, y: ranked_top(numbers(len(y), K), y, 3),
-    "calibration": lambda net, x, y: calibration(numbers(len(y), K), y),
-    "selective risk": lambda net, x, y: selective_risk(numbers(len(y), K), y),
-    "weight noise": lambda net, x, y: noise_tolerance(net, x, y, [0.0, 0.1], draws=2),
-    "gradients": lambda net, x, y: gradient_statistics(net, [batch_of(x, y)], ce),
-    "term shares": lambda net, x, y: term_shares(Stands(net, x, y)),
-    "features": lambda net, x, y: collect_features(lambda x: {"logits": net(x)}, x, modules=[net]),
-    "pca": lambda net, x, y: project_pca(numbers(20, 5)),
-    "t-sne": lambda net, x, y: project_tsne(numbers(40, 5), perplexity=5),
-    "separation": lambda net, x, y: separation(numbers(len(y), 5), y // 4, 3),
-    "grad-cam": lambda net, x, y: grad_cam(net, x, next(m for m in net.modules() if isinstance(m, nn.Conv2d))),
-    "flops": lambda net, x, y: forward_flops(net, x),
-    "exit costs": lambda net, x, y: {k: c[:3] for k, c in exit_costs({"one": net}, x, rounds=1, block=0).items()},
-    "time": lambda net, x, y: len(time_per_iteration(lambda: None, repeats=2).seconds),
-}
-RUNS_A_NETWORK = ["weight noise", "gradients", "term shares", "features", "grad-cam", "flops", "exit costs"]
-
-
-def tangle(net: nn.Module) -> None:
-    """A state that no sloppy restoration would hit by chance."""
-    net.train()
-    list(net.children())[0].eval()
-    for i, p in enumerate(net.parameters()):
-        p.requires_grad_(i % 3 != 0)
-        p.grad = torch.full_like(p, 0.25) if i % 2 else None
-
-
-def state(net: nn.Module) -> list:
-    """All that an analysis must leave alone, the three global generators among it."""
-    held = [(p.detach().clone(), p.requires_grad, id(p.grad), copy.deepcopy(p.grad)) for p in net.parameters()]
-    modes = [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in net.modules()]
-    buffers = [b.clone() for b in net.buffers()]
-    return [held, modes, buffers, torch.get_rng_state(), str(np.random.get_state()), random.getstate(), torch.is_grad_enabled()]
-
-
-def same(a, b) -> bool:
-    """Equal to the last bit; NaN equals NaN."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b or (a != a and b != b)
-
-
-def test_every_analysis_is_named_described_and_held_to_the_contract():
-    assert ANALYSES.keys() >= CALLS.keys()
-    assert all(f.__doc__.partition("\n")[0].endswith(".") for f in ANALYSES.values())
-
-
-def test_what_the_room_offers_is_there():
-    assert not [name for name in analysis.__all__ if not hasattr(analysis, name)]
-
-
-@pytest.mark.parametrize("kind, size", [("backbone", 32), ("byot 1/4", 32), ("drg shallow 2", 16)])
-@pytest.mark.parametrize("name", CALLS)
-def test_an_analysis_leaves_everything_as_it_was_and_repeats_itself(name, kind, size, capsys):
-    net, (x, y) = network(kind), images(size=size)
-    tangle(net)
-    before, inputs = state(net), (x.clone(), y.clone())
-    first = CALLS[name](net, x, y)
-    assert same(state(net), before) and same((x, y), inputs)
-    torch.manual_seed(99)  # the global generator has no say
-    assert same(CALLS[name](net, x, y), first)
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("kind", ["backbone", "byot ensemble"])
-@pytest.mark.parametrize("name", RUNS_A_NETWORK)
-def test_an_analysis_that_fails_midway_leaves_everything_as_it_was(name, kind):
-    net, (x, y) = network(kind), images()
-    passes = iter([False, False, True] if name == "weight noise" else [True])  # the third pass has noise on the weights
-
-    def fail(*_):
-        if next(passes):
-            raise RuntimeError("out of luck")
-
-    last_convolution(net).register_forward_hook(fail)
-    tangle(net)
-    before = state(net)
-    with pytest.raises(RuntimeError, match="out of luck"):
-        CALLS[name](net, x, y)
-    assert same(state(net), before)
-
-
-def test_long_analyses_report_every_step_of_their_way():
-    net, (x, y) = network("backbone"), images()
-    seen = []
-
-    def watch(items):
-        items = list(items)
-        for item in items:
-            seen.append(len(items))
-            yield item
-
-    noise_tolerance(net, x, y, [0.0, 0.1, 0.2], draws=2, progress=watch)
-    gradient_statistics(net, [batch_of(x, y)] * 4, ce, progress=watch)
-    grad_cam(net, x, net.stages[-1], batch_size=5, progress=watch)
-    ranked_along(numbers(5, 4, 3), numbers(5), progress=watch)
-    assert seen == [6] * 6 + [4] * 4 + [3] * 3 + [5] * 5
 
 
 # ranked outputs

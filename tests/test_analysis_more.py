@@ -8,14 +8,12 @@ import math
 import numpy as np
 import plain_analysis as plain
 import pytest
-import test_analysis as basic
 import torch
 import torch.nn.functional as F
-from test_analysis import K, images, network, numbers, same, state, tangle
+from manners import K, exits, numbers, same
 from torch import nn
 
 from sdkit.analysis import (
-    ANALYSES,
     AblationCurve,
     FixedPolicy,
     LossSlice,
@@ -24,13 +22,11 @@ from sdkit.analysis import (
     cka,
     curvature,
     dominates,
-    fgsm,
     fixed_policy,
     loss_between,
     loss_slice,
     procrustes,
     reliance,
-    retrieve,
     sharpness,
     single_directions,
     threshold_policy,
@@ -71,78 +67,6 @@ def with_spare_layer(net: nn.Sequential) -> nn.Sequential:
     """The same network, which also holds a layer that its logits do not pass through."""
     net[2].behind = nn.Linear(7, 7).double()
     return net
-
-
-def first_convolution(net: nn.Module) -> nn.Conv2d:
-    return next(m for m in net.modules() if isinstance(m, nn.Conv2d))
-
-
-def exits(n: int = 30) -> tuple[dict, torch.Tensor, dict]:
-    y = torch.randint(K, (n,), generator=torch.Generator().manual_seed(2))
-    truth = F.one_hot(y, K)
-    logits = {name: 2 * numbers(n, K, seed=i) + i * truth for i, name in enumerate(["1/3", "2/3", "full"], 1)}
-    return logits, y, {"full": 9.0, "1/3": 2.0, "2/3": 5.0}
-
-
-# every analysis keeps these manners
-
-MORE = {
-    "loss slice": lambda net, x, y: loss_slice(net, x, y, 0.5, points=3, directions=2),
-    "loss between": lambda net, x, y: loss_between(net, copy.deepcopy(net).requires_grad_(False), x, y, 3, statistics=x),
-    "curvature": lambda net, x, y: curvature(net, x[:4], y[:4], probes=2),
-    "single directions": lambda net, x, y: single_directions(net, x, y, first_convolution(net), [0, 0.5, 1], 2, mode="mean"),
-    "fgsm": lambda net, x, y: fgsm(net, x, y, [0.0, 0.1], std=(0.2, 0.3, 0.25)),
-    "cka": lambda net, x, y: cka(numbers(9, 4), numbers(9, 5, seed=2)),
-    "procrustes": lambda net, x, y: procrustes(numbers(9, 4), numbers(9, 5, seed=2)),
-    "retrieval": lambda net, x, y: retrieve(x.flatten(1), None, y),
-    "threshold policy": lambda net, x, y: threshold_policy(*exits(), [0.1, 0.5]),
-    "fixed policy": lambda net, x, y: fixed_policy(*exits()),
-}
-RUNS_A_NETWORK = ["loss slice", "loss between", "curvature", "single directions", "fgsm"]
-
-
-def test_every_analysis_is_held_to_the_contract_here_or_there():
-    assert ANALYSES.keys() == basic.CALLS.keys() | MORE.keys()
-    assert all(callable(ANALYSES[name]) and ANALYSES[name].__doc__ for name in MORE)
-
-
-@pytest.mark.parametrize("kind", ["backbone", "byot 1/4"])
-@pytest.mark.parametrize("name", MORE)
-def test_an_analysis_leaves_everything_as_it_was_and_repeats_itself(name, kind, capsys):
-    net, (x, y) = network(kind), images(size=16 if kind == "backbone" else 32)
-    tangle(net)
-    before, inputs = state(net), (x.clone(), y.clone())
-    first = MORE[name](net, x, y)
-    assert same(state(net), before) and same((x, y), inputs)
-    torch.manual_seed(99)  # the global generator has no say
-    assert same(MORE[name](net, x, y), first)
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("name", RUNS_A_NETWORK)
-def test_an_analysis_that_fails_midway_leaves_everything_as_it_was(name):
-    net, (x, y) = network("backbone"), images()
-    passes = iter([False, False, True])  # weights, statistics or hooks are changed by then
-
-    def fail(*_):
-        if next(passes):
-            raise RuntimeError("out of luck")
-
-    basic.last_convolution(net).register_forward_hook(fail)
-    tangle(net)
-    before = state(net)
-    with pytest.raises(RuntimeError, match="out of luck"):
-        MORE[name](net, x, y)
-    assert same(state(net), before)
-    assert {m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
-
-
-def test_the_second_network_of_a_line_is_left_as_it_was_too():
-    first, second, (x, y) = network("backbone"), network("backbone"), images()
-    tangle(second)
-    before = state(second)
-    loss_between(first, second, x, y, 3)
-    assert same(state(second), before)
 
 
 def test_long_analyses_report_every_step_of_their_way():

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from test_figures import many, one, unreadable
+from drawn import many, one, unreadable
 
 from sdkit import figures
 from sdkit.analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation, forward_flops

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drawn import unreadable
 from matplotlib.figure import Figure
-from test_figures import unreadable
 
 from sdkit import figures
 from sdkit.analysis import AblationCurve, Projection

@@ -6,22 +6,18 @@ import csv
 import math
 import shutil
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+from written import SMALL, accuracy_of, drg, row, write
 
 from sdkit import figures, runs
 from sdkit.experiment import Experiment
 from sdkit.figures.screens.explorer import nearest, places, ring, words
 from sdkit.runs import Run, table
-from sdkit.train import Epoch, Recipe
+from sdkit.train import Recipe
 from sdkit.widgets.explorer import Explorer
 
-RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, schedule="one cycle")
-SMALL = {"model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 128}, "recipe": RECIPE}
 ALPHAS, SEEDS = (0.1, 0.2, 0.6), (0, 1)
 
 
@@ -29,38 +25,6 @@ ALPHAS, SEEDS = (0.1, 0.2, 0.6), (0, 1)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     return tmp_path
-
-
-def accuracy_of(experiment: Experiment) -> float:
-    """A made-up result that differs from run to run."""
-    alpha = experiment.knobs.get("alpha", 0.4)
-    return round(0.5 + 0.3 * alpha + 0.01 * experiment.seed, 4)
-
-
-def write(experiment: Experiment, status: str = "done", epochs: int = 3, turned: bool = False) -> Run:
-    """A run's folder as `Run.follow` leaves it, through its own writers."""
-    run = experiment.stored
-    runs.write_json(run.folder / "experiment.json", {"config": experiment.config, "environment": {"torch": torch.__version__}})
-    last = accuracy_of(experiment)
-    history = [
-        Epoch(
-            epoch=e, lr=0.05, seconds=2.0, terms={"task": 2.0 / (e + 1), "kd": 0.5}, train_accuracy=0.4 + 0.1 * e,
-            accuracy={"final": last + (0.03 if e == 1 else 0.0), "shallow 2": 0.3}, loss=1.5 - 0.1 * e,
-            changes=[{"step": 4, "knob": "alpha", "before": 0.1, "after": 0.9}] if turned and e == 1 else [],
-        ).record()
-        for e in range(epochs)
-    ]  # fmt: skip
-    if status == "diverged":
-        history.append(Epoch(epoch=epochs, lr=0.05, seconds=1.0, terms={"task": math.nan}).record())
-    run._write_history(status, history)
-    if status == "done":
-        network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))  # 108 + 8 parameters
-        run._write_weights(SimpleNamespace(model=network, method=nn.Linear(4, 2)))  # 10
-    return run
-
-
-def drg(alpha: float, seed: int = 0, **over) -> Experiment:
-    return Experiment("drg", knobs={"alpha": alpha}, seed=seed, **{**SMALL, **over})
 
 
 @pytest.fixture
@@ -76,10 +40,6 @@ def many(home) -> dict[str, Run]:
     found["damaged"] = write(Experiment("dsr", seed=3, **SMALL))
     (found["damaged"].folder / "history.json").write_text('{"status": "do')
     return found
-
-
-def row(run: Run) -> runs.RunRow:
-    return next(r for r in runs.records() if r.run.key == run.key)
 
 
 # the table of runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from browser import wait_for_new_image, wait_until_done, write_notebook
-from test_explorer import drg, row, write
+from written import SMALL, drg, row, write
 
 from sdkit import figures, runs
 from sdkit.experiment import Experiment
@@ -21,8 +21,6 @@ PLANE, CURVES = ".sdkit-plane img", "img.sdkit-run-curves, .sdkit-run-curves img
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
     """A grid of three alphas at two seeds without one corner, and a run of another method."""
-    from test_explorer import SMALL
-
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "home"))
     found = {(a, s): write(drg(a, s)) for a in (0.1, 0.2, 0.6) for s in (0, 1) if (a, s) != (0.6, 1)}
     write(Experiment("vanilla", **SMALL))

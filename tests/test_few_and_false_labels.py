@@ -9,7 +9,7 @@ import paper
 import pytest
 import torch
 import torch.nn.functional as F
-from test_methods_adversarial import Says, answers
+from taught import Says, answers
 from torch import nn
 
 from sdkit.core import Batch, Features, Progress
@@ -63,6 +63,7 @@ def printed_self_training(z, taught, y, known, lam, threshold):
 
 
 @pytest.mark.parametrize(("lam", "threshold"), [(1.0, 0.0), (0.3, 0.7)])
+@pytest.mark.equation("self-training")
 def test_self_training_is_the_loss_as_printed(lam, threshold):
     z, taught, y, known = few(40)
     own = leaf(z)
@@ -74,6 +75,17 @@ def test_self_training_is_the_loss_as_printed(lam, threshold):
     sum(terms.values()).backward()
     total = lambda z: sum(printed_self_training(z, taught, y, known, lam, threshold).values())  # noqa: E731
     assert own.grad.numpy() == pytest.approx(paper.numeric_gradient(total, z), abs=1e-7)
+
+
+@pytest.mark.equation("few-labels")
+def test_few_labels_are_the_cross_entropy_of_those_that_are_known():
+    z, taught, y, known = few(40)
+    own = leaf(z)
+    terms = FewLabels(None).terms(None, Features(own, None, ()), Batch("x", torch.as_tensor(y), torch.arange(40)), NOW)
+    printed = lambda z: printed_self_training(z, taught, y, known, 0.0, 2.0)["task"]  # noqa: E731
+    assert terms.keys() == {"task"} and terms["task"].item() == pytest.approx(printed(z), rel=1e-9)
+    terms["task"].backward()
+    assert own.grad.numpy() == pytest.approx(paper.numeric_gradient(printed, z), abs=1e-7)
 
 
 def test_a_label_that_is_hidden_is_not_looked_at():
@@ -161,6 +173,7 @@ def test_the_attack_leaves_the_network_s_statistics_and_gradients_alone_and_rais
         assert F.cross_entropy(model(x), batch.y) > F.cross_entropy(model(batch.x), batch.y) + 0.05
 
 
+@pytest.mark.equation("adversarial-ddgsd")
 def test_adversarial_ddgsd_is_ddgsd_on_the_image_and_its_example():
     model, (x, y) = Linear(), one_pixel()
     batch = Batch(torch.tensor(x), torch.as_tensor(y), None)
@@ -180,6 +193,7 @@ def test_adversarial_ddgsd_is_ddgsd_on_the_image_and_its_example():
 
 
 @pytest.mark.parametrize(("omega", "temperature"), [(0.04, 4.0), (0.3, 1.5)])
+@pytest.mark.equation("nasty")
 def test_a_nasty_teacher_is_the_loss_as_printed_and_its_own_side_of_the_kl_learns(omega, temperature):
     z, normal, y = answers(6, 0), answers(6, 1), np.random.default_rng(9).integers(0, 5, 6)
     own = leaf(z)

@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn import many, one, pulls, unreadable
 from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from test_term_shares import pulls
 
 from sdkit import figures
 from sdkit.analysis import (
@@ -164,18 +163,6 @@ def turned() -> list[Epoch]:
     return out
 
 
-def one(draw: Callable[[Axes], object], **options) -> Figure:
-    figure, ax = figures.new(**options)
-    assert draw(ax) is ax
-    return figure
-
-
-def many(draw: Callable[[np.ndarray], object], **options) -> Figure:
-    figure, axes = figures.new(**options)
-    draw(axes)
-    return figure
-
-
 GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves": lambda: many(
         lambda a: figures.learning_curves({"vanilla": history(), "drg": history(6, 0.11), "drg+dsr": history(6, 0.12)}, a),
@@ -239,40 +226,6 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "step_costs": lambda: one(lambda a: figures.step_costs(STEPS, a, "vanilla"), width=10, height=3.2),
     "step_costs_few": lambda: one(lambda a: figures.step_costs(dict([*STEPS.items()][:3]), a, "vanilla"), width=7, height=3.2),
 }
-
-
-def words(figure: Figure) -> list[tuple[str, np.ndarray]]:
-    """Every word that is drawn, with its [4] extents in pixels."""
-    renderer = figure.canvas.get_renderer()
-    figure.draw(renderer)
-    visible = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
-    hidden = {id(t) for ax in figure.axes for t in unseen(ax)}
-    return [(t.get_text(), t.get_window_extent(renderer).extents) for t in visible if id(t) not in hidden]
-
-
-def unseen(ax: Axes) -> list[Text]:
-    """Tick labels that matplotlib makes but does not draw: those beyond the axis' limits."""
-    out = []
-    for axis in (ax.xaxis, ax.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        room = 1e-6 * (high - low)
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-            if not low - room <= tick.get_loc() <= high + room:
-                out += [tick.label1, tick.label2]
-    return out
-
-
-def unreadable(figure: Figure) -> list[str]:
-    """Pairs of words that overlap by more than a pixel, words that leave the canvas, words below 9 points."""
-    found, out = words(figure), []
-    width, height = figure.bbox.size
-    for i, (a, (x0, y0, x1, y1)) in enumerate(found):
-        if x0 < -1 or y0 < -1 or x1 > width + 1 or y1 > height + 1:
-            out.append(f"{a!r} leaves the canvas")
-        for b, (u0, v0, u1, v1) in found[i + 1 :]:
-            if min(x1, u1) - max(x0, u0) > 1 and min(y1, v1) - max(y0, v0) > 1:
-                out.append(f"{a!r} over {b!r}")
-    return out + [f"{t.get_text()!r} is small" for t in figure.findobj(Text) if t.get_text() and t.get_fontsize() < 9]
 
 
 @pytest.mark.parametrize("name", GALLERY)

@@ -33,6 +33,7 @@ class Given(nn.Module):
 
 @pytest.mark.parametrize("b", [1, 3])
 @pytest.mark.parametrize("knobs", [{}, {"alpha": 0.0}, {"beta": 7.0, "temperature": 1.5}])
+@pytest.mark.equation("frskd")
 def test_frskd_is_the_loss_as_printed_and_what_is_distilled_teaches_the_network_alone(b, knobs):
     g = np.random.default_rng(0)
     z, taught, y = 2 * g.normal(size=(b, 5)), 2 * g.normal(size=(b, 5)), g.integers(0, 5, b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ ROOT = Path(__file__).parents[1] / "sdkit"
 FILES = sorted(ROOT.rglob("*.py"))
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Every module that a file imports, in full, wherever in the file the import stands."""
     package, found = ["sdkit", *path.relative_to(ROOT).parts[:-1]], set()
@@ -126,6 +128,10 @@ def test_pictures_and_widgets_stay_in_their_rooms(path):
 def test_the_loop_names_no_method_and_the_methods_no_loop():
     from sdkit.methods import METHODS
 
+    for path in (ROOT / "methods").glob("*.py"):
+        assert not [m for m in imported(path) if m.startswith("sdkit.train")], path.name
+        names = {n.id for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Name)}
+        assert not names & {"Training", "Recipe", "fit"}, path.name
     for path in (ROOT / "train").glob("*.py"):
         code = ast.unparse(ast.parse(path.read_text(encoding="utf-8").lower()))
         assert not [name for name in METHODS if f"'{name}'" in code], path.name

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from test_methods import COMBINATIONS, build
+from tiny import COMBINATIONS, build
 
 from sdkit.core import Batch
 from sdkit.experiment import Experiment

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from test_methods import RECIPE, build
+from tiny import RECIPE, build
 
 from sdkit.analysis import flop_counter
 from sdkit.core import Progress

@@ -11,6 +11,7 @@ import paper
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import COMBINATIONS, RECIPE, agree, bare, build, case, leaves, second_step, sfr, terms_of
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
@@ -36,46 +37,18 @@ from sdkit.methods import (
 from sdkit.models import four_stage
 from sdkit.train import Recipe, Training, fit
 
-RECIPE = Recipe(epochs=2, batch_size=32, lr=0.05)
-COMBINATIONS = ["drg+dsr", "ps-kd+drg+dsr", "byot+dsr", "drg+lsr", "ddgsd+dsr", "self-guidance+drg", "sfr+byot"]
-
-
-def build(name: str, width: int = 8, train_size: int = 100):
-    """A small network, the method and the data. Seeded."""
-    torch.manual_seed(0)
-    data = DATASETS["digits"](train_size=train_size)
-    options = {"survival": 0.5} if "self-guidance" in name else {}
-    model, teacher = four_stage(10, width=width, **options), four_stage(10, width=width)
-    methods = []
-    for part in name.split("+"):
-        wanted = inspect.signature(METHODS[part]).parameters
-        offer = {"teacher": teacher, "train_size": len(data.train.y)}
-        methods.append(
-            METHODS[part](*([model] if "model" in wanted else []), **{k: v for k, v in offer.items() if k in wanted})
-        )
-    return model, methods[0] if len(methods) == 1 else Combined(*methods), data
-
 
 @pytest.fixture(params=[*METHODS, *COMBINATIONS])
 def name(request):
     return request.param
 
 
-def second_step(model, method, data):
-    """Runs one step so that memories fill, then returns the second step's pieces."""
-    first, second, *_ = data.batches(32, pair=method.pair, samples_per_class=method.samples_per_class)
-    out = model.forward_features(method.view(first))
-    method.terms(model, out, first, Progress(0, 0, 2, 1))
-    with torch.no_grad():
-        method.remember(out, first, Progress(0, 0, 2, 1))
-    second = second._replace(index=first.index)  # images that the last epoch has seen
-    return model.forward_features(method.view(second)), second, Progress(1, 1, 2, 1)
-
-
 def test_terms_are_finite_scalars_and_every_parameter_learns(name):
     model, method, data = build(name)
     model.train(), method.train()
     out, batch, progress = second_step(model, method, data)
+    if method.samples_per_class:
+        assert batch.y.unique(return_counts=True)[1].min() >= method.samples_per_class, "every class in its batch comes often"
     terms = method.terms(model, out, batch, progress)
     assert "task" in terms
     assert all(t.shape == () and torch.isfinite(t) for t in terms.values()), terms
@@ -100,14 +73,10 @@ def test_terms_only_read_memory(name):
 
 
 def test_training_from_a_checkpoint_is_the_straight_training(name):
-    straight = Training(*build(name), RECIPE, on="cpu")
-    for _ in straight.iterate():
-        pass
-    stopped = Training(*build(name), RECIPE, on="cpu")
-    for event in stopped.iterate():
-        if hasattr(event, "accuracy"):
-            break
-    state = copy.deepcopy(stopped.state_dict())
+    straight, state = Training(*build(name), RECIPE, on="cpu"), None
+    for event in straight.iterate():
+        if state is None and hasattr(event, "accuracy"):
+            state = copy.deepcopy(straight.state_dict())
     torch.manual_seed(99)
     resumed = Training(*build(name), RECIPE, on="cpu")
     resumed.load_state_dict(state)
@@ -295,50 +264,12 @@ def test_the_deployed_network_is_the_plain_one(name):
 # equations
 
 
-def case(b=6, k=5, d=7, seed=0):
-    g = np.random.default_rng(seed)
-    return g.normal(size=(b, k)) * 2, g.integers(0, k, b), g.normal(size=(b, d))
-
-
-def terms_of(method, logits, embedding, y):
-    """The method's terms for given outputs of a network whose stages nobody looks at."""
-    out = Features(logits, embedding, (None,) * 4)
-    return method.terms(None, out, Batch(None, torch.as_tensor(y), None), Progress(0, 0, 1, 1))
-
-
-class Given(torch.nn.Module):
-    """A head whose logits and features are given, whatever the stage."""
-
-    def __init__(self, logits, features):
-        super().__init__()
-        self.given = logits, features
-
-    def forward(self, stage):
-        return self.given
-
-
-def bare(kind, heads, **knobs):
-    """The method with its heads replaced by given numbers."""
-    method = kind(four_stage(5, width=8), **knobs)
-    method.heads = torch.nn.ModuleList(Given(*h) for h in heads)
-    return method
-
-
-def agree(terms, printed):
-    assert terms.keys() == printed.keys()
-    for name, value in printed.items():
-        assert terms[name].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
-
-
-def leaves(*arrays):
-    return [torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in arrays]
-
-
 @pytest.mark.parametrize(
     "options",
     [{}, {"alpha": 0.0}, {"alpha": 1.0, "lam": 0.01}, {"temperature": 1.0}, {"t_squared": True, "deepest_alpha": True}],
 )
 @pytest.mark.parametrize("shape", [(6, 5, 7), (1, 5, 7), (3, 2, 1)])
+@pytest.mark.equation("byot")
 def test_byot_is_the_loss_slide(options, shape):
     b, k, d = shape
     (z1, y, f1), (z2, _, f2), (z3, _, f3) = (case(b, k, d, seed) for seed in range(3))
@@ -360,6 +291,7 @@ def test_byot_is_the_loss_slide(options, shape):
     assert g3.grad is None or not g3.grad.any(), "the hint does not pull the deepest features"
 
 
+@pytest.mark.equation("dsn")
 def test_dsn_is_byot_without_soft_targets_and_hints():
     (z1, y, f1), (z2, _, f2) = case(seed=0), case(seed=1)
     a1, a2, g1, g2 = leaves(z1, z2, f1, f2)
@@ -370,6 +302,7 @@ def test_dsn_is_byot_without_soft_targets_and_hints():
 @pytest.mark.parametrize("knobs", [{}, {"alpha": 1.0, "temperature": 4.0}])
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("drg")
 def test_drg_is_eq_8_to_10(knobs, heads, b):
     (z, y, f), *rest = (case(b, seed=s) for s in range(heads + 1))
     a, *shallow = leaves(z, *(r[0] for r in rest))
@@ -388,6 +321,7 @@ def test_drg_is_eq_8_to_10(knobs, heads, b):
 
 @pytest.mark.parametrize("knobs", [{}, {"beta": 3.0, "temperature": 1.0}])
 @pytest.mark.parametrize("sizes", [(6, 6), (6, 4), (3, 6), (1, 1)])
+@pytest.mark.equation("dsr")
 def test_dsr_is_eq_11_and_12(knobs, sizes):
     (before, *_), (z, y, _) = case(sizes[0], seed=0), case(sizes[1], seed=1)
     method, batch = DSR(four_stage(5, width=8), **knobs), Batch(None, torch.as_tensor(y), None)
@@ -451,6 +385,7 @@ def test_drg_refuses_stages_that_are_not_there():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.9, 1.0])
+@pytest.mark.equation("kd")
 def test_kd_is_hinton_2015(alpha):
     (z, y, _), (t, _, _) = case(seed=0), case(seed=1)
 
@@ -472,6 +407,7 @@ def test_kd_is_hinton_2015(alpha):
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
+@pytest.mark.equation("lsr", "vanilla")
 def test_lsr_and_vanilla_are_their_cross_entropies(epsilon):
     z, y, _ = case()
     (a,) = leaves(z)
@@ -486,6 +422,7 @@ def test_lsr_and_vanilla_are_their_cross_entropies(epsilon):
 
 @pytest.mark.parametrize("sizes", [(6, 6), (4, 6), (1, 1)])
 @pytest.mark.parametrize("knobs", [{}, {"alpha": 0.5, "temperature": 1.0}])
+@pytest.mark.equation("dlb")
 def test_dlb_is_eq_4(sizes, knobs):
     (z, y, _), (said, before, _), (again, _, _) = case(sizes[0]), case(sizes[1], seed=1), case(sizes[1], seed=2)
     a, b = leaves(z, again)
@@ -509,6 +446,7 @@ def test_dlb_is_eq_4(sizes, knobs):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.8, 1.0])
+@pytest.mark.equation("ps-kd")
 def test_ps_kd_is_eq_5(alpha):
     (z, y, _), (said, _, _) = case(), case(seed=1)
     method, index = PSKD(four_stage(5, width=8), train_size=20, alpha=alpha), torch.arange(6) + 3
@@ -526,6 +464,7 @@ def test_ps_kd_is_eq_5(alpha):
 
 @pytest.mark.parametrize("knobs", [{}, {"lam": 0, "mu": 0}, {"lam": 2.0, "mu": 10.0, "temperature": 1.0}])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("ddgsd")
 def test_ddgsd_is_eq_1_to_5(knobs, b):
     (za, y, ha), (zb, _, hb) = case(b), case(b, seed=1)
     tensors = leaves(np.concatenate([za, zb]), np.concatenate([ha, hb]))
@@ -568,6 +507,7 @@ def test_ddgsd_offers_the_other_readings():
 
 @pytest.mark.parametrize("knobs", [{}, {"lam": 0}, {"lam": 1.0, "temperature": 1.0}])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("self-guidance")
 def test_self_guidance_is_eq_5(knobs, b):
     (zs, y, _), (zt, _, _) = case(b), case(b, seed=1)
     s, t = leaves(zs, zt)
@@ -677,12 +617,7 @@ def test_emd_of_a_set_with_itself_is_nothing_and_blind_to_the_order():
         assert paper.exact_emd(cost.numpy(), a.numpy(), w.numpy()) == pytest.approx(0, abs=1e-9)
 
 
-def sfr(**options):
-    torch.manual_seed(0)
-    model = four_stage(5, width=8)
-    return model, SFR(model, train_size=20, **options)
-
-
+@pytest.mark.equation("sfr")
 def test_sfr_weighs_every_stages_distance_and_lets_no_gradient_into_the_last_map():
     model, method = sfr()
     model.train(), method.train()
@@ -841,12 +776,23 @@ def test_your_own_method_needs_no_registration():
     assert last.accuracy["final"] > 0.8 and last.terms.keys() == {"task", "entropy"}
 
 
+LEARNED: dict[str, torch.Tensor] = {}
+
+
+def learned(net, data, recipe) -> dict[str, torch.Tensor]:
+    """The weights of a teacher, which is every method's: it is trained once."""
+    if not LEARNED:
+        net = copy.deepcopy(net).requires_grad_(True)
+        list(fit(net, Vanilla(), data, recipe, on="cpu"))
+        LEARNED.update(net.state_dict())
+    return LEARNED
+
+
 def test_every_method_learns(name):
     recipe = Recipe(epochs=5, batch_size=32, lr=0.05, schedule="one cycle")
     model, method, data = build(name, train_size=300)
     if hasattr(method, "teacher"):
-        list(fit(method.teacher.net.requires_grad_(True), Vanilla(), data, recipe, on="cpu"))
-        method.teacher.net.eval().requires_grad_(False)
+        method.teacher.net.load_state_dict(learned(method.teacher.net, data, recipe))
         recipe = replace(recipe, epochs=8)  # five hardly move AT, which weighs the teacher's maps a thousandfold
     if method.samples_per_class:
         recipe = replace(recipe, epochs=8)  # the classifier comes after an embedding that it does not shape

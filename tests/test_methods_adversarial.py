@@ -6,29 +6,13 @@ import numpy as np
 import paper
 import pytest
 import torch
+from taught import Says, answers
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.methods import AIKD, PSKD
 from sdkit.models import four_stage
 
 SECOND = Progress(1, 1, 4, 1)
-
-
-class Says(torch.nn.Module):
-    """A teacher whose answers are given."""
-
-    num_classes = 5
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = torch.tensor(logits)
-
-    def forward_features(self, x):
-        return Features(self.logits, None, ())
-
-
-def answers(b, seed):
-    return np.random.default_rng(seed).normal(size=(b, 5)) * 2
 
 
 def made(b, **options):
@@ -58,6 +42,7 @@ def logistic(v):
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.0, "lam": 0.5, "mu": 1.0, "temperature": 1.0, "width": 3}, {"mu": 0.0}])
 @pytest.mark.parametrize("b", [1, 6])
+@pytest.mark.equation("ai-kd")
 def test_ai_kd_is_ps_kd_a_teacher_and_a_judge(options, b):
     method, batch, z, past, taught, y = made(b, **options)
     settings = {"alpha": 0.8, "lam": 1.0, "mu": 0.1, "temperature": 4.0} | options

@@ -6,9 +6,9 @@ import numpy as np
 import paper
 import pytest
 import torch
-from test_methods import bare, build, case, leaves, sfr
-from test_methods_teacher import seen
-from test_sfr import built, gaussian
+from paper import gaussian
+from taught import seen
+from tiny import bare, build, built, case, leaves, sfr
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS

@@ -111,6 +111,7 @@ def net(**options):
 
 @pytest.mark.parametrize(("lam", "tau", "peers"), [(1.0, 1.0, 1), (0.5, 2.0, 2), (0.0, 1.0, 3)])
 @pytest.mark.parametrize("b", SIZES)
+@pytest.mark.equation("dml")
 def test_dml_is_labels_and_the_mean_of_the_peers(lam, tau, peers, b):
     y, zs = labels(b), [logits(b, seed=s) for s in range(peers + 1)]
     method, leaves = DML(net(), lam=lam, temperature=tau, peers=peers), [leaf(z) for z in zs]
@@ -181,6 +182,7 @@ def gates(method, trunk):
 
 @pytest.mark.parametrize(("alpha", "tau", "progress"), [(1.0, 3.0, MID), (0.5, 1.0, Progress(0, 0, 200, 1))])
 @pytest.mark.parametrize(("b", "branches"), [(6, 3), (2, 2)])
+@pytest.mark.equation("one")
 def test_one_is_labels_for_all_and_the_gates_ensemble_for_each(alpha, tau, progress, b, branches):
     y, zs = labels(b), [logits(b, seed=s) for s in range(branches)]
     trunk = np.random.default_rng(5).normal(size=(b, 32, 3, 3))
@@ -223,6 +225,7 @@ def test_a_gate_needs_two_images_to_learn_and_one_to_answer():
 
 @pytest.mark.parametrize("b", SIZES)
 @pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.equation("okddip")
 def test_okddip_peers_follow_their_own_mean_and_the_leader_follows_them(b, detach):
     y, leader, zs = labels(b), logits(b, seed=7), [logits(b, seed=s) for s in range(3)]
     g = np.random.default_rng(3)
@@ -306,6 +309,7 @@ def test_branches_and_copies_grow_on_any_network(name):
 
 @pytest.mark.parametrize(("lam", "tau"), [(1.0, 4.0), (0.0, 4.0), (2.0, 1.0)])
 @pytest.mark.parametrize("b", SIZES)
+@pytest.mark.equation("cs-kd")
 def test_cs_kd_follows_the_classmate_that_learns_nothing(lam, tau, b):
     y, z, partner = labels(b), logits(b), logits(b, seed=1)
     a, p = leaf(z), leaf(partner)
@@ -337,6 +341,7 @@ def plain_zipf(z, scores, y, power):
 
 @pytest.mark.parametrize(("b", "k"), [(1, 5), (6, 5), (4, 2), (3, 20)])
 @pytest.mark.parametrize(("lam", "power"), [(0.1, 1.0), (1.0, 0.0), (0.5, 2.0)])
+@pytest.mark.equation("zf-ls")
 def test_zf_ls_is_zipfs_law_over_the_wrong_classes(b, k, lam, power):
     y, z = labels(b, k), logits(b, k)
     a = leaf(z)
@@ -386,6 +391,7 @@ def plain_reg(z, y, alpha, tau, correct, multiplier, printed):
     [{}, {"alpha": 1.0, "temperature": 1.0, "correct": 0.9}, {"printed": True}, {"printed": True, "multiplier": 400.0}],
 )
 @pytest.mark.parametrize(("b", "k"), [(1, 5), (6, 5), (3, 2)])
+@pytest.mark.equation("tf-kd-reg")
 def test_tf_kd_reg_is_a_teacher_that_is_nearly_always_right(options, b, k):
     y, z = labels(b, k), logits(b, k)
     a = leaf(z)
@@ -430,6 +436,7 @@ def test_tf_kd_regs_multiplier_is_the_released_codes_over_the_number_of_classes(
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.0, 1.0])
+@pytest.mark.equation("ols")
 def test_ols_labels_are_what_was_rightly_said_in_the_last_epoch(alpha):
     y, z = labels(), logits()
     method = OLS(net(), alpha=alpha).double()
@@ -490,6 +497,7 @@ def test_a_class_that_was_never_right_keeps_its_label():
 
 @pytest.mark.parametrize(("kind", "alpha", "tau"), [(BAN, 0.5, 1.0), (TFKDSelf, 0.95, 6.0), (LabelRefinery, 1.0, 1.0)])
 @pytest.mark.parametrize("b", SIZES)
+@pytest.mark.equation("ban", "tf-kd-self", "label-refinery", "defensive")
 def test_own_teachers_are_hintons_loss_at_their_own_settings(kind, alpha, tau, b):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
     a = leaf(z)
@@ -515,6 +523,7 @@ def test_a_hot_teacher_as_sure_as_a_label_pulls_as_hard_as_the_label_does():
 
 @pytest.mark.parametrize("b", SIZES)
 @pytest.mark.parametrize(("tau", "wrong"), [(4.0, 3.0), (5.0, 1.0), (4.0, 4.0)])
+@pytest.mark.equation("ats")
 def test_ats_softens_the_right_class_more(b, tau, wrong):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
     a = leaf(z)
@@ -534,6 +543,7 @@ def test_ats_softens_the_right_class_more(b, tau, wrong):
 
 
 @pytest.mark.parametrize(("epoch", "weight"), [(0, 0.0), (5, 0.5), (10, 1.0), (30, 1.0)])
+@pytest.mark.equation("ctkd")
 def test_ctkds_temperature_climbs_what_the_student_descends(epoch, weight):
     y, z, t = labels(), logits(), logits(seed=1)
     a = leaf(z)
@@ -549,6 +559,7 @@ def test_ctkds_temperature_climbs_what_the_student_descends(epoch, weight):
 
 
 @pytest.mark.parametrize("tau", [1.0, 20.0])
+@pytest.mark.equation("hot")
 def test_hot_labels_ask_for_large_logits(tau):
     y, z = labels(), logits()
     a = leaf(z)
@@ -610,6 +621,7 @@ def test_mean_teacher_is_the_mean_of_the_past_weights(decay):
 
 @pytest.mark.parametrize(("progress", "weight"), [(MID, 1.0), (Progress(0, 0, 200, 1), math.exp(-5))])
 @pytest.mark.parametrize("b", SIZES)
+@pytest.mark.equation("mean-teacher")
 def test_mean_teacher_is_the_squared_distance_of_probabilities(progress, weight, b):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
     a, (_, method) = leaf(z), shadowed(MeanTeacher)
@@ -654,6 +666,7 @@ def test_snapshots_are_taken_where_a_part_ends(parts):
 
 
 @pytest.mark.parametrize("b", SIZES)
+@pytest.mark.equation("ss-kd")
 def test_a_snapshot_teaches_from_the_second_part_on_and_it_alone_is_soft(b):
     y, z, t = labels(b), logits(b), logits(b, seed=1)
     a, (_, method) = leaf(z), shadowed(SnapshotKD)
@@ -668,6 +681,7 @@ def test_a_snapshot_teaches_from_the_second_part_on_and_it_alone_is_soft(b):
 
 
 @pytest.mark.parametrize("b", SIZES)
+@pytest.mark.equation("codistillation")
 def test_codistillation_learns_from_the_others_old_answers(b):
     y, z, p, mine, its = labels(b), *(logits(b, seed=s) for s in range(4))
     a, c = leaf(z), leaf(p)
@@ -723,6 +737,7 @@ def test_born_again_generations_teach_each_other_in_turn(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("b", SIZES)
 @pytest.mark.parametrize("sampler", ["dropout", "dropconnect"])
+@pytest.mark.equation("dropout-guidance")
 def test_dropout_guidance_is_eq_5_with_another_student(b, sampler):
     y, zs, zt = labels(b), logits(b), logits(b, seed=1)
     s, t = leaf(zs), leaf(zt)
@@ -755,6 +770,7 @@ def test_what_is_left_out_is_drawn_afresh_and_the_network_is_left_whole(sampler)
 
 
 @pytest.mark.parametrize("b", SIZES)
+@pytest.mark.equation("multi-exit")
 def test_early_exits_learn_from_the_last_beside_their_labels(b):
     y, early, z = labels(b), [logits(b, seed=s) for s in range(3)], logits(b, seed=3)
     shallow, a = [leaf(e) for e in early], leaf(z)

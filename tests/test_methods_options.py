@@ -9,9 +9,9 @@ import numpy as np
 import paper
 import pytest
 import torch
-from test_data import fake
-from test_methods import agree, bare, build, case, leaves
-from test_sfr import attention, built, draw, pool, taps
+from paper import attention, pool
+from published import fake
+from tiny import agree, bare, build, built, case, draw, leaves, taps
 
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS

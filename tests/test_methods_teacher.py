@@ -9,6 +9,8 @@ import numpy as np
 import paper
 import pytest
 import torch
+from taught import Teacher, made, seen, tensor
+from tiny import draw
 from torch import nn
 
 from sdkit import losses
@@ -18,36 +20,6 @@ from sdkit.models import MODELS, four_stage
 
 NAMES = ["rkd", "cc", "darkrank", "vid", "crd", "dkd", "logits"]
 CLOCK = Progress(1, 5, 2, 5)
-
-
-class Teacher(nn.Module):
-    """A teacher whose answer is given."""
-
-    def __init__(self, logits=None, embedding=None, stages=()):
-        super().__init__()
-        self.given, self.config = Features(logits, embedding, stages), 0
-
-    def forward_features(self, x):
-        self.config += 1
-        return self.given
-
-
-def made(kind, given=None, **options):
-    """The method in float64, with a teacher that gives what is said."""
-    torch.manual_seed(0)
-    size = {"train_size": 20} if kind is CRD else {}
-    method = kind(four_stage(5, width=8), teacher=four_stage(5, width=12), **size, **options).double()
-    if given is not None:
-        method.teacher = given
-    return method
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def tensor(a):
-    return torch.tensor(a, dtype=torch.float64, requires_grad=True)
 
 
 def related(kind, s, t, **options):
@@ -100,6 +72,7 @@ def rkd(s, t, distance=25.0, angle=50.0):
 
 @pytest.mark.parametrize("shape", [(5, 4, 3), (4, 2, 6), (3, 1, 1), (2, 3, 3), (1, 3, 2)])
 @pytest.mark.parametrize("options", [{}, {"distance": 1.0, "angle": 2.0}])
+@pytest.mark.equation("rkd")
 def test_rkd_is_sec_3_2_as_printed(shape, options):
     b, d, e = shape
     agrees(RKD, draw(b, d), draw(b, e, seed=1) * 3, lambda s, t: rkd(s, t, **options), **options)
@@ -158,6 +131,7 @@ def cc(s, t, beta=100.0, gamma=0.4, kernel="rbf"):
 
 @pytest.mark.parametrize("options", [{}, {"beta": 30.0, "gamma": 1.0}, {"beta": 30.0, "kernel": "bilinear"}])
 @pytest.mark.parametrize("shape", [(6, 4, 3), (2, 2, 5), (1, 3, 3)])
+@pytest.mark.equation("cc")
 def test_cc_is_the_printed_one(shape, options):
     b, d, e = shape
     agrees(CC, draw(b, d), draw(b, e, seed=1), lambda s, t: cc(s, t, **options), **options)
@@ -213,6 +187,7 @@ def darkrank(s, t, alpha=3.0, beta=3.0, lam=1.0, length_=4, soft=False):
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 1.0, "beta": 1.0, "lam": 2.0}, {"soft": True}, {"length": 2, "soft": True}])
 @pytest.mark.parametrize("shape", [(7, 4, 3), (5, 3, 4), (3, 2, 2), (2, 2, 2), (1, 2, 3)])
+@pytest.mark.equation("darkrank")
 def test_darkrank_is_the_likelihood_of_the_teachers_order(shape, options):
     b, d, e = shape
     given = {"length_" if k == "length" else k: v for k, v in options.items()}
@@ -293,6 +268,7 @@ def halved(a):
 
 @pytest.mark.parametrize("last", [1, 3])
 @pytest.mark.parametrize("b", [1, 2])
+@pytest.mark.equation("vid")
 def test_vid_is_the_printed_likelihood(last, b):
     sizes = [(8, 12), (16, 24), (32, 48), (64, 96)]
     student, teacher = ([draw(b, c[k], 4, 4, seed=i) for i, c in enumerate(sizes)] for k in (0, 1))
@@ -362,6 +338,7 @@ def units(*shape, seed=0):
 @pytest.mark.parametrize("b", [1, 4])
 @pytest.mark.parametrize("in_batch", [False, True])
 @pytest.mark.parametrize("tau", [0.07, 0.3])
+@pytest.mark.equation("crd")
 def test_crd_tells_the_pair_from_the_bank(b, in_batch, tau):
     dim, s, t = 6, units(b, 6), units(b, 6, seed=1)
     y, index = np.arange(b) % 3, np.arange(b) * 4 + 2
@@ -388,14 +365,6 @@ def test_the_critics_constant_is_the_mean_over_a_random_bank():
     for dim, tau in ((128, 0.07), (64, 0.1), (128, 0.3)):
         z = units(60_000, dim, seed=3)[:, 0] / tau  # the similarity of any unit vector with random ones
         assert math.exp(1 / (2 * dim * tau**2)) == pytest.approx(np.exp(z).mean(), rel=0.03)
-
-
-def seen(b=4, **options):
-    """A CRD in the middle of its training, with a batch and its features."""
-    given = Teacher(torch.tensor(draw(b, 5, seed=2)), torch.tensor(draw(b, 96, seed=3)))
-    method = made(CRD, given, **options)
-    batch = Batch(torch.zeros(b), torch.arange(b) % 5, torch.tensor([3, 17, 0, 8])[:b])
-    return method, Features(tensor(draw(b, 5)), tensor(draw(b, 64, seed=1)), ()), batch
 
 
 def test_the_bank_moves_half_way_to_what_was_said_and_only_where_an_image_came_by():
@@ -474,6 +443,7 @@ def dkd(z, t, y, alpha, beta, tau):
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.5, "beta": 2.0, "temperature": 1.0}])
 @pytest.mark.parametrize("shape", [(6, 5), (1, 5), (4, 2)])
+@pytest.mark.equation("dkd")
 def test_dkd_is_its_two_parts(shape, options):
     b, k = shape
     z, t, y = draw(b, k) * 2, draw(b, k, seed=1) * 2, np.arange(b) % k
@@ -512,6 +482,7 @@ def test_dkds_weights_climb_over_a_twelfth_of_the_training():
 
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
+@pytest.mark.equation("logits")
 def test_logit_regression_is_half_the_squared_distance(mean, alpha):
     z, t, y = draw(4, 5), draw(4, 5, seed=1), np.arange(4)
     leaf, method = tensor(z), made(LogitRegression, Teacher(torch.tensor(t)), alpha=alpha, per_class_mean=mean)

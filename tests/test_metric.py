@@ -128,6 +128,7 @@ NETWORK = four_stage(5, width=8)
 @pytest.mark.parametrize("unit", [True, False])
 @pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.equation("triplet")
 def test_triplets_are_as_printed(soft, unit, margin, seed):
     e, options = embeddings(seed), {"margin": margin, "soft": soft, "unit": unit}
     loss, gradient = of_labels(Triplet(NETWORK, mining="hard", **options), e)
@@ -153,6 +154,7 @@ def test_a_triplet_by_hand():
 
 @pytest.mark.parametrize("knobs", [{}, {"alpha": 5.0, "beta": 3.0}, {"lam": 0.0, "epsilon": 1.0}, {"epsilon": 0.0}])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.equation("multi-similarity")
 def test_multi_similarity_is_as_printed(knobs, seed):
     e, settings = embeddings(seed), {"alpha": 2.0, "beta": 50.0, "lam": 0.5, "epsilon": 0.1} | knobs
     loss, gradient = of_labels(MultiSimilarity(NETWORK, **knobs), e)
@@ -172,6 +174,7 @@ def test_multi_similarity_survives_its_sharpest_settings():
 
 
 @pytest.mark.parametrize("options", [{}, {"margin": 0.3}, {"unit": False, "margin": 2.0}])
+@pytest.mark.equation("contrastive")
 def test_contrastive_is_as_printed(options):
     e, settings = embeddings(), {"margin": 1.0, "unit": True} | options
     loss, gradient = of_labels(Contrastive(NETWORK, **options), e)
@@ -190,6 +193,7 @@ def test_a_batch_without_strangers_or_without_relatives_has_a_finite_loss(kind, 
             assert kind is not Triplet or (loss == 0 and not gradient.any()), "no image has both"
 
 
+@pytest.mark.equation("center")
 def test_center_loss_is_eq_2_to_5():
     """Two steps: the centres start at the origin, then go their share of the way."""
     e, z, y, rate = embeddings(b=6, d=3), embeddings(1, b=6, d=4), np.array([0, 1, 0, 0, 2, 1]), 0.5
@@ -231,6 +235,7 @@ def test_a_pure_metric_loss_leaves_the_classifier_to_read_and_nothing_else(name)
     assert all(g is None for g in torch.autograd.grad(terms["task"], classifier, allow_unused=True))
 
 
+@pytest.mark.equation("softmax-triplet")
 def test_softmax_triplet_is_cross_entropy_and_triplets():
     (model, terms), (_, alone) = passed("softmax-triplet", lam=0.5), passed("triplet", neck=False)
     assert terms["triplet"].item() == pytest.approx(0.5 * alone["task"].item())

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sdkit.analysis import forward_flops, last_convolution
+from sdkit.core import Features
 from sdkit.methods import BYOT, DML, DRG, ONE, OKDDip
 from sdkit.models import (
     ABOUT,
@@ -78,6 +79,17 @@ def size_of(name: str, given: dict) -> int:
     return 224 if name in IMAGENET or given.get("stem") == "imagenet" else 32
 
 
+@functools.cache
+def passed(name: str, **given) -> tuple[Features, list[torch.Size]]:
+    """A pass at the network's own size, and what its last convolution said in it: one for several tests."""
+    model, size, seen = on_meta(name, **given), size_of(name, given), []
+    hook = last_convolution(model.stages[-1]).register_forward_hook(lambda m, i, out: seen.append(out.shape))
+    with torch.no_grad():
+        out = model.forward_features(torch.empty(2, 3, size, size, device="meta"))
+    hook.remove()
+    return out, seen
+
+
 def test_every_network_has_a_line_and_can_be_told_its_options():
     assert ABOUT.keys() == MODELS.keys()
     assert all(name == name.lower() for name in MODELS)
@@ -87,8 +99,7 @@ def test_every_network_has_a_line_and_can_be_told_its_options():
 
 def test_taps_are_what_the_network_declares(variant):
     name, given = variant
-    model, size = on_meta(name, **given), size_of(name, given)
-    out = model.forward_features(torch.empty(2, 3, size, size, device="meta"))
+    model, size, (out, _) = on_meta(name, **given), size_of(name, given), passed(name, **given)
     assert out.logits.shape == (2, 7) and model.num_classes == 7
     assert out.embedding.shape == (2, model.classifier.in_features)
     assert [s.shape[1] for s in out.stages] == [*model.channels]
@@ -102,7 +113,8 @@ KINDS = ("bottleneck", "separable", "linear")
 def test_every_stage_but_the_last_can_carry_a_head_on_images_of_any_size(variant):
     name, given = variant
     model, size = on_meta(name, **given), size_of(name, given) * 9 // 8 - 1  # 35, 251: maps of odd sizes
-    stages = model.forward_features(torch.empty(2, 3, size, size, device="meta")).stages
+    with torch.no_grad():
+        stages = model.forward_features(torch.empty(2, 3, size, size, device="meta")).stages
     for s, feature in enumerate(stages[:-1]):
         for kind in KINDS:
             with torch.device("meta"):
@@ -127,24 +139,18 @@ def test_drg_puts_one_head_after_the_second_stage(name):
     before = parameters(model)
     with torch.device("meta"):
         method = DRG(model).eval()
-    size = size_of(name, {})
-    out = model.forward_features(torch.empty(2, 3, size, size, device="meta"))
-    assert [*method.auxiliary_heads()] == ["shallow 2"] and method.exits(out, None)["shallow 2"].shape == (2, 7)
+    assert [*method.auxiliary_heads()] == ["shallow 2"] and method.exits(passed(name)[0], None)["shallow 2"].shape == (2, 7)
     assert parameters(model) == before and parameters(method) > 0
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in DEEPER])
 def test_grad_cam_has_a_convolution_to_look_at_in_the_last_stage(name):
     """Its map has the last stage's size, but for a pooling behind it."""
-    model, size = on_meta(name), size_of(name, {})
-    seen, target = [], last_convolution(model.stages[-1])
-    hook = target.register_forward_hook(lambda m, i, out: seen.append(out.shape))
-    stages = model.forward_features(torch.empty(2, 3, size, size, device="meta")).stages
-    hook.remove()
-    assert isinstance(target, nn.Conv2d) and len(seen) == 1
+    out, seen = passed(name)
+    assert isinstance(last_convolution(on_meta(name).stages[-1]), nn.Conv2d) and len(seen) == 1
     pooled = {"vgg-tiny": (2, 0), "vgg19-bn": (2, 0), "alexnet": (2, 1)}  # 3x3 with stride 2 takes 13 to 6
     times, more = pooled.get(name, (1, 0))
-    assert seen[0][2] == times * stages[-1].shape[2] + more
+    assert seen[0][2] == times * out.stages[-1].shape[2] + more
 
 
 # --- with numbers in them ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 
@@ -60,11 +61,20 @@ def test_a_number_in_the_prose_is_computed_or_the_papers(notebook):
     assert not re.search(r"(we|our run) (measured|got|reached)[^.\n]*\d", prose, re.I)
 
 
-def test_it_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """One folder of runs for all notebooks, as a student has: what one has trained, the next one finds."""
+    place = tmp_path_factory.getbasetemp()
+    place = (place.parent if os.environ.get("PYTEST_XDIST_WORKER") else place) / "student"  # of both workers
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def test_it_runs_from_top_to_bottom(notebook, home, tmp_path, monkeypatch):
     """In a kernel of its own, with the smoke recipe on a few digits; its figures are written."""
     from sdkit import pages
 
-    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("SDKIT_HOME", str(home))
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "figures"))
     for name, value in {"RECIPE": "smoke", "DATA": "digits", "MODEL": "four-stage", "TRAIN_SIZE": "200"}.items():
         monkeypatch.setenv(f"SDKIT_{name}", value)

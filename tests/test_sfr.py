@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 
 import numpy as np
 import paper
 import pytest
 import torch
-from test_figures import unreadable
+from drawn import unreadable
+from paper import attention, gaussian, pool
+from tiny import built, draw, taps
 from torch import nn
 
 from sdkit import figures, papers
-from sdkit.core import Batch, Features, Progress
+from sdkit.core import Batch, Progress
 from sdkit.methods import AT, L2, METHODS, SFR, SFRAT, SFRL2, Combined, FitNet, Method, SFRFitNet
 from sdkit.methods.sfr import exact_plan
 from sdkit.methods.sfr_teacher import EVEN, AttentionDistance, EmbeddingDistance, RegressorDistance
 from sdkit.models import cifar_resnet, four_stage
 from sdkit.papers import sfr as verdicts
 
-EPS = 1e-6  # of sdkit's variance, and 1e-5 of PyTorch's batch normalisation
-
-
 # the page, in loops
-
-
-def pool(f, size):
-    """Average pooling of [B, C, H, W] to [B, C, size, size] where size divides H."""
-    b, c, h, _ = f.shape
-    k, out = h // size, np.zeros((b, c, size, size))
-    for i in range(size):
-        for j in range(size):
-            out[:, :, i, j] = f[:, :, i * k : (i + 1) * k, j * k : (j + 1) * k].mean((2, 3))
-    return out
 
 
 def batch_norm(x):
@@ -49,37 +37,8 @@ def pointwise(f, weight):
     return batch_norm(rows).reshape(b, h, w, -1).transpose(0, 3, 1, 2)
 
 
-def gaussian(s, t, log_variance=None):
-    """Sec. 3.5: the mean over entries of (t - s)^2, or of (t - s)^2 / (eps + e^l) + l."""
-    total = 0.0
-    for k in np.ndindex(s.shape):
-        if log_variance is None:
-            total += (t[k] - s[k]) ** 2
-        else:
-            total += (t[k] - s[k]) ** 2 / (EPS + math.exp(log_variance[k])) + log_variance[k]
-    return total / s.size
-
-
-def attention(f):
-    """vec(mean over channels of F^2), unit length, image by image."""
-    rows = []
-    for image in f:
-        a = (image**2).mean(0).ravel()
-        rows.append(a / math.sqrt((a**2).sum()))
-    return np.array(rows)
-
-
 def numpy_of(module):
     return module[0].weight.detach().numpy().reshape(module[0].weight.shape[:2])
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def taps(maps=(), embedding=None):
-    embedding = torch.zeros(1, dtype=torch.float64) if embedding is None else embedding
-    return Features(torch.zeros(1, dtype=torch.float64), embedding, tuple(maps))
 
 
 def agrees(distance, out, taught, printed, x):
@@ -95,6 +54,7 @@ def agrees(distance, out, taught, printed, x):
 
 @pytest.mark.parametrize("variance", [False, True])
 @pytest.mark.parametrize("its", [4, 3])
+@pytest.mark.equation("l2")
 def test_l2_is_the_pages_squared_error_of_embeddings(variance, its):
     torch.manual_seed(0)
     student, teacher = four_stage(5, width=8), four_stage(5, width=8)
@@ -114,6 +74,7 @@ def test_l2_is_the_pages_squared_error_of_embeddings(variance, its):
 
 @pytest.mark.parametrize("variance", [False, True])
 @pytest.mark.parametrize("sides", [(4, 4), (4, 2), (2, 4)])
+@pytest.mark.equation("at")
 def test_at_is_the_squared_difference_of_attention_maps(variance, sides):
     torch.manual_seed(0)
     student, teacher = four_stage(5, width=8), four_stage(5, width=16)
@@ -141,6 +102,7 @@ def test_at_is_the_squared_difference_of_attention_maps(variance, sides):
 
 @pytest.mark.parametrize("variance", [False, True])
 @pytest.mark.parametrize("sides", [(2, 2), (4, 2), (2, 4)])
+@pytest.mark.equation("fitnet")
 def test_fitnet_is_the_squared_error_behind_a_regressor(variance, sides):
     torch.manual_seed(0)
     student, teacher = four_stage(5, width=8), four_stage(5, width=8)
@@ -166,15 +128,6 @@ def test_fitnet_is_the_squared_error_behind_a_regressor(variance, sides):
 # methods
 
 
-def built(kind, **options):
-    torch.manual_seed(0)
-    student, teacher = four_stage(5, width=8), four_stage(5, width=16)
-    offer = {"train_size": 20} if issubclass(kind, SFR) else {}
-    method = kind(student, teacher=teacher, **offer, **options)
-    batch = Batch(torch.randn(6, 3, 16, 16), torch.arange(6) % 5, torch.arange(6))
-    return student.train(), method.train(), batch
-
-
 @pytest.mark.parametrize(("kind", "term", "beta"), [(L2, "l2", 1), (AT, "at", 1000), (FitNet, "fitnet", 100)])
 def test_a_plain_distance_stands_beside_hard_labels_weighted(kind, term, beta):
     model, method, batch = built(kind)
@@ -194,6 +147,7 @@ def test_a_plain_distance_stands_beside_hard_labels_weighted(kind, term, beta):
     ("kind", "beside", "options"), [(SFRL2, L2, {}), (SFRAT, AT, {"last": 4}), (SFRFitNet, FitNet, {"last": 2})]
 )
 @pytest.mark.parametrize("variance", [True, False])
+@pytest.mark.equation("sfr-l2", "sfr-at", "sfr-fitnet")
 def test_sfr_with_a_teacher_is_the_two_methods_together(kind, beside, options, variance):
     """The same first weights, terms and gradients, of a network and of what stands around it, also when a knob is turned."""
 

@@ -10,13 +10,14 @@ from itertools import islice
 import pytest
 import torch
 import torch.nn.functional as F
-from test_methods import build
+from drawn import pulls, told
+from tiny import build
 
 from sdkit import figures
-from sdkit.analysis import SOFT, TermShares, shares_now, term_shares
-from sdkit.core import Batch, Features, Moment, Progress
+from sdkit.analysis import SOFT, shares_now, term_shares
+from sdkit.core import Batch, Moment, Progress
 from sdkit.experiment import Experiment
-from sdkit.methods import BYOT, DRG, DSR, LSR, METHODS, Method, Vanilla
+from sdkit.methods import BYOT, DRG, LSR, METHODS, Method, Vanilla
 from sdkit.models import four_stage
 from sdkit.train import Recipe
 
@@ -35,29 +36,6 @@ class Held:
 
     def moments(self, batches: int) -> dict[str, Moment]:
         return {name: Moment(self.model, self.method, self.batches, at, self.earlier) for name, at in self.at.items()}
-
-
-class Stands:
-    """A training of a network that stands still: it learns from its labels and a little of the last batch's ranks."""
-
-    def __init__(self, net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
-        halves = [Batch(a, b, torch.arange(len(b))) for a, b in zip(x.split(6), y.split(6), strict=True)]
-        self.moment = Moment(Shown(net), DSR(net), halves, Progress(0, 0, 1, 10))
-
-    def moments(self, batches: int) -> dict[str, Moment]:
-        return {"early": self.moment, "late": self.moment}
-
-
-class Shown(torch.nn.Module):
-    """Any network that gives logits, as methods take it."""
-
-    def __init__(self, net: torch.nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward_features(self, x):
-        logits = self.net(x)
-        return Features(logits, logits, ())
 
 
 def batch(n: int = 6, k: int = 5, **more) -> Batch:
@@ -188,20 +166,6 @@ def test_at_its_defaults_no_method_is_plain_training_in_disguise(name):
 
 
 # the figure
-
-
-def told(moments: list[str], **shares: list[float]) -> TermShares:
-    """A method's shares, a row of numbers a term."""
-    share = torch.tensor([[1.0] * len(moments), *shares.values()], dtype=torch.float64).T
-    return TermShares(("task", *shares), (*moments,), ("stem",), share, share[..., None], torch.ones(len(moments)).double())
-
-
-def pulls() -> dict[str, TermShares]:
-    both, nan = ["early", "late"], float("nan")
-    return {
-        "byot": told(both, head=[0.5, 0.7], hint=[0.0005, 1e-6]), "at": told(both, at=[80.0, 4000.0]),
-        "codistillation": told(both, peer=[nan, nan], agree=[0.0, 0.2]),
-    }  # fmt: skip
 
 
 def test_a_term_that_is_not_felt_is_grey_and_one_that_swamps_the_labels_orange():

@@ -81,6 +81,7 @@ def analyses(name: str):
     yield "ranked variance", analysis.ranked_output_variance(exits["final"])
     yield "ranked top", analysis.ranked_top(exits["final"], y, top=3)
     yield "calibration", analysis.calibration(exits["final"], y)
+    yield "selective risk", analysis.selective_risk(exits["final"], y)
     yield "weight noise", analysis.noise_tolerance(model, x, y, [0.0, 0.01], draws=1)
     yield "fgsm", analysis.fgsm(model, x, y, [0.0, 0.1])
     yield "loss slice", analysis.loss_slice(model, x, y, points=3)
@@ -101,10 +102,33 @@ def analyses(name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_analysis(name):
-    done = [what for what, found in analyses(name) if found is not None]
+    """Each is a number, and where nothing is done to the network it says what the network itself does."""
+    found = dict(analyses(name))
     # t-SNE, retrieval and ranked outputs along training see no network; curvature has the test below
     left = {"ranked along training", "t-sne", "retrieval", "curvature", "time"} | ({"grad-cam"} if "vit" in name else set())
-    assert set(analysis.ANALYSES) - set(done) <= left
+    assert set(analysis.ANALYSES) - set(found) <= left
+    model, (x, y) = network(name).eval(), images(name)
+    with torch.no_grad():
+        z = model(x)
+    loss, accuracy = float(torch.nn.functional.cross_entropy(z, y)), float((z.argmax(1) == y).double().mean())
+    still = [found["weight noise"].loss[0, 0], found["loss slice"].loss[1], found["calibration"].nll]
+    assert [float(v) for v in still] == pytest.approx([loss] * 3, rel=1e-4)
+    as_it_is = [
+        found["weight noise"].accuracy[0, 0],
+        found["single directions"].accuracy[0, 0],
+        found["fixed policy"].accuracy[0],
+    ]
+    assert [float(v) for v in as_it_is] == pytest.approx([accuracy] * 3)
+    assert found["flops"] * len(x) == analysis.forward_flops(model, x) and found["flops"] == found["exit costs"]["final"].flops
+    assert found["exit costs"]["final"].parameters == parameters(model)
+    assert found["cka"] == pytest.approx(1) and found["procrustes"] == pytest.approx(0, abs=1e-4)
+    assert float(found["gradients"].share.sum()) == pytest.approx(1) and (found["gradients"].magnitude > 0).all()
+    assert found["features"]["final"].shape == (len(x), model.classifier.in_features)
+    assert found["loss between"].loss.isfinite().all() and found["pca"].points.isfinite().all()
+    assert found["ranked top"].probability.shape == (len(x), 3)
+    if "grad-cam" in found:
+        heat = found["grad-cam"].map
+        assert heat.shape == (1, *x.shape[2:]) and heat.min() >= 0 and float(heat.max()) in (0, pytest.approx(1, abs=1e-5))
 
 
 @pytest.mark.parametrize("name", NAMES)

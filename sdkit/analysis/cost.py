@@ -169,6 +169,10 @@ def forward_flops(network: nn.Module, x: Tensor) -> int:
     """FLOPs of network(x) in eval mode, all B images together. x [B, 3, H, W] -> a number.
 
     Convolutions and matrix products, a multiply-add is two; the rest is left out, as is the custom.
+
+    Examples:
+        >>> forward_flops(nn.Conv2d(3, 8, 1), torch.zeros(1, 3, 4, 4))  # 16 pixels, 3 x 8 products, each two
+        768
     """
     check_images(x)
     with preserve_state(network), torch.no_grad(), flop_counter() as counter:
@@ -188,7 +192,12 @@ def host_syncs(step: Step) -> int:
 
 
 def count(module: nn.Module) -> Size:
-    """Parameters and bytes of a module."""
+    """Parameters and bytes of a module.
+
+    Examples:
+        >>> count(nn.Linear(3, 2)).parameters
+        8
+    """
     parameters = list(module.parameters())
     size = sum(t.numel() * t.element_size() for t in [*parameters, *module.buffers()])
     return Size(sum(p.numel() for p in parameters), size)

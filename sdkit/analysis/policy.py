@@ -54,7 +54,13 @@ def threshold_policy(
 
 
 def fixed_policy(logits: Mapping[str, Tensor], y: Tensor, costs: Mapping[str, float]) -> FixedPolicy:
-    """Accuracy and cost of every exit, taken for all images: depth-scalable inference. Inputs as for `threshold_policy`."""
+    """Accuracy and cost of every exit, taken for all images: depth-scalable inference. Inputs as for `threshold_policy`.
+
+    Examples:
+        >>> early, late = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> fixed_policy({"1/2": early, "2/2": late}, torch.tensor([0, 1]), {"1/2": 1.0, "2/2": 2.0}).accuracy.tolist()
+        [0.5, 1.0]
+    """
     names, right, price, _ = _check(logits, y, costs)
     return FixedPolicy(names, right.double().mean(1), price)
 

@@ -40,6 +40,10 @@ def ranked_output_variance(logits: Tensor, space: str = "probabilities", root: b
     space: "probabilities" is the softmax at temperature 1; "standardised" each image's logits less their mean over their
     standard deviation; "logits" as they are. Variances divide by N.
     root: the form of the released helper, the root of the mean squared distance to the mean ranked vector: sqrt(K v).
+
+    Examples:
+        >>> ranked_output_variance(torch.tensor([[1.0, 2.0], [2.0, 1.0]])).item()  # one shape, other classes
+        0.0
     """
     check_logits(logits)
     v = sorted_outputs(logits, space).var(0, correction=0).mean()
@@ -90,7 +94,12 @@ def ranked_top(logits: Tensor, y: Tensor, top: int = 30) -> RankedTop:
 
 
 def pearson(a: Tensor, b: Tensor) -> float:
-    """Pearson's r in float64. [E] x2 -> []; nan for fewer than two points and where one side does not vary."""
+    """Pearson's r in float64. [E] x2 -> []; nan for fewer than two points and where one side does not vary.
+
+    Examples:
+        >>> pearson(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([6.0, 4.0, 2.0]))
+        -1.0
+    """
     a, b = a.double() - a.double().mean(), b.double() - b.double().mean()
     scale = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / scale if scale > 0 else math.nan

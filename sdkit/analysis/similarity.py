@@ -12,6 +12,11 @@ def cka(a: Tensor, b: Tensor) -> float:
     Kornblith et al. 2019: |B^T A|_F^2 / (|A^T A|_F |B^T B|_F), columns centred; in float64. Blind to a rotation, a scale
     and a shift of either side, not to a general linear map. With fewer images than features (N < D)
     even unrelated features come out alike: compare it between pairs, not with 1. nan where one side does not vary.
+
+    Examples:
+        >>> a = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 3.0]])
+        >>> round(cka(a, 5 * a.flip(1) + 1), 6)  # mirrored, larger, moved
+        1.0
     """
     a, b = _centred(a, b)
     if not a.any() or not b.any():
@@ -28,6 +33,11 @@ def procrustes(a: Tensor, b: Tensor) -> float:
     min over orthogonal Q of |A - B Q|_F = sqrt(2 - 2 |B^T A|_*), with A and B centred and of norm 1 (the narrower one
     padded with zeros); |.|_* is the nuclear norm. 0: alike up to rotation and scale. It is a metric (Williams et al. 2021).
     In float64, accurate to about 1e-8. nan where one side does not vary.
+
+    Examples:
+        >>> a = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 3.0]])
+        >>> procrustes(a, 5 * a.flip(1) + 1) < 1e-6
+        True
     """
     a, b = _centred(a, b)
     if not a.any() or not b.any():

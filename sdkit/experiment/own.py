@@ -54,6 +54,12 @@ def register(name: str, part: Any, kind: str | None = None) -> Any:
     Raises:
         ValueError: the name is one of sdkit's own, or holds one of the signs + @ :.
         TypeError: the part does not show what it is.
+
+    Examples:
+        >>> class Mine(Method):
+        ...     knobs = {}
+        >>> register("mine", Mine) is METHODS["mine"]
+        True
     """
     if not name or set("+@:") & set(name):
         raise ValueError(f"a name holds none of + @ :, got {name!r}")

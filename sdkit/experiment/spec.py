@@ -50,6 +50,13 @@ class Experiment:
         KeyError: a name that nothing has; the nearest are suggested.
         ValueError: a value outside its range, a teacher missing or not needed.
         TypeError: something that is no part of its kind.
+
+    Examples:
+        >>> e = Experiment("drg+dsr", knobs={"alpha": 0.3}, data="digits")
+        >>> e.parts, e.knobs["drg.alpha"]
+        (['drg', 'dsr'], 0.3)
+        >>> e.key == Experiment("drg+dsr", knobs={"drg.alpha": 0.3}, data="digits").key
+        True
     """
 
     method: Any = "vanilla"

@@ -20,7 +20,12 @@ from .trained import Trained
 
 
 def sweep(base: Experiment, seeds: Iterable[int] = (0,), **axes: Iterable[Any]) -> list[Experiment]:
-    """Every combination of the knobs' values, at every seed."""
+    """Every combination of the knobs' values, at every seed.
+
+    Examples:
+        >>> [(e.knobs["beta"], e.seed) for e in sweep(Experiment("dsr"), seeds=range(2), beta=[0.5, 1.0])]
+        [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
+    """
     if isinstance(seeds, int):
         raise TypeError(f"the seeds of a sweep are a list, range({seeds}) for example, got {seeds}")
     return [
@@ -51,6 +56,12 @@ def run_all(
     one, and 1 on a card; so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says.
     diverged: whether a run that diverges is kept as what it is; else it raises.
     Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
+
+    Examples:
+        >>> tiny = Experiment(data="digits", dataset={"train_size": 32}, network={"width": 4}, recipe="smoke")
+        >>> done = run_all({"plain": tiny}, progress=False)
+        >>> done["plain"].run.status
+        'done'
     """
     if isinstance(experiments, Experiment):
         raise TypeError("run_all takes a list of experiments, or a dict of them by name: a single one has .run()")

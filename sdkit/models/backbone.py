@@ -80,6 +80,12 @@ class Backbone(nn.Module):
         Raises:
             ValueError: The module takes no such images, ends otherwise, or no stages are found.
             KeyError: It has no module of such a name.
+
+        Examples:
+            >>> layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+            >>> model = Backbone.adapt(nn.Sequential(*layers), stages=["1"])
+            >>> model.channels, model.forward_features(torch.zeros(2, 3, 32, 32)).logits.shape
+            ((8,), torch.Size([2, 10]))
         """
         return cls.adapted(module, stages, classifier, num_classes, side)
 

@@ -348,6 +348,13 @@ def fit(
     """Trains, yielding after every epoch. No name needed: your own method, network or data go in as they are.
 
     Nothing is written to disk; `Experiment(...).run()` is the same with a record that survives a crash.
+
+    Examples:
+        >>> from sdkit import DATASETS, METHODS, MODELS
+        >>> digits = DATASETS["digits"](train_size=32)
+        >>> model = MODELS["four-stage"](num_classes=10, width=4)
+        >>> [epoch.epoch for epoch in fit(model, METHODS["vanilla"](), digits, Recipe(epochs=2, batch_size=16))]
+        [0, 1]
     """
     return (event for event in Training(model, method, data, recipe, seed=seed, on=on).iterate() if isinstance(event, Epoch))
 
