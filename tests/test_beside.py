@@ -66,7 +66,7 @@ def test_every_method_trains_beside_another_as_it_does_alone(name):
 
 
 def test_a_network_with_dropout_and_one_that_samples_blocks_too():
-    calm = SMALL | {"recipe": replace(RECIPE, lr=1e-3)}
+    calm = SMALL | {"recipe": replace(RECIPE, lr=1e-3, batch_size=25)}
     for e in (experiment("vanilla", {"survival": 0.5}), Experiment(model="mobilenet-v2", **calm)):
         alone, _ = ended(e.training(progress=False))
         beside, _ = ended(e.training(progress=False), disturber())

@@ -95,7 +95,7 @@ def test_own_parts_train_in_two_processes_beside_ours():
 
 def test_an_own_method_joins_ours_and_its_knobs_are_planned_and_forked():
     e = Experiment(("drg", Confident), **NETWORK, **TINY, knobs={"weight": 0.5}, schedule={1: {"weight": 0.0}})
-    assert e.parts == ["drg", "Confident"] and e.knobs["Confident.weight"] == 0.5
+    assert e.parts == ["Confident", "drg"] and e.knobs["Confident.weight"] == 0.5
     done = e.run(progress=False)
     assert done.history[1].terms["sure"] == 0 < done.history[0].terms["sure"]
     assert e.fork(1, {"weight": 0.2}).schedule == {1: {"Confident.weight": 0.2}}
@@ -213,7 +213,7 @@ def test_an_attribute_takes_no_name_that_every_method_is_asked_by():
 
 def test_the_line_that_repeats_an_own_run_names_its_class():
     e = Experiment(("drg", Confident), model=Plain, data="digits", knobs={"weight": 0.5})
-    assert str(e).startswith("Experiment(method=('drg', Confident), model=Plain, data='digits'")
+    assert str(e).startswith("Experiment(method=(Confident, 'drg'), model=Plain, data='digits'")
     assert Experiment.of(e.config) == e
 
 

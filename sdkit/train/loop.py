@@ -93,7 +93,7 @@ class Training:
 
     On a CPU its random numbers come from generators of its own: what else trains or draws beside it changes nothing in it, and
     it disturbs nothing. To listen for draws takes time in every operation, so that ends after the first epoch where a known
-    network and method drew nothing in it. On a card, and where a network is compiled, PyTorch's global generators serve.
+    network and method drew nothing in it. On a card, and where steps are compiled or replayed, PyTorch's global ones serve.
 
     threads: of a CPU; by default `train.device.threads` says it when the training begins.
     """
@@ -142,7 +142,7 @@ class Training:
         self.sampled = [p for m in networks for p in m.sampled_parameters()]  # what stochastic depth leaves out of some passes
         self.weights = sum(p.numel() for p in self.params)
         how = graphs.mode()
-        self.own_rng = self.device.type == "cpu" and "compile" not in how
+        self.own_rng = self.device.type == "cpu" and how == "eager"
         self.forward_features = (
             graphs.compiled(model.forward_features, type(model).__name__) if "compile" in how else model.forward_features
         )
