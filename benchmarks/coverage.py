@@ -111,7 +111,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
         ax.set_xlabel("seeds")
         ax.set_ylabel(what)
         ax.set_ylim(bottom=0)
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="upper left")
     fig.savefig(DOCS / "coverage.png", dpi=130)
 
 

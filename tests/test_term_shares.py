@@ -153,8 +153,8 @@ def test_an_experiment_has_its_first_steps_and_once_it_ran_its_end(tmp_path, mon
 
 
 QUIET = {"vid", "defensive", "nasty"}
-"""What is felt once it has trained: the variance that divides VID's term begins at 5; and networks that say nothing yet agree, at
-a temperature of 20 (defensive) or with the network that the nasty teacher is to leave (which is its plain self at first)."""
+"""What is felt once it has trained: the variance that divides VID's term begins at 5; and networks that say nothing yet agree,
+at a temperature of 20 (defensive) or with the network that the nasty teacher is to leave."""
 
 
 @pytest.mark.parametrize("name", [*(n for n in METHODS if n != "vanilla"), "drg+dsr", "ddgsd+dsr", "sfr+byot"])
