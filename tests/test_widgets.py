@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import os
 import re
 import subprocess
@@ -103,7 +104,7 @@ def test_an_export_shows_the_code_and_saves_picture_and_numbers(home):
 
     export = CodeExport("noise", lambda: 'Experiment("a<b")', lambda: figures.new()[0], lambda: {"x": [1, 2], "y": [0.5]})
     export.copy.click()
-    assert "Experiment(&quot;a&lt;b&quot;)" in export.shown.value and "clipboard" in export.shown.value
+    assert "Experiment(&#34;a&lt;b&#34;)" in export.shown.value and "clipboard" in export.shown.value
     first = export.shown.value
     export.copy.click()
     assert export.shown.value != first, "a second click copies again"
@@ -250,7 +251,7 @@ def test_a_panel_says_once_an_epoch_how_strongly_each_term_pulls_and_the_trainin
     panel.start.click()
     live = trained(panel)
     assert live.state == "done" and asked == [0, 1], "at the end of every epoch, and never else"
-    said = re.search(r"rg ([\d.]+) %.*, sr ([\d.]+) %.* of the task's pull", panel.says.value)
+    said = re.search(r"rg ([\d.]+) %.*, sr ([\d.]+) %.* of the task's pull", html.unescape(panel.says.value))
     assert said and all(float(share) > 0 for share in said.groups())
     assert same_weights(live.stored, experiment.run(progress=False).run), "looking moves nothing"
 

@@ -20,7 +20,7 @@ from .features import FeatureViewer
 from .inspector import LossInspector
 from .noise import NoiseViewer
 from .panel import TrainingPanel
-from .parts import Panel, beside, choice, kept, sentence, styled
+from .parts import Panel, Words, beside, choice, kept, sentence, styled
 from .ranked import RankedViewer
 
 TOGETHER = ("drg+dsr",)
@@ -66,7 +66,7 @@ class App(Panel):
             self.panels[name] = self.makers[name]()
             shown = self.panels[name].box
         except Exception as error:  # one panel that cannot open leaves the others alone
-            shown = W.HTML(sentence(error))
+            shown = Words(sentence(error))
         self.tabs.children[i].children = [shown]
 
 

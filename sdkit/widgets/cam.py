@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import ipywidgets as W
 import torch
+from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -143,7 +144,7 @@ class CamViewer(Viewer):
             said.append("The object is outlined; IoU compares it with as many of the hottest pixels.")
         if rows:
             said.append(table(rows, [f"IoU of the hottest {state.top:.0%} (two unrelated maps: about {chance:.2f})"]))
-        self.says.value = " ".join(said)
+        self.says.value = Markup(" ").join(said)
 
     def data(self) -> dict[str, list[Any]]:
         rows = self.measured(self.shown())

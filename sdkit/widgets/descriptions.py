@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+from markupsafe import Markup
 
 from .. import figures
 from ..experiment import Experiment, find, short
@@ -41,27 +42,29 @@ def line(row: RunRow, varied: Collection[str] = ()) -> str:
     return " · ".join(filter(None, said))
 
 
-def description(row: RunRow, symbols: Mapping[str, str]) -> str:
-    """A run as HTML: its numbers, the line that repeats it, and all of its settings."""
+def description(row: RunRow, symbols: Mapping[str, str]) -> Markup:
+    """A run: its numbers, the line that repeats it, and all of its settings."""
     if row.status == "damaged":
         return sentence(row.wrong)
-    said = [f"<b>{STATES.get(row.status, row.status)}</b> · run <code>{html.escape(row.run.key)}</code>"]
+    said = [Markup("<b>{}</b> · run <code>{}</code>").format(STATES.get(row.status, row.status), row.run.key)]
     if row["steered"]:
         turned = ", ".join(what for _, what in figures.marks(row.run.history()))
-        said.append(f"knobs were turned while it ran: {html.escape(turned)}")
+        said.append(f"knobs were turned while it ran: {turned}")
     try:
-        said.append(f"<code>{html.escape(str(Experiment.of(row.run.config)))}</code>")
+        said.append(Markup("<code>{}</code>").format(Experiment.of(row.run.config)))
     except Exception as error:  # of another sdkit
         said.append(sentence(error))
-    numbers = {words(n): f"<b>{_number(n, v)}</b>" for n, v in row.measured.items() if n.startswith(MEASURED)}
-    settings = {symbols.get(n) or words(n): html.escape(str(v)) for n, v in row.settings.items()}
-    tables = f"<details open>{_table('what came out', numbers)}</details><details>{_table('all settings', settings)}</details>"
-    return f'<div style="line-height: 1.4">{"<br>".join(said)}{tables}</div>'
+    numbers = {words(n): Markup("<b>{}</b>").format(_number(n, v)) for n, v in row.measured.items() if n.startswith(MEASURED)}
+    settings = {symbols.get(n) or words(n): str(v) for n, v in row.settings.items()}
+    tables = Markup("<details open>{}</details><details>{}</details>").format(
+        _table("what came out", numbers), _table("all settings", settings)
+    )
+    return Markup('<div style="line-height: 1.4">{}{}</div>').format(Markup("<br>").join(said), tables)
 
 
-def _table(summary: str, cells: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{value}</td></tr>" for name, value in cells.items())
-    return f"<summary>{summary}</summary><table>{rows}</table>"
+def _table(summary: str, cells: Mapping[str, str]) -> Markup:
+    rows = Markup().join(Markup("<tr><td>{}</td><td>{}</td></tr>").format(*cell) for cell in cells.items())
+    return Markup("<summary>{}</summary><table>{}</table>").format(summary, rows)
 
 
 def _number(column: str, value: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,7 +18,7 @@ from ..figures import quick_png
 from ..figures.screens.explorer import nearest, places, ring, words
 from ..runs import Points, RunRow
 from .descriptions import description, line, symbols
-from .parts import CodeExport, LatestOnly, Panel, beside, choice, imports, kept, picture, styled
+from .parts import CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, styled
 from .pointer import ARROWS, Pointer
 
 ANY = "any"
@@ -71,7 +71,7 @@ class Explorer(Panel):
         about = "recorded runs as points; left and right arrow choose the one before or after"
         self.plane = Pointer("sdkit-plane", about=about)
         self.list = W.Select(options=[], rows=16, layout=W.Layout(width="98%"))
-        self.counted, self.says, self.sweep, self.curves = W.HTML(), W.HTML(), W.VBox(), picture("sdkit-run-curves")
+        self.counted, self.says, self.sweep, self.curves = Words(), Words(), W.VBox(), picture("sdkit-run-curves")
         self.sliders: dict[str, W.SelectionSlider] = {}
         self.plane_export = CodeExport("runs", self.plane_code, self.plane_figure, self.plane_data)
         self.run_export = CodeExport("run", self.run_code, self.run_figure, self.run_data)
@@ -125,10 +125,10 @@ class Explorer(Panel):
         self.varied = runs.varied(self.shown, "knobs.")
         self.put(self.list, options=[(line(r, self.varied), r.run.key) for r in reversed(self.shown)], value=None)
         damaged = sum(r.status == "damaged" for r in self.shown)
-        self.counted.value = (
-            f"<b>{len(self.shown)}</b> of {len(self.table)} runs, <b>{len(self.points.keys)}</b> of them on the plane"
-            + (f", <b>{damaged}</b> damaged" if damaged else "")
+        counted = Markup("<b>{}</b> of {} runs, <b>{}</b> of them on the plane").format(
+            len(self.shown), len(self.table), len(self.points.keys)
         )
+        self.counted.value = counted + (Markup(", <b>{}</b> damaged").format(damaged) if damaged else "")
         self.notice.value = ""
         if not self.shown:
             self.failed(self._nothing())
@@ -168,8 +168,8 @@ class Explorer(Panel):
         same = {n: [v for _, v in s.options] for n, s in self.sliders.items()} == values
         if not same:
             self.sliders = {n: self._slider(n, v) for n, v in values.items()}
-            said = f"<b>The sweep of this run</b>: {len(self.family)} runs that differ in nothing else, at what was run."
-            self.sweep.children = [W.HTML(said), *self.sliders.values()] if values else []
+            said = Markup("<b>The sweep of this run</b>: {} runs that differ in nothing else, at what was run.")
+            self.sweep.children = [Words(said.format(len(self.family))), *self.sliders.values()] if values else []
         for name, slider in self.sliders.items():
             self.put(slider, value=row[name])
 
@@ -229,13 +229,13 @@ class Explorer(Panel):
             self.says.value = self._not_run()
             self._ask()
 
-    def _not_run(self) -> str:
-        told = ", ".join(f"{html.escape(s.description)} = {html.escape(s.label)}" for s in self.sliders.values())
+    def _not_run(self) -> Markup:
+        told = ", ".join(f"{s.description} = {s.label}" for s in self.sliders.values())
         try:
-            mend = f" This line runs it: <code>{html.escape(self._line_of_sliders())}</code>"
+            mend = Markup("This line runs it: <code>{}</code>").format(self._line_of_sliders())
         except Exception as error:
-            mend = f" {html.escape(str(error))}"
-        return f'<div style="line-height: 1.4"><b>not run</b>: {told}.{mend}</div>'
+            mend = str(error)
+        return Markup('<div style="line-height: 1.4"><b>not run</b>: {}. {}</div>').format(told, mend)
 
     def _wanted(self) -> dict[str, Any]:
         return {name: slider.value for name, slider in self.sliders.items()}

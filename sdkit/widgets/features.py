@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import ipywidgets as W
 import torch
+from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .. import analysis, figures
 from ..experiment import Trained
-from .parts import LatestOnly, choice, picture, styled
+from .parts import LatestOnly, Words, choice, picture, styled
 from .pointer import ARROWS, Pointer
 from .viewer import LABELS, Viewer, Watch, table
 
@@ -69,7 +70,7 @@ class FeatureViewer(Viewer):
             self.keep(name, getattr(self, name))
         self.judging = LatestOnly(self._judge, self.failed)
         about = "features on a plane: move the mouse over the points, or press the arrow keys"
-        self.plane, self.image, self.about = Pointer("sdkit-plane", about=about), picture("sdkit-image"), W.HTML()
+        self.plane, self.image, self.about = Pointer("sdkit-plane", about=about), picture("sdkit-image"), Words()
         styled(about=self.about)
         self.count.observe(lambda change: setattr(self.classes, "value", tuple(range(change.new))), "value")
         self.plane.observe(self._on_place, ["hover", "at"])
@@ -217,7 +218,8 @@ class FeatureViewer(Viewer):
             answer = analysis.answers(self.values(name, state.feature, state.epoch, "logits")[row])
             rows[name] = [self.names[int(answer.label)], f"{float(answer.confidence):.1%}"]
         true = self.names[int(self.images.test.y[at])]
-        self.about.value = f"test image {at}, true class <b>{true}</b>{table(rows, ['answers', 'confidence'])}"
+        answers = table(rows, ["answers", "confidence"])
+        self.about.value = Markup("test image {}, true class <b>{}</b>{}").format(at, true, answers)
         end = "after the last epoch: features of the exits are recorded only there"
         when = end if state.epoch is None else f"epoch {state.epoch + 1}"
         self.says.value = f"{len(places)} test images, {state.feature}, {when}"

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import ipywidgets as W
 import torch
 from IPython.display import display
+from markupsafe import Markup
 
 from ..experiment import Trained, find, short
 from ..figures import LossBoard, loss_board
 from ..methods import METHODS, Combined, Frozen, Method
 from ..methods.inspector import FrozenStep, StepReport, step_report
 from ..rng import LocalRNG
-from .parts import CodeExport, LatestOnly, choice, kept, notice, picture, sentence, slider, with_ends
+from .parts import CodeExport, LatestOnly, Words, choice, kept, notice, picture, sentence, slider, with_ends
 
 DRAWS = 64
 """That the slider reaches."""
@@ -79,7 +80,7 @@ class LossInspector:
         self.again = W.Button(description="Draw another", tooltip="the next one")
         self.drawing = W.HBox([self.draw, self.again])
         self.knobs, self.sliders = W.VBox(), {}
-        self.picture, self.says, self.notice = picture("sdkit-inspector"), W.HTML(), notice()
+        self.picture, self.says, self.notice = picture("sdkit-inspector"), Words(), notice()
         for widget, css in (
             (self.method, "method"), (self.image, "image"), (self.soften, "soften"), (self.draw, "draw"),
             (self.again, "again"), (self.says, "says"),
@@ -209,17 +210,18 @@ class LossInspector:
         board = self._boards.setdefault(config.method, LossBoard(self.trained.data.classes))
         self.picture.value, self.last = board.png(now), now
         self.notice.value = ""
-        self.says.value = f"{self._about(held, config)} Answered in {1000 * (time.monotonic() - config.at):.0f} ms."
+        self.says.value = self._about(held, config) + f" Answered in {1000 * (time.monotonic() - config.at):.0f} ms."
 
-    def _about(self, held: FrozenStep, config: Asked) -> str:
-        said = [f"{len(held.batch.y)} training images of run <code>{self.trained.run.key}</code>, network in training mode."]
+    def _about(self, held: FrozenStep, config: Asked) -> Markup:
+        images, run = len(held.batch.y), self.trained.run.key
+        said = [Markup("{} training images of run <code>{}</code>, network in training mode.").format(images, run)]
         if config.method != self.trained.experiment.method and held.method.auxiliary_heads():
             said.append("The auxiliary classifiers of this method are not trained.")
         if any(m.memory for m in held.method.members()):
             said.append(
                 "Its memory holds what this network says today: of this batch for the last epoch, of another for the last step."
             )
-        return " ".join(said)
+        return Markup(" ").join(said)
 
     def _failed(self, error: Exception) -> None:
         self.notice.value = sentence(error)

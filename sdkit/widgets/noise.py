@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ipywidgets as W
+from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import analysis, figures
 from ..experiment import Trained
-from .parts import LatestOnly, picture, styled
+from .parts import LatestOnly, Words, picture, styled
 from .viewer import LABELS, Viewer, Watch, table
 
 SIGMAS = {
@@ -62,7 +63,7 @@ class NoiseViewer(Viewer):
         self.keep("level", self.level, "sigma")
         self.fresh = W.Button(description="Fresh draw", tooltip="other noise of the same size for the images below")
         self.draw_number = 0
-        self.curves, self.cards, self.words = picture("sdkit-curves"), picture("sdkit-cards"), W.HTML()
+        self.curves, self.cards, self.words = picture("sdkit-curves"), picture("sdkit-cards"), Words()
         styled(fresh=self.fresh, draw=self.words)
         self.answering = LatestOnly(self._answer, self.failed)
         self.relative.observe(self._on_kind, "value")
@@ -123,11 +124,11 @@ class NoiseViewer(Viewer):
         self.curves.value = self.png(state)
         levels = {n: analysis.noise_level(c, state.level) for n, c in self.of_every_run("curve", state.relative).items()}
         rows = {n: [f"{a.accuracy:.1%} ± {a.accuracy_sd:.1%}", f"{a.loss:.3f} ± {a.loss_sd:.3f}"] for n, a in levels.items()}
-        self.says.value = (
+        said = (
             f"At σ = {self.sigmas[state.relative][state.level]:g}, {len(self.images.train.y[: self.limit])} training images, "
             f"mean ± sd over {self.draws} draws. Upright lines on the right: steps as long as the noise."
-            f"{table(rows, ['accuracy', 'loss, nats'])}"
         )
+        self.says.value = Markup("{}{}").format(said, table(rows, ["accuracy", "loss, nats"]))
         self.answering.ask(state)
 
     def answers(self, state: NoiseState) -> dict[str, analysis.Answers]:

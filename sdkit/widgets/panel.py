@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import ipywidgets as W
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from .. import figures
@@ -16,7 +17,7 @@ from ..core import Progress, home
 from ..experiment import Experiment
 from ..train import Epoch
 from .live import Live, knobs_of, unfinished
-from .parts import CodeExport, LatestOnly, Panel, beside, every, kept, picture, read, slider, styled, with_ends
+from .parts import CodeExport, LatestOnly, Panel, Words, beside, every, kept, picture, read, slider, styled, with_ends
 
 NEXT = "the next fork"
 SHOWN = 4
@@ -59,7 +60,7 @@ class TrainingPanel(Panel):
             description="Fork", tooltip="train on from that epoch with the knobs as they are, beside the curves"
         )
         self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%"))
-        self.says, self.picture = W.HTML(f"<code>{experiment}</code>"), picture("sdkit-curves")
+        self.says, self.picture = Words(Markup("<code>{}</code>").format(experiment)), picture("sdkit-curves")
         self.export = CodeExport(f"training-{experiment.method}", self.code, self.figure, self.data)
         shown = ("start", "pause", "stop", "says", "target", "fork", "fork_at", "progress")
         styled(**{name: getattr(self, name) for name in shown})
@@ -208,7 +209,8 @@ class TrainingPanel(Panel):
         self.start.disabled, self.pause.disabled, self.stop.disabled = alive, not alive, not alive
         self.start.description = "Go on" if live.state == "stopped" else "Start"
         self.pause.description = "Resume" if live.state == "paused" else "Pause"
-        words = [f"<b>{'replaying' if alive and live.replaying and live.state == 'running' else live.state.split(':')[0]}</b>"]
+        state = "replaying" if alive and live.replaying and live.state == "running" else live.state.split(":")[0]
+        words = [Markup("<b>{}</b>").format(state)]
         if live.state.startswith("failed: "):
             self.failed(live.state.removeprefix("failed: "))
         if progress and alive:
@@ -224,7 +226,7 @@ class TrainingPanel(Panel):
             self.progress.value = self.progress.max if live.state == "done" else progress.step + 1
         elif live.history:
             self.progress.max, self.progress.value = live.experiment.recipe.epochs, len(live.history)
-        self.says.value = f"{' · '.join(words)} · run <code>{live.stored.key}</code>"
+        self.says.value = Markup("{} · run <code>{}</code>").format(Markup(" · ").join(words), live.stored.key)
 
     def _courses(self) -> dict[str, figures.Course]:
         """The trainings in the picture; last, and so drawn boldly, the one that the sliders turn."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import json
 import math
 import threading
@@ -16,9 +15,19 @@ from typing import Any
 
 import ipywidgets as W
 from IPython.display import display
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
+from traitlets import validate
 
 from ..core import Knob, home
+
+
+class Words(W.HTML):
+    """Sentences on a page. What is not `Markup` is shown as it is written: names of classes, folders and runs are not ours."""
+
+    @validate("value")
+    def _as_text(self, proposal: Any) -> Markup:
+        return escape(proposal["value"])  # of Markup: itself
 
 
 class Panel:
@@ -31,7 +40,7 @@ class Panel:
         display(self.box)
 
     @cached_property
-    def notice(self) -> W.HTML:
+    def notice(self) -> Words:
         """A place for what went wrong, in one sentence."""
         return notice()
 
@@ -127,7 +136,7 @@ class CodeExport:
         self.name, self.code, self.figure, self.data = name, code, figure, data
         self.copy = W.Button(description="Copy code", tooltip="the line that makes this, on the clipboard")
         self.save = W.Button(description="Save figure", tooltip="as PNG, PDF and SVG, and its numbers as CSV")
-        self.shown, self.saved = W.HTML(), W.HTML()
+        self.shown, self.saved = Words(), Words()
         styled(copy=self.copy, save=self.save, code=self.shown, saved=self.saved)
         self._clicks = count(1)
         self.copy.on_click(lambda _: self._on_copy())
@@ -141,17 +150,16 @@ class CodeExport:
         except Exception as error:
             self.shown.value = sentence(error)
             return
-        self.shown.value = (
-            f'<code style="{CODE}">{html.escape(code)}</code>'
-            f'<img data-click="{next(self._clicks)}" src="data:," hidden alt="" onerror="{html.escape(_to_clipboard(code))}">'
+        copied = '<img data-click="{}" src="data:," hidden alt="" onerror="{}">'
+        self.shown.value = Markup('<code style="{}">{}</code>' + copied).format(
+            CODE, code, next(self._clicks), _to_clipboard(code)
         )
 
     def _on_save(self) -> None:
         try:
             files = save(self.name, self.figure and self.figure(), self.data and self.data())
-            self.saved.value = f"saved <code>{html.escape(str(files[0].with_suffix('')))}</code> " + ", ".join(
-                f.suffix[1:].upper() for f in files
-            )
+            kinds = ", ".join(f.suffix[1:].upper() for f in files)
+            self.saved.value = Markup("saved <code>{}</code> {}").format(files[0].with_suffix(""), kinds)
         except Exception as error:
             self.saved.value = sentence(error)
 
@@ -211,9 +219,9 @@ def _step(low: float, high: float, value: float) -> float:
 def with_ends(box: W.FloatSlider, knob: Knob, name: str) -> W.VBox:
     """A slider labelled with its knob's symbol and name, above what its two ends mean."""
     box.description, box.style.description_width = f"{knob.symbol}  {name}", "11em"
-    ends = [f"{x:g}: {html.escape(words)}" if words else "" for x, words in ((box.min, knob.at_low), (box.max, knob.at_high))]
+    ends = [f"{x:g}: {words}" if words else "" for x, words in ((box.min, knob.at_low), (box.max, knob.at_high))]
     style = "display: flex; justify-content: space-between; gap: 2em; line-height: 1.3; margin: 0 76px 6px 11.5em"
-    said = W.HTML(f'<div style="{style}"><span>{ends[0]}</span><span style="text-align: right">{ends[1]}</span></div>')
+    said = Words(Markup('<div style="{}"><span>{}</span><span style="text-align: right">{}</span></div>').format(style, *ends))
     return W.VBox([box, said])
 
 
@@ -246,17 +254,17 @@ def picture(css_class: str) -> W.Image:
     return image
 
 
-def notice() -> W.HTML:
+def notice() -> Words:
     """A place for what went wrong, in one sentence: `notice.value = sentence(error)`."""
-    box = W.HTML()
+    box = Words()
     box.add_class("sdkit-notice")
     return box
 
 
-def sentence(error: Exception | str) -> str:
-    """What an error says, as HTML: bold and with a sign before it, readable without colours."""
+def sentence(error: Exception | str) -> Markup:
+    """What an error says: bold and with a sign before it, readable without colours."""
     words = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return f'<b role="alert">⚠ {html.escape(str(words))}</b>'
+    return Markup('<b role="alert">⚠ {}</b>').format(words)
 
 
 KEPT: dict[tuple[str, Any], Any] = {}

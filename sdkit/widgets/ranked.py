@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ipywidgets as W
+from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -101,7 +102,7 @@ class RankedViewer(Viewer):
             largest = f"{float(a.mean[e, 0]):.3g} ± {float(a.sd[e, 0]):.2g}"
             rows[name] = [f"{float(a.variance[e]):.3g}", largest, f"{accuracy:.1%}"]
         head = ["variance of the ranked outputs", "largest output, mean ± sd", "test accuracy"]
-        self.says.value = f"After epoch {state.epoch + 1}:{table(rows, head)}"
+        self.says.value = Markup("After epoch {}:{}").format(state.epoch + 1, table(rows, head))
 
     def data(self) -> dict[str, list[Any]]:
         state = self.shown()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import html
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import ipywidgets as W
+from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .. import figures
 from ..data import Data
 from ..experiment import Trained
-from .parts import CodeExport, LatestOnly, Panel, imports, kept, styled
+from .parts import CodeExport, LatestOnly, Panel, Words, imports, kept, styled
 
 MOST = 200
 """Results that one viewer keeps; beyond, the oldest ones that the screen does not need go first."""
@@ -59,7 +59,7 @@ class Viewer(Panel):
         self.found: dict[tuple, Any] = self.memory["found"]
         self.frames: dict[Hashable, figures.CachedFigure] = {}
         self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%", visibility="hidden"))
-        self.says = W.HTML()
+        self.says = Words()
         styled(says=self.says, progress=self.progress)
         self.export = CodeExport(self.name, self.code, self.figure, self.data)
         self.networks: dict[str, tuple[nn.Module, nn.Module]] = {}
@@ -280,8 +280,8 @@ def checked(runs: Mapping[str, Trained]) -> dict[str, Trained]:
     return dict(runs)
 
 
-def table(rows: Mapping[str, Sequence[str]], head: Sequence[str]) -> str:
-    """A small table as HTML, a row for each name."""
+def table(rows: Mapping[str, Sequence[str]], head: Sequence[str]) -> Markup:
+    """A small table, a row for each name."""
     cells = [["", *head], *([figures.label(name), *row] for name, row in rows.items())]
-    lines = ["".join(f'<td style="padding: 0 1.2em 0 0">{html.escape(c)}</td>' for c in row) for row in cells]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    cell, line = Markup('<td style="padding: 0 1.2em 0 0">{}</td>'), Markup("<tr>{}</tr>")
+    return Markup("<table>{}</table>").format(Markup().join(line.format(Markup().join(map(cell.format, row))) for row in cells))
