@@ -4,6 +4,7 @@
     python benchmarks/laboratory.py draw                    the picture of the search, docs/lab/search.png
     python benchmarks/laboratory.py train --seeds 8         the chosen point: `quick`, plain and every own method
     python benchmarks/laboratory.py measure --seeds 8       its table, docs/lab/seeds.json, from what is trained
+    python benchmarks/laboratory.py readme                  the README's two figures, from the records of the plan `length`
 
 A point is chosen by plain training's regime and by the spread over seeds, of the own methods too, and never by a method's mean.
 Each row says its whole point, so that the command repeats it. Two trainings run side by side, one thread each, in float32.
@@ -230,6 +231,23 @@ def draw() -> None:
     fig.savefig(ROOT / "docs" / "lab" / "search.png", dpi=110)
 
 
+def readme() -> None:
+    """docs/gain_by_length.png and docs/calibration.png: what the README shows first."""
+    from sdkit import figures, studies
+
+    (kept,) = studies.plan_status("length")
+    lengths = studies.by_length(kept.records)[0]
+    rows = -(-len(lengths.gains) // 3)
+    fig, axes = figures.new(columns=3, rows=rows, width=11, height=0.8 + 2.5 * rows)
+    figures.gain_by_length(lengths, axes)
+    figures.stamp(fig, f"{lengths.label}\n{lengths.margins}").savefig(ROOT / "docs" / "gain_by_length.png", dpi=100)
+    usual = next(c for c in studies.compared(kept.records) if c.records[0]["recipe.epochs"] == lengths.usual)
+    fig, ax = figures.new(width=6.4, height=4.4)
+    shown = ("vanilla", "byot", "drg", "dsr", "drg+dsr")
+    figures.reliability({name: c for name, c in usual.calibrations().items() if name in shown}, ax)
+    figures.stamp(fig, usual.label).savefig(ROOT / "docs" / "calibration.png", dpi=110)
+
+
 CHOSEN = "chosen"
 
 
@@ -258,11 +276,12 @@ def main() -> None:
     for verb, help in (("train", "train quick over seeds, every own method"), ("measure", "write docs/lab/seeds.json")):
         verbs.add_parser(verb, help=help).add_argument("--seeds", type=int, default=8)
     verbs.add_parser("draw", help="docs/lab/search.png")
+    verbs.add_parser("readme", help="the README's two figures")
     said = parser.parse_args()
     if said.verb == "search":
         search(points(json.loads(said.points.read_text())), said.jobs)
-    elif said.verb == "draw":
-        draw()
+    elif said.verb in ("draw", "readme"):
+        {"draw": draw, "readme": readme}[said.verb]()
     elif said.verb == "train":
         from sdkit.experiment import run_all
 
