@@ -103,7 +103,8 @@ class ByLength:
         paired = sum(gap_table([pair]) is not None for pair in pairs)
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
         seeds = "one spread over seeds for all methods of a length"
-        return f"Intervals: Student's t, {seeds}; the test images are a sample, compared {how}. Told: all gains judged together (Holm)"
+        intervals = f"Intervals: Student's t, {seeds}; the test images are a sample, compared {how}"
+        return f"{intervals}. Told: all gains of the picture judged together (Holm)"
 
     @cached_property
     def plain(self) -> list[Level]:
