@@ -190,7 +190,7 @@ def test_what_the_papers_say_apart_from_recipes():
     assert papers.experiment("drg_dsr_table4", value="1+3").knobs["stages"] == (1, 3)
     alone = papers.experiment("sfr_table3", method="RKD w/o task", setting="only triplet")
     assert alone.method == "rkd" and not alone.knobs["task"]
-    assert papers.experiment("sfr_table3", method="RKD w/ task", setting="only triplet").method == "triplet+rkd"
+    assert papers.experiment("sfr_table3", method="RKD w/ task", setting="only triplet").method == "rkd+triplet"
 
 
 def test_paper_004_has_no_nesterov_momentum_and_001_and_002_have():

@@ -387,10 +387,10 @@ def test_a_wrong_name_or_number_is_refused_at_the_door(config, sentence, home):
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"epochs": 0}, "epochs >= 1"),
+        ({"epochs": -1}, "epochs >= 0"),
         ({"lr": -1}, "lr is a positive"),
         ({"schedule": "stpe"}, "did you mean 'step'"),
-        ({"milestones": (60,)}, "fractions"),
+        ({"milestones": (200,)}, "fractions"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(config, sentence):
