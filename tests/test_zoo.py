@@ -107,8 +107,6 @@ def test_every_analysis(name):
     # t-SNE, retrieval and ranked outputs along training see no network, term shares a training; curvature has the test below
     left = {"ranked along training", "t-sne", "retrieval", "curvature", "time", "term shares"}
     left |= {"grad-cam"} if "vit" in name else set()
-        {"grad-cam"} if "vit" in name else set()
-    )
     assert set(analysis.ANALYSES) - set(found) <= left
     model, (x, y) = network(name).eval(), images(name)
     with torch.no_grad():
