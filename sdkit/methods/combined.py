@@ -50,13 +50,15 @@ class Combined(Method):
         if self._owner is not None:
             owner = self._parts[self._owner]
             self.replaces_task_loss, self.task_weight = owner.replaces_task_loss, owner.task_weight
-        self.pair = self._agreed("pair", "take one of them")
+        self.pair = self._agreed("pair", "take one of them")  # type: ignore[misc]
         self.samples_per_class = self._agreed("samples_per_class", "say the same to all")
         self.both_views = any(m.both_views for m in methods)
         self.full_precision = any(m.full_precision for m in methods)
         self.captures_blocks = any(m.captures_blocks for m in methods)
         self._tasks_checked = False
-        self.knobs = {f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()}
+        self.knobs = {  # type: ignore[misc]
+            f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()
+        }
 
     def __setattr__(self, name: str, value: Any) -> None:
         part, dot, knob = name.partition(".")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..core import Features, Knob, temperature
 from ..losses import TINY, kd
-from ..models.backbone import full_precision, pooled, unit
+from ..models.backbone import Backbone, full_precision, pooled, unit
 from .base import Method, supervised
 from .online import check_int
 from .sfr_teacher import attention_map, squared
@@ -57,7 +57,7 @@ class SelfTeacher(nn.Module):
         width: How many times as many channels as the stage each refined map has.
     """
 
-    def __init__(self, model: nn.Module, width: int) -> None:
+    def __init__(self, model: Backbone, width: int) -> None:
         super().__init__()
         wide = [width * c for c in model.channels]
         last = len(wide) - 1

@@ -287,8 +287,10 @@ def gap_table(pairs: Sequence[tuple[Result, Result]]) -> np.ndarray | None:
     Returns:
         [S, N] for N test images; None where it is not recorded of all of these runs which images were right.
     """
-    kept = [[r.curves.get("right") for r in pair] for pair in pairs]
-    if not all(all(pair) for pair in kept) or len({c["images"] for pair in kept for c in pair}) > 1:
+    if not all("right" in r.curves for pair in pairs for r in pair):
+        return None
+    kept = [[r.curves["right"] for r in pair] for pair in pairs]
+    if len({c["images"] for pair in kept for c in pair}) > 1:
         return None
     ours, theirs = (np.stack([_bits(c) for c in side]) for side in zip(*kept, strict=True))
     return ours - theirs

@@ -52,22 +52,23 @@ class Headline:
             The verdict of the recorded seeds, yours beside it and told whether it lies where they lie; `here` itself where
             fewer than two seeds of one of the methods are recorded in this setting.
         """
-        gains = {m: self.gain(m) for m in methods}
-        if any(g is None or len(g.seeds) < 2 for g in gains.values()):
+        gains = {m: g for m in methods if (g := self.gain(m)) is not None and len(g.seeds) > 1}
+        if len(gains) < len(methods):
             return here
         said = ", ".join(f"{label(m)} {g}{_more(g)}" for m, g in gains.items())
-        yours = ", ".join(f"{label(m)} {self._beside(m, g)}" for m, g in gains.items() if _of(self.own, m))
+        own = {m: mine for m in methods if (mine := _of(self.own, m)) is not None}
+        yours = ", ".join(f"{label(m)} {_beside(mine, gains[m])}" for m, mine in own.items())
         n = sorted({len(g.seeds) for g in gains.values()})
         recorded = f"recorded, {n[0] if len(n) == 1 else f'{n[0]} to {n[-1]}'} seeds, points: {said}"
         return Verdict(
             here.claim, f"{recorded}; here: {yours}" if yours else recorded, all_of([g.alone for g in gains.values()])
         )
 
-    def _beside(self, method: str, recorded: Gain) -> str:
-        mine = _of(self.own, method)
-        low, high = recorded.range_of_mean(len(mine.seeds))
-        inside = "as they lie" if low <= mine.mean <= high else f"outside of {points(low)} to {points(high)}, where they lie"
-        return f"{points(mine.mean)}, {inside}"
+
+def _beside(mine: Gain, recorded: Gain) -> str:
+    low, high = recorded.range_of_mean(len(mine.seeds))
+    inside = "as they lie" if low <= mine.mean <= high else f"outside of {points(low)} to {points(high)}, where they lie"
+    return f"{points(mine.mean)}, {inside}"
 
 
 def _of(table: Comparison | None, method: str) -> Gain | None:
@@ -96,7 +97,7 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
     Raises:
         Damaged: A record is not what was written.
     """
-    mine = [t for runs in trained.values() for t in (runs if isinstance(runs, list | tuple) else [runs])]
+    mine = [t for runs in trained.values() for t in ([runs] if isinstance(runs, Trained) else runs)]
     own = [result_of(t.experiment, "here", ["right"]) for t in mine]
     wanted = {_setting(r.config) for r in own}
     kept = {r.key: r for place in results_folders() for r in load_results(where=place) if _setting(r.config) in wanted}

@@ -49,7 +49,7 @@ def description(row: RunRow, symbols: Mapping[str, str]) -> Markup:
     said = [Markup("<b>{}</b> · run <code>{}</code>").format(STATES.get(row.status, row.status), row.run.key)]
     if row["steered"]:
         turned = ", ".join(what for _, what in figures.marks(row.run.history()))
-        said.append(f"knobs were turned while it ran: {turned}")
+        said.append(Markup("knobs were turned while it ran: {}").format(turned))
     try:
         said.append(Markup("<code>{}</code>").format(Experiment.of(row.run.config)))
     except Exception as error:  # of another sdkit
