@@ -104,7 +104,7 @@ class ByLength:
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
         seeds = "one spread over seeds for all methods of a length"
         intervals = f"Intervals: Student's t, {seeds}; the test images are a sample, compared {how}"
-        return f"{intervals}. Told: all gains of the picture judged together (Holm)"
+        return f"{intervals}. Told: all methods of a length judged together (Holm)"
 
     @cached_property
     def plain(self) -> list[Level]:
@@ -120,10 +120,11 @@ class ByLength:
     @cached_property
     def gains(self) -> dict[str, list[Gain]]:
         """Row -> its gain at every length that it has a seed of in common with plain training, short ones first."""
-        cells = judged({cell: self._gain(*cell, pairs) for cell, pairs in self._pairs.items()})
         out: dict[str, list[Gain]] = {}
-        for (name, _), gain in sorted(cells.items(), key=lambda item: item[0][1]):
-            out.setdefault(name, []).append(gain)
+        for n in self.lengths:
+            cells = {row: self._gain(row, n, pairs) for (row, at), pairs in self._pairs.items() if at == n}
+            for name, gain in judged(cells).items():
+                out.setdefault(name, []).append(gain)
         return {name: out[name] for name in self.groups if name in out}
 
     def _gain(self, name: str, epochs: int, pairs: Pairs) -> Gain:
