@@ -104,7 +104,7 @@ class ByLength:
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
         seeds = "one spread over seeds for all methods of a length"
         intervals = f"Intervals: Student's t, {seeds}; the test images are a sample, compared {how}"
-        return f"{intervals}. Told: all methods of a length judged together (Holm)"
+        return f"{intervals}.\nTold apart: all methods of a length judged together (Holm)"
 
     @cached_property
     def plain(self) -> list[Level]:
