@@ -58,11 +58,11 @@ from .sfr import along_stages, self_features, transport_plan, variants, wrong_cl
 from .shares import term_shares
 from .side_by_side import agreement, loss_plane, paths, scoreboard
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
+from .tables import table_gains
 from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
-    "term_shares",
-    "STYLE", "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "Screen", "Sheet", "ablation", "agreement",
+    "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "STYLE", "Screen", "Sheet", "ablation", "agreement",
     "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards",
     "cam_marks", "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs",
     "exit_accuracy", "exit_bars", "exit_pca", "feature_frame", "feature_marks", "feature_panels", "feature_points", "folder",
@@ -72,7 +72,7 @@ __all__ = [
     "pipeline", "png", "points_figure", "projections", "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks",
     "ranked_panels", "ranked_probabilities", "ranked_variance", "ranked_view", "recorded_gains", "reliability", "report",
     "risk_coverage", "run_curves", "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves",
-    "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "thresholds",
-    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "under_attack", "variants",
-    "wrong_classes",
+    "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "table_gains",
+    "term_shares", "thresholds", "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan",
+    "under_attack", "variants", "wrong_classes",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -137,6 +137,25 @@ def _probe(e: Experiment) -> float:
     seconds = (time.perf_counter() - began) / done
     seen = len(training.data.train.y) + (len(training.data.test.y) + len(training.data.val.y)) / 2
     return seconds * max(seen / e.recipe.batch_size, 1)
+
+
+def seconds_left(experiments: Iterable[Experiment]) -> float:
+    """Seconds that trainings will take on this device, one after another, from a few steps of each kind; nothing is kept.
+
+    Args:
+        experiments: what is not trained yet, teachers among them or not.
+
+    Returns:
+        What is left of them and of their teachers, a checkpoint's epochs counted as done.
+    """
+    every = dict.fromkeys(
+        step for e in experiments for step in (*_teachers(e), e) if e.stored.status not in ("done", "diverged")
+    )
+    paces: dict[str, float] = {}
+    for e in every:
+        if _twin(e.config) not in paces:
+            paces[_twin(e.config)] = _probe(e)
+    return sum(paces[_twin(e.config)] * (e.recipe.epochs - len(e.stored.history())) for e in every)
 
 
 def _threads() -> int:

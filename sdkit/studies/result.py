@@ -256,7 +256,12 @@ def _calibration(experiment: Experiment, run: Run) -> dict[str, Any]:
 def _right(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Which of the test images the last epoch answers right, a bit each: what tells two runs image by image."""
     logits, y = _last(experiment, run)
-    return {"images": len(y), "bits": np.packbits((logits.argmax(1) == y).numpy()).tobytes().hex()}
+    return right_images(logits.argmax(1) == y)
+
+
+def right_images(right: Tensor) -> dict[str, Any]:
+    """Which images are answered right, [N] bool, a bit each, as a record keeps it."""
+    return {"images": len(right), "bits": np.packbits(right.numpy()).tobytes().hex()}
 
 
 def _last(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from . import core, pages, runs
-from .train import Recipe, RecipeChanges
+from .. import core, pages, runs
+from ..train import Recipe, RecipeChanges
+from .table import table
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
@@ -65,9 +66,9 @@ def train(
     Raises:
         ValueError: options that cannot go together, with the mend.
     """
-    from .data import DATASETS
-    from .experiment import Experiment, in_words, paper_experiment
-    from .papers import setting
+    from ..data import DATASETS
+    from ..experiment import Experiment, in_words, paper_experiment
+    from ..papers import setting
 
     if source:
         load(source)
@@ -149,7 +150,7 @@ def listing(what: tyro.conf.Positional[str] = "all") -> None:
         what: one of these groups, such as methods; `tables`, every row of the papers' tables and what it says, as Markdown; or
             one of them, such as ddgsd_table3.
     """
-    from . import analysis, data, experiment, methods, models, papers, train
+    from .. import analysis, data, experiment, methods, models, papers, train
 
     if what == "tables" or what in papers.TABLES:
         print(papers.settings.overview(papers.rows(None if what == "tables" else what), experiment.in_words))
@@ -180,7 +181,7 @@ def listing(what: tyro.conf.Positional[str] = "all") -> None:
 
 def doctor() -> None:
     """Say what of this machine is right for sdkit, and the mend for what is not."""
-    from .doctor import main as examine
+    from ..doctor import main as examine
 
     raise SystemExit(examine())
 
@@ -205,8 +206,8 @@ def figures(
         seed: of their first weights.
         again: draw again although nothing changed.
     """
-    from .experiment import base_experiment
-    from .figures import index
+    from ..experiment import base_experiment
+    from ..figures import index
 
     folder = (
         core.home()
@@ -253,7 +254,7 @@ def record(
     Raises:
         SystemExit: 1 if a record is damaged.
     """
-    from .studies import execute_plan
+    from ..studies import execute_plan
 
     if execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
         raise SystemExit(1)
@@ -283,7 +284,7 @@ def app(port: int = 8866, browser: bool = True) -> None:
     print(f"sdkit: http://127.0.0.1:{port}/?token={token}", flush=True)
     options = ["--Voila.ip=127.0.0.1", f"--port={port}", f"--token={token}", "--show-margins", "--Voila.log_level=WARN"]
     Voila.launch_instance(
-        [str(Path(__file__).parent / "widgets" / "app.ipynb"), *options, *([] if browser else ["--no-browser"])],
+        [str(Path(__file__).parents[1] / "widgets" / "app.ipynb"), *options, *([] if browser else ["--no-browser"])],
         tornado_settings={"headers": {"Content-Security-Policy": LOCAL}},
     )
 
@@ -336,11 +337,9 @@ def summary(run: runs.Run, whole: bool = False) -> None:
         print(f"run {run.key}, {run.status}, in {run.folder}")
         for name, value in {**run.config, **run.environment}.items():
             print(f"  {name:<10} {value}")
-        print(
-            "  epoch   lr      train   " + "   ".join(f"{n:>8}" for n in history[0].accuracy) + "    loss terms"
-            if history
-            else ""
-        )
+        if history:
+            exits = "   ".join(f"{n:>8}" for n in history[0].accuracy)
+            print(f"  epoch   lr      train   {exits}    loss terms")
         for e in history:
             terms = "  ".join(f"{k} {v:.3f}" for k, v in e.terms.items())
             exits = "   ".join(f"{a:8.1%}" for a in e.accuracy.values())
@@ -378,6 +377,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": listing,
     "show": show,
     "record": record,
+    "table": table,
     "app": app,
     "doctor": doctor,
 }
@@ -393,7 +393,3 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"sdkit: {sentence(error)}") from error
     except KeyboardInterrupt:
         raise SystemExit("sdkit: stopped; what was recorded is kept, and the same command continues it") from None
-
-
-if __name__ == "__main__":
-    main()
