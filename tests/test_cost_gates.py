@@ -176,11 +176,11 @@ def test_the_benchmark_measures_in_one_run_what_it_says(monkeypatch, tmp_path):
     assert (vanilla["FLOPs"], vanilla["operations"]) == (1, 1)
     assert drg["FLOPs"] == pytest.approx(flops(stepper("drg")[0]) / flops(stepper("vanilla")[0]), rel=1e-3)
     speed.write(tmp_path / "cpu", found)
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{speed.MARKS[0]}\nold\n{speed.MARKS[1]}\nafter\n")
+    page = tmp_path / "speed.md"
+    page.write_text(f"before\n{speed.MARKS[0]}\nold\n{speed.MARKS[1]}\nafter\n")
     for _ in range(2):  # writing again changes nothing
-        speed.into_readme(readme, [tmp_path / "cpu.json"])
-        text = readme.read_text()
+        speed.into_page(page, [tmp_path / "cpu.json"])
+        text = page.read_text()
         assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
         assert text.count("| plain |") == text.count("| sdkit |") == 1 and text.count("| drg |") == 1
 
@@ -195,7 +195,7 @@ def test_loops_are_raced_as_they_come_and_as_they_may_be_asked_for(monkeypatch):
 
 
 def test_a_race_says_with_how_many_threads_and_every_batch_has_its_row(monkeypatch, tmp_path):
-    """The loop as it comes counts idle cores in its own process; the README's table has a row for each batch."""
+    """The loop as it comes counts idle cores in its own process; the page's table has a row for each batch."""
     config = []
 
     def fresh(**case):
@@ -219,11 +219,11 @@ def test_peak_memory_is_the_cases_own():
     assert large > small + 20
 
 
-def test_a_readme_without_the_marks_is_left_alone(tmp_path):
-    (tmp_path / "README.md").write_text("nothing")
+def test_a_page_without_the_marks_is_left_alone(tmp_path):
+    (tmp_path / "speed.md").write_text("nothing")
     with pytest.raises(SystemExit, match="needs the two lines"):
-        speed.into_readme(tmp_path / "README.md", [])
-    assert (tmp_path / "README.md").read_text() == "nothing"
+        speed.into_page(tmp_path / "speed.md", [])
+    assert (tmp_path / "speed.md").read_text() == "nothing"
 
 
 def test_curves_lie_apart_by_what_seeds_alone_would_part_them():
