@@ -26,6 +26,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 USERS, DEVELOPERS = "requirements.txt", "requirements-dev.txt"  # the second holds the first
 LOCK, STAMPS = ".sdkit-lock", {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev"}  # inside .venv
+WRITERS = ("lab", "figures", "app", "train", "table", "record")  # of notebooks, runs or figures
 LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 
 
@@ -60,6 +62,8 @@ def main(arguments: list[str]) -> int:
             return lint(python, rest)
         if verb in ("bench", "gpu"):
             return run([python, ROOT / "benchmarks" / {"bench": "speed.py", "gpu": "gpu.py"}[verb], *rest])
+        if verb in WRITERS:
+            os.environ["SDKIT_HOME"] = str(place_of_work(ROOT))
         if verb == "lab":
             return lab(python, rest)
         if verb == "doctor":  # of its own module: it must run where torch, and so the command line, cannot be imported
@@ -272,11 +276,29 @@ def clean(root: Path) -> int:
 
 
 def lab(python: Path, arguments: list[str]) -> int:
-    """Opens JupyterLab on the student's copies."""
-    for line in copy_notebooks(ROOT / "notebooks", ROOT / "my_notebooks"):
+    """Opens JupyterLab on the student's copies; figures, saved files and the glossary are in its list of files, too."""
+    home = Path(os.environ["SDKIT_HOME"])
+    for line in copy_notebooks(ROOT / "notebooks", home / "my_notebooks"):
         say(line)
+    if home != ROOT:
+        shutil.copytree(ROOT / "docs", home / "docs", dirs_exist_ok=True)
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return run([python, "-m", "jupyterlab", *as_root, *arguments], cwd=ROOT / "my_notebooks")
+    place = [f"--ServerApp.root_dir={home}", "--LabApp.default_url=/lab/tree/my_notebooks"]
+    return run([python, "-m", "jupyterlab", *as_root, *place, *arguments], cwd=home)
+
+
+def place_of_work(checkout: Path) -> Path:
+    """Where notebooks, runs and figures go: $SDKIT_HOME, else the checkout. Problem where that cannot be written to."""
+    home = Path(os.environ.get("SDKIT_HOME") or checkout).expanduser().resolve()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return home
+    except OSError as error:
+        raise Problem(
+            f"{home} cannot be written to ({error.strerror}): say where your notebooks, runs and figures go, "
+            "SDKIT_HOME=~/sdkit python3 start.py lab"
+        ) from error
 
 
 def copy_notebooks(originals: Path, work: Path) -> list[str]:

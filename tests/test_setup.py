@@ -426,6 +426,33 @@ def test_windows_keeps_its_python_elsewhere(start, monkeypatch):
     assert start.venv_python(Path("v")).parts == ("v", "Scripts", "python.exe")
 
 
+def test_the_lab_reaches_figures_and_the_glossary(start, tmp_path, monkeypatch):
+    """Its list of files begins at the folder that holds notebooks, runs and figures; in a checkout that is the checkout."""
+    calls = []
+    monkeypatch.setattr(start, "set_up", lambda root, pins: "PYTHON")
+    monkeypatch.setattr(start, "run", lambda parts, cwd=None: calls.append((parts, cwd)) or 0)
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "mine"))
+    assert start.main(["lab", "--no-browser"]) == 0
+    ((command, cwd),) = calls
+    assert cwd == tmp_path / "mine" and f"--ServerApp.root_dir={cwd}" in command and command[-1] == "--no-browser"
+    assert (cwd / "docs" / "glossary.md").exists() and len([*(cwd / "my_notebooks").glob("*.ipynb")]) == 10
+
+
+@pytest.mark.parametrize("verb", ["lab", "figures", "train", "app"])
+def test_a_checkout_that_cannot_be_written_to_asks_for_a_folder(start, tmp_path, monkeypatch, capsys, verb):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.delenv("SDKIT_HOME", raising=False)
+    monkeypatch.setattr(start, "set_up", lambda root, pins: "PYTHON")
+    monkeypatch.setattr(start.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(start, "run", lambda *_, **__: pytest.fail("nothing may begin"))
+    assert start.main([verb]) == 1
+    assert re.fullmatch(
+        r"sdkit: .* cannot be written to \(Permission denied\): say where .*SDKIT_HOME=.*\n", capsys.readouterr().err
+    )
+
+
 class TestCopiesOfNotebooks:
     @pytest.fixture(autouse=True)
     def folders(self, start, tmp_path):
