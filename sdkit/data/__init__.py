@@ -31,7 +31,7 @@ from .own import check, own
 from .pixels import Images
 from .published import caltech101, cub200, cub200_retrieval, dukemtmc, imagenet, stanford_dogs
 from .reid import reid
-from .shapes import shapes
+from .shapes import FACTORS, alone, factors_of, shapes
 from .small import fer2013, rafdb, tiny_imagenet
 from .stream import Streamed
 
@@ -74,9 +74,10 @@ ABOUT: dict[str, str] = {
 }
 
 __all__ = [
-    "ABOUT", "DATASETS", "DISTORTIONS", "PAIRS", "Data", "Evaluation", "Images", "Loader", "Streamed", "as_data",
-    "caltech101", "cifar10", "cifar100", "cub200", "cub200_retrieval", "digest", "digits", "dukemtmc", "faces", "fer2013",
-    "image_folder", "imagenet", "rafdb", "reader", "reid", "shapes", "stanford_dogs", "tiny_imagenet",
+    "ABOUT", "DATASETS", "DISTORTIONS", "FACTORS", "PAIRS", "Data", "Evaluation", "Images", "Loader", "Streamed", "alone",
+    "as_data", "caltech101", "cifar10", "cifar100", "cub200", "cub200_retrieval", "digest", "digits", "dukemtmc", "faces",
+    "factors_of", "fer2013", "image_folder", "imagenet", "rafdb", "reader", "reid", "shapes", "stanford_dogs",
+    "tiny_imagenet",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from ..papers.settings import Row, Setting, rows, settled
 from ..papers.source import table as source
 from ..train import default_device
 from .gains import Gain, gain_of, judged, partners, spreads
-from .result import Result, load_results, result_of, results_folders, right_images
+from .result import Result, judged_by, load_results, result_of, results_folders, right_images
 from .tables import Line, PaperTable, Place
 
 SCALES = {
@@ -232,14 +232,7 @@ def _judged(e: Experiment, plan: str, measure: str) -> Result:
     found = result_of(e, plan, ["right"])
     if measure != RECALL or found.status != "done":
         return found
-    hits = found_again(Trained(e))
-    last = {"accuracy.final": [float(hits.double().mean())] * len(found.epochs["epoch"])}
-    return replace(
-        found,
-        epochs=found.epochs | last,
-        environment=found.environment | {"test images": len(hits)},
-        curves={"right": right_images(hits)},
-    )
+    return judged_by(found, right_images(found_again(Trained(e))))
 
 
 def found_again(trained: Trained) -> torch.Tensor:

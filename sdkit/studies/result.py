@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from .. import runs
-from ..analysis import calibration, ranked_along
+from ..analysis import calibration, factors, ranked_along
 from ..core import home
-from ..experiment import Experiment
+from ..experiment import Experiment, Trained
 from ..runs import Damaged, Run, epoch_table, key_of, replacing
 from ..train import Epoch, tidy
 
@@ -264,6 +264,31 @@ def right_images(right: Tensor) -> dict[str, Any]:
     return {"images": len(right), "bits": np.packbits(right.numpy()).tobytes().hex()}
 
 
+def _factors(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Which images of each factor alone the network answers right, a bit each; nothing where nobody knows the factors."""
+    return {name: right_images(factors(*said).right) for name, said in Trained(experiment, run).factors().items()}
+
+
+def judged_by(found: Result, right: dict[str, Any]) -> Result:
+    """A result whose last accuracy, and which images it is right of, are those of other images than the test set's.
+
+    Args:
+        found: of a run that ended well.
+        right: what `right_images` keeps of them.
+
+    Returns:
+        The same in all else: gains are taken of it image by image.
+    """
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(right["bits"]), np.uint8), count=right["images"])
+    return replace(
+        found,
+        epochs={k: v for k, v in found.epochs.items() if not k.startswith("test.")}
+        | {"accuracy.final": [float(bits.mean())] * len(found.epochs["epoch"])},
+        environment=found.environment | {"test images": right["images"]},
+        curves=found.curves | {"right": right},
+    )
+
+
 def _last(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
     """The last epoch's logits of the test set and the labels."""
     logits = run.logits()
@@ -274,6 +299,7 @@ CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
     "ranked": _ranked,
     "calibration": _calibration,
     "right": _right,
+    "factors": _factors,
 }
 """What a record may keep beside the history, computed from the run's recorded outputs."""
 
