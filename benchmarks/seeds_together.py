@@ -104,14 +104,12 @@ def main() -> None:
     steps = one_by_one(networks, x, y)
     all_at_once = stacked(copy.deepcopy(networks), torch.stack(x), torch.stack(y))
     one, five, together = seconds(steps[0], lambda: [step() for step in steps], all_at_once)
-    print(
-        f"a step of one seed {1e3 * one:.0f} ms; of {SEEDS} in turn {five / one:.2f} times that, stacked {together / one:.2f} times"
-    )
+    print(f"a step of one seed {1e3 * one:.0f} ms")
+    print(f"of {SEEDS} in turn {five / one:.2f} times that, stacked {together / one:.2f} times")
     for size in SIZES:
         separate, grouped = convolutions(*size)
-        print(
-            f"convolution {size[0]} -> {size[1]}, {size[2]} pixels: in {SEEDS} groups {grouped / separate:.2f} of {SEEDS} in turn"
-        )
+        said = f"convolution {size[0]} -> {size[1]}, {size[2]} pixels"
+        print(f"{said}: in {SEEDS} groups {grouped / separate:.2f} of {SEEDS} in turn")
 
 
 if __name__ == "__main__":
