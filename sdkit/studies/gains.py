@@ -116,7 +116,7 @@ class Gain:
         if self.needed > max(100, len(self.seeds)):
             return "no: not by a hundred seeds either"
         more = max(self.needed, len(self.seeds) + 1) - len(self.seeds)
-        return f"no: some {more:.0f} more seed{'s' if more > 1 else ''} would tell as much"
+        return f"no: {more:.0f} more seed{'s' if more > 1 else ''} would tell as much"
 
 
 def gain_of(pairs: Pairs, variance: float, freedom: float, epochs: int = 0) -> Gain:
