@@ -16,7 +16,7 @@ from ..papers.source import table as source
 from ..train import default_device
 from .gains import Gain, gain_of, judged, partners, spreads
 from .result import Result, judged_by, load_results, result_of, results_folders, right_images
-from .tables import Line, PaperTable, Place
+from .tables import UNITS, Line, PaperTable, Place
 
 SCALES = {
     "quick": Experiment(),
@@ -114,13 +114,9 @@ def _laid(
         line = there.get(name) or Line(name, experiment, _reference(row, chosen), {})
         if line.experiment.key != experiment.key:
             notes[f"{name} has the knobs of {next(iter(line.printed))} here; the paper's are others for some."] = None
-        number = next((p for p in said.printed if p.classifier in ("", "Classifier 4/4") and p.metric in MEASURED), None)
+        number = next((p for p in said.printed if p.classifier in ("", "Classifier 4/4") and p.metric in UNITS), None)
         there[name] = replace(line, printed=line.printed | ({at: number} if number else {}))
     return {place: [*there.values()] for place, there in lines.items()}, list(notes)
-
-
-MEASURED = ("top1_acc", "top1_err", "R@1")
-"""Numbers of the papers that have one beside them here."""
 
 
 def _name(row: Row, chosen: Sequence[Row]) -> str:

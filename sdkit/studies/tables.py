@@ -136,7 +136,8 @@ class PaperTable:
         if len(every) > 4:
             out[f"the paper, {above}"] = _span([*self.gained(line, place).values()])
         else:
-            out |= {f"the paper, {at}": f"{line.printed[at].value:g}" if at in line.printed else "" for at in every}
+            what = {at: UNITS[p.metric] for other in lines for at, p in other.printed.items()}
+            out |= {f"the paper, {at}, {what[at]}": f"{p.value:g}" if (p := line.printed.get(at)) else "" for at in every}
         out[f"here, {self.measure} (seeds)"] = line.here
         out[f"here, {above}"] = f"{line.above}{of}" if line.above else ""
         return out | {"the paper's sign": self.verdict(line, place)}
@@ -187,6 +188,10 @@ class PaperTable:
         """What all lines are compared with; "" where it is not one."""
         words = {line.reference for lines in self.lines.values() for line in lines} - {""}
         return words.pop() if len(words) == 1 else ""
+
+
+UNITS = {"top1_acc": "accuracy %", "top1_err": "error %", "R@1": "recall %"}
+"""What a number of a paper is called."""
 
 
 def good(p: Printed) -> float:
