@@ -404,7 +404,7 @@ def test_retrieval_is_its_definition(distance, cameras, alone, chunk):
         ({"gallery": torch.zeros(6, 2)}, "features of one size, got 1 and 2"),
         ({"gallery_y": None}, "a gallery has labels"),
         ({"query_camera": torch.zeros(1)}, "both query and gallery or of neither"),
-        ({"query": torch.full((1, 1), torch.nan)}, "the query's features hold NaN"),
+        ({"query": torch.full((1, 1), torch.nan)}, "query of retrieve hold NaN"),
         ({"ks": (0,)}, "whole numbers from 1"),
         ({"gallery_y": torch.zeros(5, dtype=torch.long)}, r"labels are \[6\]"),
     ],

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, scores
+from .base import ProgressBar, check_images, check_labels, checked, device_of, preserve_state, scores
 
 
 class AttackCurve(NamedTuple):
@@ -22,6 +22,7 @@ class AttackCurve(NamedTuple):
     silent: float  # share of the images whose gradient is 0 throughout, so that the attack cannot move them
 
 
+@checked
 def fgsm(
     model: nn.Module,
     x: Tensor,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, weights_of
+from .base import ProgressBar, check_images, check_labels, checked, device_of, preserve_state, weights_of
 
 TOLERANCE = 1e-3  # of an eigenvector's residual, relative; the eigenvalue itself is then far closer
 STEPS = 10  # Lanczos vectors at least: SciPy's own 20 cost twice the products, and the top of a trained spectrum stands out
@@ -26,6 +26,7 @@ class Curvature(NamedTuple):
     parameters: int  # n, the weights that the logits rest on; trace / n is the mean eigenvalue
 
 
+@checked
 def curvature(
     model: nn.Module,
     x: Tensor,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..core import Batch, Features, Moment, Progress
 from ..rng import LocalRNG
-from .base import ProgressBar, preserve_state
+from .base import ProgressBar, checked, preserve_state
 from .gradients import stage_of
 
 INERT, SWAMPS = 0.01, 10.0
@@ -96,6 +96,7 @@ class Held(Protocol):
     def moments(self, batches: int) -> Mapping[str, Moment]: ...  # noqa: D102
 
 
+@checked
 def term_shares(of: Held, batches: int = 4, seed: int = 0, progress: ProgressBar = iter) -> TermShares:
     """How strongly each term of a method's loss pulls at the network, beside plain cross entropy with the labels.
 
