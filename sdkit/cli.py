@@ -295,13 +295,10 @@ def app(port: int = 8866, browser: bool = True) -> None:
 
 def words(pairs: Iterable[str]) -> dict[str, core.Word]:
     """["alpha=0.3", "detach=false"] -> each as it was typed, by its name: it is read where its type is known."""
-    out = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"a setting is name=value, got {pair!r}")
-        out[name] = core.Word(text)
-    return out
+    split = [pair.partition("=") for pair in pairs]
+    if wrong := [name for name, equals, _ in split if not equals]:
+        raise ValueError(f"a setting is name=value, got {wrong[0]!r}")
+    return {name: core.Word(text) for name, _, text in split}
 
 
 def values(pairs: Iterable[str]) -> dict[str, Any]:

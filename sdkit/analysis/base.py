@@ -37,7 +37,7 @@ def checked(measure: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(measure)
     def call(*parts: P.args, **said: P.kwargs) -> T:
         given = inspect.signature(measure).bind(*parts, **said)
-        given.arguments = check_arguments(measure, given.arguments, measure.__name__)
+        given.arguments.update(check_arguments(measure, given.arguments, measure.__name__))
         for name, value in given.arguments.items():
             if name == "seed" and not 0 <= value < 2**32:
                 raise ValueError(f"seed of {measure.__name__} is a whole number from 0, below 2^32, got {value}: say seed=0")

@@ -26,12 +26,12 @@ def network(make: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(make)
     def build(*parts: P.args, **options: P.kwargs) -> T:
-        said = check_arguments(make, options, make.__name__)
-        for name, value in said.items():
+        options.update(check_arguments(make, options, make.__name__))
+        for name, value in options.items():
             if type(value) is int and value < 1:
                 raise ValueError(f"{make.__name__} {name} is a whole number from 1, got {value}: say {name}=2, for example")
             if type(value) is float and not 0 <= value <= 1:
                 raise ValueError(f"{make.__name__} {name} is a share in [0, 1], got {value:g}: say {name}=0.5, for example")
-        return make(*parts, **said)
+        return make(*parts, **options)
 
     return build
