@@ -71,12 +71,12 @@ def train(
 
     if source:
         load(source)
-    if (teacher_network or teacher_recipe) and not teacher:
+    if (teacher_network or teacher_recipe) and teacher is None:
         raise ValueError("--teacher-network and --teacher-recipe are of a teacher: say which, --teacher resnet34 for example")
     own = fields.said()
     shared = {"recipe": own, "dataset": words(dataset), "seed": seed}
-    if paper:
-        if recipe or teacher or teacher_network or teacher_recipe:
+    if paper is not None:
+        if recipe is not None or teacher is not None or teacher_network or teacher_recipe:
             raise ValueError("--paper says recipe and teacher: change fields of the recipe, --epochs 2, or leave --paper out")
         found = setting(paper, method, model, data, **values(row))
         print(f"{found.row}\n{in_words(found)}", *(f"not stated: {note}" for note in found.notes), sep="\n")
@@ -85,18 +85,18 @@ def train(
     else:
         if row:
             raise ValueError("--row chooses a row of a paper's table: say which, --paper drg_dsr_table1")
-        base = Recipe.of({"name": recipe or "quick"} | own)
-        common: dict[str, Any] = {"data": data or "shapes", "dataset": words(dataset), "seed": seed}
+        base = Recipe.of({"name": "quick" if recipe is None else recipe} | own)
+        common: dict[str, Any] = {"data": "shapes" if data is None else data, "dataset": words(dataset), "seed": seed}
         experiment = Experiment(
-            method=method or "vanilla",
-            model=model or "four-stage",
+            method="vanilla" if method is None else method,
+            model="four-stage" if model is None else model,
             recipe=base,
             knobs=words(knob),
             network=words(network),
             teacher=Experiment(
                 model=teacher, network=words(teacher_network), recipe=own_recipe(base, teacher_recipe), **common | {"seed": 0}
             )
-            if teacher
+            if teacher is not None
             else None,
             **common,
         )

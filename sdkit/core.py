@@ -67,8 +67,8 @@ class Moment(NamedTuple):
     earlier: Sequence[Batch] = ()  # the same images as the last epoch saw them
 
 
-HUGE = 1e30
-"""No hyperparameter is larger: beyond it the loss is no number in float32."""
+HUGE = 1e12
+"""No hyperparameter is larger: far beyond it the loss is no number in float32."""
 
 
 class Knob(NamedTuple):

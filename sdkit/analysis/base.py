@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from ..core import check_arguments
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ProgressBar = Callable[[Iterable], Iterable]
 """Wraps what a long analysis iterates over; `iter` shows nothing, `tqdm` shows a bar."""
@@ -41,6 +43,8 @@ def checked(measure: Callable[P, T]) -> Callable[P, T]:
         for name, value in given.arguments.items():
             if name == "seed" and not 0 <= value < 2**32:
                 raise ValueError(f"seed of {measure.__name__} is a whole number from 0, below 2^32, got {value}: say seed=0")
+            if name == "batch_size" and value < 1:
+                raise ValueError(f"batch_size of {measure.__name__} is 1 image or more, got {value}: say batch_size=64")
             for part in value.values() if isinstance(value, Mapping) else [value]:
                 _finite(part, f"{name} of {measure.__name__}")
         return measure(*given.args, **given.kwargs)
@@ -107,9 +111,14 @@ def check_logits(logits: Tensor, y: Tensor | None = None) -> None:
         raise ValueError(f"logits are [N, K] with N >= 1 and K >= 2, got {list(logits.shape)}")
     if y is not None:
         check_labels(y, len(logits))
-        if int(y.min()) < 0 or int(y.max()) >= logits.shape[1]:
-            k = logits.shape[1]
-            raise ValueError(f"labels of {k} logits lie in 0..{k - 1}, got {int(y.min())} to {int(y.max())}")
+        check_classes(y, logits.shape[1])
+
+
+def check_classes(y: Tensor, k: int) -> None:
+    """ValueError unless the labels y are some of k classes."""
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= k:
+        raise ValueError(f"labels of {k} logits lie in 0..{k - 1}, got {low} to {high}")
 
 
 def check_labels(y: Tensor, n: int) -> None:
@@ -143,14 +152,14 @@ def restored(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def scores(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> tuple[float, float]:
-    """Accuracy and mean cross entropy. One wait for the device. ValueError where a label is no output of the network."""
-    device, low, high = device_of(model), int(y.min()), int(y.max())
+    """Accuracy and mean cross entropy, both nan where logits are. ValueError where a label is no output of the network."""
+    device = device_of(model)
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    for part, label in zip(x.split(batch_size), y.split(batch_size), strict=True):
+    for place, (part, label) in enumerate(zip(x.split(batch_size), y.split(batch_size), strict=True)):
         label = label.to(device)
         logits = model(part.to(device)).double()
-        if low < 0 or high >= logits.shape[1]:
-            raise ValueError(f"labels of {logits.shape[1]} logits lie in 0..{logits.shape[1] - 1}, got {low} to {high}")
+        if not place:
+            check_classes(y, logits.shape[1])
         total += torch.stack([(logits.argmax(1) == label).sum(), F.cross_entropy(logits, label, reduction="sum")])
     right, loss = (total / len(x)).tolist()
-    return right, loss
+    return math.nan if math.isnan(loss) else right, loss  # the largest of NaN is always the first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -60,9 +59,9 @@ class Data:
                 f"{self.name}'s pad is black pixels around an image, 0 to its own side of {side}, got {self.pad}: say pad=4"
             )
         number = isinstance(self.mixup, int | float) and not isinstance(self.mixup, bool)
-        if not number or not 0 <= self.mixup < math.inf:
+        if not number or not 0 <= self.mixup <= 1000:
             raise ValueError(
-                f"mixup is the alpha of Beta(alpha, alpha), a number from 0 (off), 0.2 for example, got {self.mixup!r}"
+                f"mixup is the alpha of Beta(alpha, alpha), a number from 0 (off) to 1000, 0.2 for example, got {self.mixup!r}"
             )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from ..core import Batch, as_declared, one_thread
 from .distort import cut_out, distorted
 from .pixels import Images, normalise, scale, take
 
-PAIRS = ("same image", "same class")
+Pair = Literal["same image", "same class"]
+PAIRS = get_args(Pair)
 SPLITS = ("train", "val", "test")
 
 
@@ -64,9 +65,10 @@ class Loader:
         device: str | torch.device = "cpu", seed: int = 0,
     ) -> None:  # fmt: skip
         batch_size, seed = as_declared("batch_size", batch_size, int), as_declared("a loader's seed", seed, int)
+        if seed < 0:
+            raise ValueError(f"a loader's seed is a whole number from 0, got {seed}: say seed=0, for example")
         samples_per_class = as_declared("samples_per_class", samples_per_class, int | None)
-        if pair is not None and pair not in PAIRS:
-            raise ValueError(f"a pair is None, {' or '.join(map(repr, PAIRS))}, got {pair!r}")
+        pair = as_declared("a loader's pair", pair, Pair | None)
         n = len(data.train.y)
         if batch_size < 2 or n < 2:
             raise ValueError(f"a batch has at least 2 images (BatchNorm), got batch_size={batch_size} and {n} training images")

@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from ..core import check_arguments, home, pick
 from .base import Data
+from .distort import DISTORTIONS, POLICIES
 from .pixels import Images, parted, take
 
 NORMS = {
@@ -59,8 +60,11 @@ def with_options(
     )  # fmt: skip
 
 
+SAID = {"norm": Any, "distort": Sequence[Literal[(*DISTORTIONS, *POLICIES)]]}  # type: ignore[valid-type]
+"""Types that a checker cannot read; of `norm` the sentence of its own says more than a type."""
+
 COMMON = [
-    p.replace(annotation=Any) if p.name == "norm" else p  # whose sentence says more than its type
+    p.replace(annotation=SAID.get(p.name, p.annotation))
     for p in inspect.signature(with_options, eval_str=True).parameters.values()
     if p.name != "data"
 ]

@@ -99,8 +99,9 @@ def named(part: Any, kind: str) -> str:
     if part in OWN:
         return part
     if kind == "model" and ":" in part:  # timm:NAME and torchvision:NAME are looked for when they are built
-        pick(part.partition(":")[0], LENDERS, "library of networks")
-        return part
+        if not part.endswith(":"):
+            pick(part.partition(":")[0], LENDERS, "library of networks")
+            return part
     name, at, _ = part.partition("@")
     if at:
         known = [n for n in OWN if n.startswith(f"{name}@")]

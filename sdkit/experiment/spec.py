@@ -17,6 +17,7 @@ from ..core import Moment, Progress, Word, as_declared, check_arguments, pick
 from ..data import DATASETS, Data, as_data, reader
 from ..methods import Combined, Method
 from ..models import MODELS, Backbone, as_backbone
+from ..models.options import check_options
 from ..rng import LocalRNG
 from ..runs import Run, find_checkpoint
 from ..train import Epoch, Recipe, Training, recipe_name
@@ -87,7 +88,8 @@ class Experiment:
             pick(name, options.known(MODELS[self.model]), f"option of the network {self.model}")
         for name in self.dataset if self.data in DATASETS else ():
             pick(name, options.known(DATASETS[self.data], hide=()), f"option of the data set {self.data}")
-        self._set("network", check_arguments(own.find(self.model, "model"), self.network, own.short(self.model)))
+        check = check_options if self.model in MODELS else check_arguments
+        self._set("network", check(own.find(self.model, "model"), self.network, own.short(self.model)))
         data = own.find(self.data, "data")
         self._set("dataset", check_arguments(data if callable(data) else reader(data), self.dataset, own.short(self.data)))
         if self.seed < 0:
