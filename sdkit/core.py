@@ -184,7 +184,7 @@ def as_declared(what: str, value: Any, kind: Any) -> Any:
 
 def _read(value: Any, kind: Any) -> Any:
     """The value; TypeError where it is of another type, ValueError where it is none that can be used."""
-    origin, inside = get_origin(kind), get_args(kind)
+    origin, inside = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
         return value
     if origin in (Union, types.UnionType):
@@ -209,7 +209,7 @@ def _read(value: Any, kind: Any) -> Any:
     if kind is str:
         said = value.literal() if isinstance(value, Word) else value  # quotes may be typed
         value = said if isinstance(said, str) else str(value) if isinstance(value, Word) else value
-    wanted = (str, Path) if kind is Path else type(None) if kind is None else origin or kind
+    wanted = (str, Path) if kind is Path else type(None) if kind is None else origin
     if isinstance(wanted, type | tuple) and not getattr(wanted, "_is_protocol", False) and not isinstance(value, wanted):
         raise TypeError
     if isinstance(value, Mapping) and inside:
@@ -230,16 +230,16 @@ def _typed(word: Word, kind: Any, origin: Any) -> Any:
 
 
 def _each(value: Any, origin: Any, inside: tuple[Any, ...]) -> Any:
-    """A list or tuple, its members read, as a tuple."""
+    """A list or tuple, its members read: a list where one is declared, else a tuple."""
     if isinstance(value, np.ndarray | Tensor):
         value = value.tolist()
     if not isinstance(value, collections.abc.Sequence) or isinstance(value, str | bytes):
         raise TypeError
-    fixed = origin is tuple and Ellipsis not in inside
+    fixed = origin is tuple and inside and Ellipsis not in inside
     if fixed and len(value) != len(inside):
         raise ValueError
     kinds = inside if fixed else [inside[0] if inside else Any] * len(value)
-    return tuple(_read(v, k) for v, k in zip(value, kinds, strict=True))
+    return (list if origin is list else tuple)(_read(v, k) for v, k in zip(value, kinds, strict=True))
 
 
 def _first_of(value: Any, kinds: Iterable[Any]) -> Any:
@@ -266,7 +266,7 @@ SPOKEN = {
 
 
 def _spoken(kind: Any) -> str:
-    origin, inside = get_origin(kind), get_args(kind)
+    origin, inside = get_origin(kind) or kind, get_args(kind)
     if kind in SPOKEN:
         return SPOKEN[kind][0]
     if origin in (Union, types.UnionType):
@@ -274,15 +274,15 @@ def _spoken(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(", ".join(map(repr, inside)).rsplit(", ", 1))
     if origin in LISTS:
-        many = f"{len(inside)} values" if origin is tuple and Ellipsis not in inside else "a list"
+        many = f"{len(inside)} values" if origin is tuple and inside and Ellipsis not in inside else "a list"
         return f"{many}, each {_spoken(inside[0])}" if inside else many
-    if (origin or kind) in (dict, collections.abc.Mapping):
+    if origin in (dict, collections.abc.Mapping):
         return "a dict by names" if inside and inside[0] is str else "a dict"
     return f"a {getattr(kind, '__name__', kind)}"
 
 
 def _example(kind: Any) -> str:
-    origin, inside = get_origin(kind), get_args(kind)
+    origin, inside = get_origin(kind) or kind, get_args(kind)
     if kind in SPOKEN:
         return SPOKEN[kind][1]
     if origin in (Union, types.UnionType):
@@ -290,9 +290,9 @@ def _example(kind: Any) -> str:
     if origin is Literal:
         return repr(inside[0])
     if origin in LISTS:
-        many = len(inside) if origin is tuple and Ellipsis not in inside else 2
-        return f"({', '.join([_example(inside[0]) if inside else '1'] * many)})"
-    return "{'name': 1}" if (origin or kind) in (dict, collections.abc.Mapping) else ""
+        many = len(inside) if origin is tuple and inside and Ellipsis not in inside else 1
+        return f"({', '.join([_example(inside[0]) if inside else '1'] * many)}{',' * (many == 1)})"
+    return "{'name': 1}" if origin in (dict, collections.abc.Mapping) else ""
 
 
 # names

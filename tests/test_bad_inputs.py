@@ -55,6 +55,7 @@ def test_words_are_read_as_what_is_declared():
     for word, kind, value in [
         ("3", float, 3.0), ("3", int, 3), ("None", int | None, None), ("none", int | None, None), ("4", int | None, 4),
         ("2", Sequence[int], (2,)), ("1,2", Sequence[int], (1, 2)), ("[1, 2]", Sequence[int], (1, 2)), ("3", str, "3"),
+        ("3,4", list, [3, 4]), ("[3, 4]", list[int], [3, 4]), ("(3,)", tuple, (3,)),
         ("blur,noise", Sequence[str], ("blur", "noise")), ("'it'", str, "it"), ("{'lr': 0.1}", dict | None, {"lr": 0.1}),
     ]:  # fmt: skip
         got = as_declared("it", Word(word), kind)
