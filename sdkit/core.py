@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import collections.abc
 import contextlib
 import difflib
+import inspect
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +67,10 @@ class Moment(NamedTuple):
     earlier: Sequence[Batch] = ()  # the same images as the last epoch saw them
 
 
+HUGE = 1e12
+"""No hyperparameter is larger: far beyond it the loss is no number in float32."""
+
+
 class Knob(NamedTuple):
     """A hyperparameter as a reader meets it: its symbol in the paper, the range worth exploring, what both ends mean."""
 
@@ -74,12 +83,17 @@ class Knob(NamedTuple):
     most: float = math.inf
 
     def check(self, name: str, value: float) -> float:
-        """`value` as a float. ValueError outside [least, most], TypeError where it is no number."""
+        """`value` as a float. ValueError outside [least, most] or not finite, TypeError where it is no number."""
+        value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} ({self.symbol}) is a number in [{self.least:g}, {self.most:g}], got {value!r}")
-        if not self.least <= value <= self.most:
+            raise TypeError(
+                f"{name} ({self.symbol}) is a number in [{self.least:g}, {self.most:g}], got {value!r}: "
+                f"values worth trying are {self.low:g} to {self.high:g}"
+            )
+        if not self.least <= value <= self.most or value > HUGE:
+            lost = ", which is too large for any loss" if value > HUGE else ""
             raise ValueError(
-                f"{name} ({self.symbol}) must lie in [{self.least:g}, {self.most:g}], got {value:g}: "
+                f"{name} ({self.symbol}) must lie in [{self.least:g}, {self.most:g}], got {value!r}{lost}: "
                 f"values worth trying are {self.low:g} to {self.high:g}"
             )
         return float(value)
@@ -89,6 +103,199 @@ def temperature(symbol: str = "T", high: float = 10.0) -> Knob:
     """The knob of a softmax temperature."""
     return Knob(symbol, 1, high, "the outputs as they are", "nearly uniform: only the order of the classes is left", least=0.05)
 
+
+# the arguments of methods, networks, data sets and recipes
+
+
+class BadArgument(TypeError, ValueError):
+    """An argument is not of its declared type, or no value of it that can be used: what was expected, what came, the mend."""
+
+
+class Word(str):
+    """A value as it was typed on a command line: it is read as what its argument is declared to be."""
+
+    def literal(self) -> Any:
+        """What it would be in Python; what is no Python literal is text."""
+        try:
+            return ast.literal_eval(self)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return str(self)
+
+
+SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+"""How a switch is typed."""
+
+LARGEST = 2**63
+"""Whole numbers are smaller: neither torch nor NumPy holds a larger one."""
+
+
+def declared(thing: Any) -> dict[str, Any]:
+    """The types that a function, or a class's constructor, declares of its arguments, by name; unreadable ones left out."""
+    try:
+        found = inspect.signature(thing, eval_str=True).parameters.values()
+    except (NameError, TypeError, ValueError, AttributeError):  # names that a type checker alone sees; no Python function
+        return {}
+    return {p.name: p.annotation for p in found if p.annotation is not p.empty and p.kind is not p.VAR_KEYWORD}
+
+
+def check_arguments(thing: Any, said: Mapping[str, Any], what: str = "") -> dict[str, Any]:
+    """Arguments as a function, or a class's constructor, declares them: words read, whole numbers made floats.
+
+    What has no declared type, and what is the default itself, stays as it is.
+
+    Args:
+        thing: the function or class.
+        said: its arguments by name.
+        what: what it is called, for the sentence.
+
+    Returns:
+        The same arguments, in the same order.
+
+    Raises:
+        BadArgument: a value of another type, a word that cannot be read so, a number that is not finite or too large.
+    """
+    if not said:
+        return {}
+    kinds = declared(thing)
+    try:
+        defaults = {p.name: p.default for p in inspect.signature(thing).parameters.values()}
+    except (TypeError, ValueError):
+        defaults = {}
+    found = {}
+    for name, value in said.items():
+        kind = kinds.get(name, Any)
+        if isinstance(value, Word) and kind is Any:
+            value = value.literal()
+        found[name] = value if value is defaults.get(name, said) else as_declared(f"{what} {name}".strip(), value, kind)
+    return found
+
+
+def as_declared(what: str, value: Any, kind: Any) -> Any:
+    """One value as a type wants it, see `check_arguments`; `what` it is called in the sentence, its name last."""
+    try:
+        return _read(value, kind)
+    except (TypeError, ValueError, OverflowError):
+        shown = " ".join(repr(str(value) if isinstance(value, Word) else value).split())
+        shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
+        example = _example(kind)
+        mend = f": say {what.split()[-1]}={example}, for example" if example else ""
+        raise BadArgument(f"{what} is {_spoken(kind)}, got {shown}{mend}") from None
+
+
+def _read(value: Any, kind: Any) -> Any:
+    """The value; TypeError where it is of another type, ValueError where it is none that can be used."""
+    origin, inside = get_origin(kind) or kind, get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _first_of(value, sorted(inside, key=lambda k: (k is str, k is not type(None))))  # any word is text
+    if isinstance(value, Word) and kind not in (str, Path) and origin is not Literal:
+        value = _typed(value, kind, origin)
+    if origin is Literal:
+        value = next((k for k in inside if str(k) == value), str(value)) if isinstance(value, Word) else value
+        if not any(value is k or (type(value) is type(k) and value == k) for k in inside):
+            raise ValueError
+        return value
+    if origin in LISTS:
+        return _each(value, origin, inside)
+    if isinstance(value, np.generic) or (kind in (int, float) and isinstance(value, Tensor) and not value.ndim):
+        value = value.item()
+    if kind is int or kind is float:
+        if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+            raise TypeError
+        if not (abs(value) < LARGEST if kind is int else math.isfinite(value)):
+            raise ValueError
+        return kind(value)
+    if kind is str:
+        said = value.literal() if isinstance(value, Word) else value  # quotes may be typed
+        value = said if isinstance(said, str) else str(value) if isinstance(value, Word) else value
+    wanted = (str, Path) if kind is Path else type(None) if kind is None else origin
+    if isinstance(wanted, type | tuple) and not getattr(wanted, "_is_protocol", False) and not isinstance(value, wanted):
+        raise TypeError
+    if isinstance(value, Mapping) and inside:
+        return {_read(k, inside[0]): _read(v, inside[1]) for k, v in value.items()}
+    return value
+
+
+def _typed(word: Word, kind: Any, origin: Any) -> Any:
+    """A word as a plain value for `_read`: a switch, a number, a list with or without brackets."""
+    if kind is bool:
+        return SWITCH.get(word.strip().lower(), str(word))
+    if kind is int or kind is float:
+        return kind(word)
+    said = word.literal()
+    if origin in LISTS and not isinstance(said, tuple | list):
+        return [Word(part.strip()) for part in word.split(",")]
+    return said
+
+
+def _each(value: Any, origin: Any, inside: tuple[Any, ...]) -> Any:
+    """A list or tuple, its members read: a list where one is declared, else a tuple."""
+    if isinstance(value, np.ndarray | Tensor):
+        value = value.tolist()
+    if not isinstance(value, collections.abc.Sequence) or isinstance(value, str | bytes):
+        raise TypeError
+    fixed = origin is tuple and inside and Ellipsis not in inside
+    if fixed and len(value) != len(inside):
+        raise ValueError
+    kinds = inside if fixed else [inside[0] if inside else Any] * len(value)
+    return (list if origin is list else tuple)(_read(v, k) for v, k in zip(value, kinds, strict=True))
+
+
+def _first_of(value: Any, kinds: Iterable[Any]) -> Any:
+    """The value as the first of the types that takes it."""
+    for kind in kinds:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            return _read(value, kind)
+    raise TypeError
+
+
+LISTS = (tuple, list, collections.abc.Sequence)
+
+SPOKEN = {
+    bool: ("True or False", "True"),
+    int: ("a whole number", "2"),
+    float: ("a finite number", "0.5"),
+    str: ("text", "'name'"),
+    Path: ("a path", "'folder'"),
+    type(None): ("None", "None"),
+    Tensor: ("a tensor", "torch.tensor([[1.0, 2.0]])"),
+    torch.nn.Module: ("a network, an nn.Module", "MODELS['resnet20'](num_classes=10)"),
+}
+"""Types in words, and a value of each."""
+
+
+def _spoken(kind: Any) -> str:
+    origin, inside = get_origin(kind) or kind, get_args(kind)
+    if kind in SPOKEN:
+        return SPOKEN[kind][0]
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(_spoken, inside)))
+    if origin is Literal:
+        return " or ".join(", ".join(map(repr, inside)).rsplit(", ", 1))
+    if origin in LISTS:
+        many = f"{len(inside)} values" if origin is tuple and inside and Ellipsis not in inside else "a list"
+        return f"{many}, each {_spoken(inside[0])}" if inside else many
+    if origin in (dict, collections.abc.Mapping):
+        return "a dict by names" if inside and inside[0] is str else "a dict"
+    return f"a {getattr(kind, '__name__', kind)}"
+
+
+def _example(kind: Any) -> str:
+    origin, inside = get_origin(kind) or kind, get_args(kind)
+    if kind in SPOKEN:
+        return SPOKEN[kind][1]
+    if origin in (Union, types.UnionType):
+        return _example(inside[0])
+    if origin is Literal:
+        return repr(inside[0])
+    if origin in LISTS:
+        many = len(inside) if origin is tuple and inside and Ellipsis not in inside else 1
+        return f"({', '.join([_example(inside[0]) if inside else '1'] * many)}{',' * (many == 1)})"
+    return "{'name': 1}" if origin in (dict, collections.abc.Mapping) else ""
+
+
+# names
 
 MANY = 16
 """More names than a sentence should list."""

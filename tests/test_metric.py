@@ -307,7 +307,7 @@ def test_what_is_no_knob_is_checked_at_the_door(kind, options, said):
 
 @pytest.mark.parametrize("bad", [1, 0, 2.0, True])
 def test_a_class_of_one_image_has_no_relatives(bad):
-    with pytest.raises(ValueError, match="per_class is at least 2 images"):
+    with pytest.raises(ValueError, match="per_class is (at least 2 images|a whole number)"):
         Triplet(NETWORK, samples_per_class=bad)
 
 
@@ -404,7 +404,7 @@ def test_retrieval_is_its_definition(distance, cameras, alone, chunk):
         ({"gallery": torch.zeros(6, 2)}, "features of one size, got 1 and 2"),
         ({"gallery_y": None}, "a gallery has labels"),
         ({"query_camera": torch.zeros(1)}, "both query and gallery or of neither"),
-        ({"query": torch.full((1, 1), torch.nan)}, "the query's features hold NaN"),
+        ({"query": torch.full((1, 1), torch.nan)}, "query of retrieve hold NaN"),
         ({"ks": (0,)}, "whole numbers from 1"),
         ({"gallery_y": torch.zeros(5, dtype=torch.long)}, r"labels are \[6\]"),
     ],

@@ -581,7 +581,7 @@ def test_pretrained_weights_that_cannot_be_had_are_missed_in_a_sentence(name, mo
         (lambda: imagenet_resnet(20, 10), "18, 34, 50, 101, 152, got 20"),
         (lambda: four_stage(10, width=1), "width=1"),
         (lambda: wide_resnet(20, 10), r"depth 6n\+4 .* got 20: .*cifar_resnet\(20, width=128\)"),
-        (lambda: wide_resnet(16, 10, widen=0), "widen=0"),
+        (lambda: wide_resnet(16, 10, widen=0), "widen is a whole number from 1, got 0"),
         (lambda: preact_resnet(50, 10), "18 or 34, got 50"),
         (lambda: cifar_resnext(30, 10), r"depth 9n\+2 .* got 30"),
         (lambda: cifar_resnext(29, 10, cardinality=0), "cardinality=0"),

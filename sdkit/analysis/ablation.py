@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, scores
+from .base import ProgressBar, check_images, check_labels, checked, device_of, preserve_state, scores
 
 MODES = ("zero", "mean")
 
@@ -21,6 +21,7 @@ class AblationCurve(NamedTuple):
     maps: int  # C, of the layer
 
 
+@checked
 def single_directions(
     model: nn.Module,
     x: Tensor,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, scores
+from .base import ProgressBar, check_classes, check_images, check_labels, checked, device_of, preserve_state, scores
 
 
 class AttackCurve(NamedTuple):
@@ -22,6 +22,7 @@ class AttackCurve(NamedTuple):
     silent: float  # share of the images whose gradient is 0 throughout, so that the attack cannot move them
 
 
+@checked
 def fgsm(
     model: nn.Module,
     x: Tensor,
@@ -79,5 +80,7 @@ def _slope(model: nn.Module, x: Tensor, y: Tensor, temperature: float) -> Tensor
     """The gradient of the cross entropy at the images, as float32 has it where the network computes in float32."""
     with torch.enable_grad():
         x = x.detach().to(device_of(model)).requires_grad_()
-        loss = F.cross_entropy(model(x) / temperature, y.to(x.device), reduction="sum")
+        logits = model(x) / temperature
+        check_classes(y, logits.shape[1])
+        loss = F.cross_entropy(logits, y.to(x.device), reduction="sum")
         return torch.autograd.grad(loss, x)[0]

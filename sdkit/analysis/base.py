@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core import check_arguments
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 ProgressBar = Callable[[Iterable], Iterable]
 """Wraps what a long analysis iterates over; `iter` shows nothing, `tqdm` shows a bar."""
+
+
+def checked(measure: Callable[P, T]) -> Callable[P, T]:
+    """An analysis that looks at its arguments first: of their declared types, its tensors and networks without NaN.
+
+    Args:
+        measure: the analysis.
+
+    Returns:
+        The same, which refuses other arguments with a sentence: of what is no number, no result is one.
+
+    Raises:
+        TypeError: when it is called: an argument of another type.
+        ValueError: when it is called: NaN or infinity in a tensor or in a network's weights.
+    """
+
+    @functools.wraps(measure)
+    def call(*parts: P.args, **said: P.kwargs) -> T:
+        given = inspect.signature(measure).bind(*parts, **said)
+        given.arguments.update(check_arguments(measure, given.arguments, measure.__name__))
+        for name, value in given.arguments.items():
+            if name == "seed" and not 0 <= value < 2**32:
+                raise ValueError(f"seed of {measure.__name__} is a whole number from 0, below 2^32, got {value}: say seed=0")
+            if name == "batch_size" and value < 1:
+                raise ValueError(f"batch_size of {measure.__name__} is 1 image or more, got {value}: say batch_size=64")
+            for part in value.values() if isinstance(value, Mapping) else [value]:
+                _finite(part, f"{name} of {measure.__name__}")
+        return measure(*given.args, **given.kwargs)
+
+    return call
+
+
+def _finite(thing: Any, what: str) -> None:
+    """ValueError where a tensor, or the weights of a network, are not all numbers. One wait for the device."""
+    held = [*thing.parameters(), *thing.buffers()] if isinstance(thing, nn.Module) else [thing]
+    held = [t.detach() for t in held if isinstance(t, Tensor) and (t.is_floating_point() or t.is_complex()) and not t.is_meta]
+    if held and not torch.stack([t.isfinite().all() for t in held]).all():
+        raise ValueError(
+            f"{what} hold NaN or infinity, expected are numbers: the training that made them has diverged, take another"
+        )
+    if any(t.is_complex() for t in held):
+        raise ValueError(f"{what} are complex, expected are real numbers: take their .real")
 
 
 @contextmanager
@@ -48,7 +99,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 def check_images(x: Tensor) -> None:
     """ValueError unless x is a batch of normalised float images [N, 3, H, W] with N >= 1."""
-    if x.ndim != 4 or not len(x):
+    if x.ndim != 4 or not x.numel() or x.shape[1] != 3:
         raise ValueError(f"images are [N, 3, H, W] with N >= 1, got {list(x.shape)}")
     if not x.is_floating_point():
         raise ValueError(f"images are normalised floats, got {x.dtype}: pass them through data.normalised(...) first")
@@ -60,14 +111,19 @@ def check_logits(logits: Tensor, y: Tensor | None = None) -> None:
         raise ValueError(f"logits are [N, K] with N >= 1 and K >= 2, got {list(logits.shape)}")
     if y is not None:
         check_labels(y, len(logits))
-        if int(y.min()) < 0 or int(y.max()) >= logits.shape[1]:
-            k = logits.shape[1]
-            raise ValueError(f"labels of {k} logits lie in 0..{k - 1}, got {int(y.min())} to {int(y.max())}")
+        check_classes(y, logits.shape[1])
+
+
+def check_classes(y: Tensor, k: int) -> None:
+    """ValueError unless the labels y are some of k classes."""
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= k:
+        raise ValueError(f"labels of {k} logits lie in 0..{k - 1}, got {low} to {high}")
 
 
 def check_labels(y: Tensor, n: int) -> None:
     """ValueError unless y is [n] whole numbers."""
-    if y.shape != (n,) or y.is_floating_point():
+    if y.shape != (n,) or y.dtype != torch.int64:
         raise ValueError(f"labels are [{n}] whole numbers, one for each image, got {list(y.shape)} of {y.dtype}")
 
 
@@ -96,12 +152,14 @@ def restored(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def scores(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> tuple[float, float]:
-    """Accuracy and mean cross entropy. One wait for the device."""
+    """Accuracy and mean cross entropy, both nan where logits are. ValueError where a label is no output of the network."""
     device = device_of(model)
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    for part, label in zip(x.split(batch_size), y.split(batch_size), strict=True):
+    for place, (part, label) in enumerate(zip(x.split(batch_size), y.split(batch_size), strict=True)):
         label = label.to(device)
         logits = model(part.to(device)).double()
+        if not place:
+            check_classes(y, logits.shape[1])
         total += torch.stack([(logits.argmax(1) == label).sum(), F.cross_entropy(logits, label, reduction="sum")])
     right, loss = (total / len(x)).tolist()
-    return right, loss
+    return math.nan if math.isnan(loss) else right, loss  # the largest of NaN is always the first

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import check_logits
+from .base import check_logits, checked
 
 
 class Calibration(NamedTuple):
@@ -23,6 +23,7 @@ class Calibration(NamedTuple):
     count: Tensor  # [bins] int64
 
 
+@checked
 def calibration(logits: Tensor, y: Tensor, bins: int = 15) -> Calibration:
     """Expected calibration error and reliability diagram of the largest probability. logits [N, K], y [N].
 
@@ -64,6 +65,7 @@ class SelectiveRisk(NamedTuple):
     e_aurc: float  # how much of it a better order of the same answers would save
 
 
+@checked
 def selective_risk(logits: Tensor, y: Tensor) -> SelectiveRisk:
     """Risk over coverage, its area (AURC) and the excess over the best order (E-AURC), by the largest probability.
 

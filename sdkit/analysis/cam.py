@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state
+from .base import ProgressBar, check_images, check_labels, checked, device_of, preserve_state
 
 
 class HeatMaps(NamedTuple):
@@ -24,6 +24,7 @@ class OnObject(NamedTuple):
     chance: Tensor  # [B] what a uniform map would get: the object's share of the pixels
 
 
+@checked
 def grad_cam(
     network: nn.Module,
     x: Tensor,
@@ -82,6 +83,7 @@ def _maps(cam, x: Tensor, targets):
         raise
 
 
+@checked
 def overlap(a: Tensor, b: Tensor, top: float = 0.2) -> Tensor:
     """Intersection over union of the `top` share of pixels of two maps. [B, H, W] x2 -> [B]. Paper 004, Fig. 8.
 
@@ -100,6 +102,7 @@ def overlap(a: Tensor, b: Tensor, top: float = 0.2) -> Tensor:
     return (hot_a & hot_b).sum(1) / (hot_a | hot_b).sum(1)
 
 
+@checked
 def on_object(maps: Tensor, mask: Tensor) -> OnObject:
     """The share of each map's mass on the object, and what a uniform map gets. maps [B, H, W], mask [B, H, W] bool.
 

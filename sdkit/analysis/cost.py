@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .base import ProgressBar, check_images, device_of, preserve_state
+from .base import ProgressBar, check_images, checked, device_of, preserve_state
 
 Step = Callable[[], object]
 
@@ -55,6 +55,7 @@ class ExitCost(NamedTuple):
     seconds: float  # median time of that pass
 
 
+@checked
 def time_per_iteration(
     step: Step, warmup: int = 3, repeats: int = 20, device: torch.device | str = "cpu", progress: ProgressBar = iter
 ) -> Timing:
@@ -70,6 +71,7 @@ def time_per_iteration(
     return _timing([_seconds(step, 1, device) for _ in progress(range(repeats))])
 
 
+@checked
 def compare_times(
     steps: Mapping[str, Step],
     rounds: int = 7,
@@ -165,6 +167,7 @@ def _convolution_backward(grad, x, w, bias, stride, padding, dilation, transpose
     return 2 * math.prod(places) * grad[0] * math.prod(w) * (bool(wanted[0]) + bool(wanted[1]))
 
 
+@checked
 def forward_flops(network: nn.Module, x: Tensor) -> int:
     """FLOPs of network(x) in eval mode, all B images together. x [B, 3, H, W] -> a number.
 
@@ -203,6 +206,7 @@ def count(module: nn.Module) -> Size:
     return Size(sum(p.numel() for p in parameters), size)
 
 
+@checked
 def exit_costs(
     networks: Mapping[str, nn.Module], x: Tensor, rounds: int = 7, block: float = 0.05, progress: ProgressBar = iter
 ) -> dict[str, ExitCost]:

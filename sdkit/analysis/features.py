@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_images, check_labels, preserve_state
+from .base import ProgressBar, check_images, check_labels, checked, preserve_state
 
 ENGINES = ("openTSNE", "openTSNE-fft", "sklearn")
 
@@ -33,6 +33,7 @@ class Separation(NamedTuple):
     knn_purity: float  # share of an image's k nearest neighbours that are of its class
 
 
+@checked
 def collect_features(
     features: Callable[[Tensor], dict[str, Tensor]],
     x: Tensor,
@@ -55,6 +56,7 @@ def collect_features(
     return {name: torch.cat(fs) for name, fs in parts.items()}
 
 
+@checked
 def project_pca(features: Tensor, dim: int = 2, seed: int = 0) -> Projection:
     """The first `dim` principal components. features [N, D] -> [N, dim]. BYOT's PCA figure."""
     from sklearn.decomposition import PCA
@@ -68,6 +70,7 @@ def project_pca(features: Tensor, dim: int = 2, seed: int = 0) -> Projection:
     return Projection(torch.from_numpy(points).float(), "PCA (scikit-learn)", explained)
 
 
+@checked
 def project_tsne(
     features: Tensor, engine: str = "openTSNE", perplexity: float = 30, seed: int = 0, progress: ProgressBar = iter
 ) -> Projection:
@@ -115,6 +118,7 @@ def project_tsne(
     return Projection(points, f"t-SNE (openTSNE, {'FFT: FIt-SNE' if fft else 'Barnes-Hut'})", None)
 
 
+@checked
 def separation(features: Tensor, y: Tensor, k: int = 10) -> Separation:
     """Within- and between-class scatter, silhouette and neighbour purity of L2-normalised features. BYOT's SSE/SSB table.
 
@@ -147,5 +151,3 @@ def separation(features: Tensor, y: Tensor, k: int = 10) -> Separation:
 def _check(features: Tensor) -> None:
     if features.ndim != 2 or len(features) < 3:
         raise ValueError(f"features are [N, D] with N >= 3, got {list(features.shape)}: pool maps, take more images")
-    if not features.isfinite().all():
-        raise ValueError("features hold NaN or infinity: the training that made them has diverged")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..rng import LocalRNG
-from .base import ProgressBar, preserve_state
+from .base import ProgressBar, checked, preserve_state
 
 
 class GradientStatistics(NamedTuple):
@@ -22,6 +22,7 @@ class GradientStatistics(NamedTuple):
     share: Tensor  # [L] float64, of the layers' sum: comparable between losses with more and with fewer terms
 
 
+@checked
 def gradient_statistics(
     model: nn.Module,
     batches: Iterable[Any],

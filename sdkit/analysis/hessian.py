@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, weights_of
+from .base import ProgressBar, check_classes, check_images, check_labels, checked, device_of, preserve_state, weights_of
 
 TOLERANCE = 1e-3  # of an eigenvector's residual, relative; the eigenvalue itself is then far closer
 STEPS = 10  # Lanczos vectors at least: SciPy's own 20 cost twice the products, and the top of a trained spectrum stands out
@@ -26,6 +26,7 @@ class Curvature(NamedTuple):
     parameters: int  # n, the weights that the logits rest on; trace / n is the mean eigenvalue
 
 
+@checked
 def curvature(
     model: nn.Module,
     x: Tensor,
@@ -112,7 +113,9 @@ def hessian_product(model: nn.Module, data: Sequence[tuple[Tensor, Tensor]], wei
     images, total = sum(len(y) for _, y in data), torch.zeros_like(v)
     for x, y in data:
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-            loss = F.cross_entropy(model(x), y, reduction="sum") / images
+            logits = model(x)
+            check_classes(y, logits.shape[1])
+            loss = F.cross_entropy(logits, y, reduction="sum") / images
         slope = torch.autograd.grad(loss, weights, create_graph=True)
         total += torch.cat([t.flatten() for t in torch.autograd.grad(slope, weights, parts)])
     return total

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, restored, scores, weights_of
+from .base import ProgressBar, check_images, check_labels, checked, device_of, preserve_state, restored, scores, weights_of
 from .noise import seeds_of
 
 
@@ -20,6 +20,7 @@ class LossSlice(NamedTuple):
     accuracy: Tensor  # like loss, in [0, 1]
 
 
+@checked
 def loss_slice(
     model: nn.Module,
     x: Tensor,
@@ -64,6 +65,7 @@ def loss_slice(
     return LossSlice(at, loss, accuracy)
 
 
+@checked
 def loss_between(
     first: nn.Module,
     second: nn.Module,

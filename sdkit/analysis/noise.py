@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_images, check_labels, device_of, preserve_state, restored, scores, weights_of
+from .base import ProgressBar, check_images, check_labels, checked, device_of, preserve_state, restored, scores, weights_of
 
 
 class NoiseCurve(NamedTuple):
@@ -32,6 +32,7 @@ class NoiseLevel(NamedTuple):
     loss_sd: float
 
 
+@checked
 def noise_tolerance(
     model: nn.Module,
     x: Tensor,
@@ -68,6 +69,7 @@ def noise_tolerance(
     return NoiseCurve(torch.tensor([float(s) for s in sigmas], dtype=torch.float64), accuracy, loss, relative)
 
 
+@checked
 def noisy_logits(
     model: nn.Module, x: Tensor, sigma: float, relative: bool = False, seed: int = 0, draw: int = 0, batch_size: int = 256
 ) -> Tensor:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import check_logits
+from .base import check_logits, checked
 
 
 class PolicyCurve(NamedTuple):
@@ -30,6 +30,7 @@ class FixedPolicy(NamedTuple):
     cost: Tensor  # [E]
 
 
+@checked
 def threshold_policy(
     logits: Mapping[str, Tensor], y: Tensor, costs: Mapping[str, float], thresholds: Sequence[float]
 ) -> PolicyCurve:
@@ -53,6 +54,7 @@ def threshold_policy(
     return PolicyCurve(at, accuracy, share @ price, share, names)
 
 
+@checked
 def fixed_policy(logits: Mapping[str, Tensor], y: Tensor, costs: Mapping[str, float]) -> FixedPolicy:
     """Accuracy and cost of every exit, taken for all images: depth-scalable inference. Inputs as for `threshold_policy`.
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import ProgressBar, check_logits
+from .base import ProgressBar, check_logits, checked
 
 SPACES = ("probabilities", "standardised", "logits")
 """The three readings of "outputs". Paper 004 does not say which; of raw logits the claim reverses."""
@@ -34,6 +34,7 @@ class RankedTop(NamedTuple):
     max_probability: Tensor  # [N]
 
 
+@checked
 def ranked_output_variance(logits: Tensor, space: str = "probabilities", root: bool = False) -> Tensor:
     """Variance over images of each rank's output, averaged over the K ranks. logits [N, K] -> [] float64. Paper 004, Fig. 3.
 
@@ -50,6 +51,7 @@ def ranked_output_variance(logits: Tensor, space: str = "probabilities", root: b
     return (v * logits.shape[1]).sqrt() if root else v
 
 
+@checked
 def ranked_along(outputs: Tensor, accuracy: Tensor, epochs: Tensor | None = None, progress: ProgressBar = iter) -> RankedAlong:
     """Ranked-output variance of every epoch in all three spaces, and how it goes with accuracy. Paper 004, Fig. 3.
 
@@ -81,6 +83,7 @@ def ranked_along(outputs: Tensor, accuracy: Tensor, epochs: Tensor | None = None
     )
 
 
+@checked
 def ranked_top(logits: Tensor, y: Tensor, top: int = 30) -> RankedTop:
     """The `top` largest probabilities of every image, all K where there are fewer. logits [N, K], y [N]. Paper 004, Fig. 5."""
     check_logits(logits, y)

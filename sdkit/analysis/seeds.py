@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .base import checked
+
 
 class Interval(NamedTuple):
     """A mean and where it would lie with other seeds."""
@@ -17,6 +19,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@checked
 def bootstrap(values: Sequence[float] | Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
     """The percentile interval of the mean: the values are drawn again with replacement, as many as there are (Efron 1979).
 

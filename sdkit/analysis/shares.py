@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..core import Batch, Features, Moment, Progress
 from ..rng import LocalRNG
-from .base import ProgressBar, preserve_state
+from .base import ProgressBar, checked, preserve_state
 from .gradients import stage_of
 
 INERT, SWAMPS = 0.01, 10.0
@@ -96,6 +96,7 @@ class Held(Protocol):
     def moments(self, batches: int) -> Mapping[str, Moment]: ...  # noqa: D102
 
 
+@checked
 def term_shares(of: Held, batches: int = 4, seed: int = 0, progress: ProgressBar = iter) -> TermShares:
     """How strongly each term of a method's loss pulls at the network, beside plain cross entropy with the labels.
 
@@ -114,8 +115,11 @@ def term_shares(of: Held, batches: int = 4, seed: int = 0, progress: ProgressBar
         Every term's share at every moment, in whole and by part of the network.
 
     Raises:
+        TypeError: `of` is neither.
         ValueError: fewer than one batch is asked for, or the network's logits do not depend on its weights.
     """
+    if not hasattr(of, "moments"):
+        raise TypeError(f"term shares are of a Trained or an Experiment, got {of!r}: say term_shares(Experiment('dsr'))")
     if batches < 1:
         raise ValueError(f"shares are taken on at least one batch, got {batches}")
     found = {name: _measured(moment, seed, progress, warm=True) for name, moment in of.moments(batches).items()}

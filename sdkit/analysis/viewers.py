@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import ProgressBar, check_logits
+from .base import ProgressBar, check_logits, checked
 from .cam import check_mask, last_convolution, overlap
 from .features import ENGINES, Projection, Separation, project_pca, project_tsne, separation
 from .ranked import ranked_output_variance, sorted_outputs
@@ -30,6 +30,7 @@ class RankedProfile(NamedTuple):
     variance: Tensor  # [E] of all K ranks' outputs, averaged: `ranked_output_variance`
 
 
+@checked
 def answers(logits: Tensor) -> Answers:
     """The most probable class of every image and its probability. logits [N, K]. In float64."""
     check_logits(logits)
@@ -37,6 +38,7 @@ def answers(logits: Tensor) -> Answers:
     return Answers(label, confidence)
 
 
+@checked
 def ranked_profile(outputs: Tensor, space: str = "probabilities", top: int = 10, progress: ProgressBar = iter) -> RankedProfile:
     """Mean and spread over the images of each of the `top` largest outputs, in every epoch. outputs: logits [E, N, K].
 
@@ -53,6 +55,7 @@ def ranked_profile(outputs: Tensor, space: str = "probabilities", top: int = 10,
     return RankedProfile(torch.stack(mean), torch.stack(sd), torch.stack(variance))
 
 
+@checked
 def project_epochs(outputs: Tensor, seed: int = 0) -> list[Projection]:
     """The outputs of every epoch on the two principal components that all epochs have in common. [E, N, K] -> E of [N, 2].
 
@@ -103,6 +106,7 @@ def reach(points: Sequence[Tensor]) -> float:
     return 1.05 * max(float(p.abs().max()) for p in points)
 
 
+@checked
 def mask_iou(maps: Tensor, mask: Tensor) -> Tensor:
     """Intersection over union of the object and as many of the map's hottest pixels. maps, mask (bool) [B, H, W] -> [B].
 

@@ -72,30 +72,32 @@ def train(
 
     if source:
         load(source)
+    if (teacher_network or teacher_recipe) and teacher is None:
+        raise ValueError("--teacher-network and --teacher-recipe are of a teacher: say which, --teacher resnet34 for example")
     own = fields.said()
-    shared = {"recipe": own, "dataset": values(dataset), "seed": seed}
-    if paper:
-        if recipe or teacher or teacher_network or teacher_recipe:
+    shared = {"recipe": own, "dataset": words(dataset), "seed": seed}
+    if paper is not None:
+        if recipe is not None or teacher is not None or teacher_network or teacher_recipe:
             raise ValueError("--paper says recipe and teacher: change fields of the recipe, --epochs 2, or leave --paper out")
         found = setting(paper, method, model, data, **values(row))
         print(f"{found.row}\n{in_words(found)}", *(f"not stated: {note}" for note in found.notes), sep="\n")
         experiment = paper_experiment(paper, method, model, data, **shared, **values(row))
-        experiment = replace(experiment, knobs=experiment.knobs | values(knob), network=experiment.network | values(network))
+        experiment = replace(experiment, knobs=experiment.knobs | words(knob), network=experiment.network | words(network))
     else:
         if row:
             raise ValueError("--row chooses a row of a paper's table: say which, --paper drg_dsr_table1")
-        base = Recipe.of({"name": recipe or "quick"} | own)
-        common: dict[str, Any] = {"data": data or "shapes", "dataset": values(dataset), "seed": seed}
+        base = Recipe.of({"name": "quick" if recipe is None else recipe} | own)
+        common: dict[str, Any] = {"data": "shapes" if data is None else data, "dataset": words(dataset), "seed": seed}
         experiment = Experiment(
-            method=method or "vanilla",
-            model=model or "four-stage",
+            method="vanilla" if method is None else method,
+            model="four-stage" if model is None else model,
             recipe=base,
-            knobs=values(knob),
-            network=values(network),
+            knobs=words(knob),
+            network=words(network),
             teacher=Experiment(
-                model=teacher, network=values(teacher_network), recipe=own_recipe(base, teacher_recipe), **common | {"seed": 0}
+                model=teacher, network=words(teacher_network), recipe=own_recipe(base, teacher_recipe), **common | {"seed": 0}
             )
-            if teacher
+            if teacher is not None
             else None,
             **common,
         )
@@ -116,7 +118,7 @@ def train(
 def own_recipe(base: Recipe, said: Iterable[str]) -> Recipe:
     """The teacher's recipe: that of its student, another by its name, with fields changed."""
     name = next((word for word in said if "=" not in word), None)
-    return replace(Recipe.of(name) if name else base, **values(word for word in said if "=" in word))
+    return replace(Recipe.of(name) if name else base, **words(word for word in said if "=" in word))
 
 
 def load(path: Path) -> None:
@@ -292,20 +294,17 @@ def app(port: int = 8866, browser: bool = True) -> None:
 # the parts
 
 
-def values(pairs: Iterable[str]) -> dict[str, Any]:
-    """["alpha=0.3", "stages=[1, 2]"] -> {"alpha": 0.3, "stages": [1, 2]}; what is no Python literal stays text."""
-    import ast
+def words(pairs: Iterable[str]) -> dict[str, core.Word]:
+    """["alpha=0.3", "detach=false"] -> each as it was typed, by its name: it is read where its type is known."""
+    split = [pair.partition("=") for pair in pairs]
+    if wrong := [name for name, equals, _ in split if not equals]:
+        raise ValueError(f"a setting is name=value, got {wrong[0]!r}")
+    return {name: core.Word(text) for name, _, text in split}
 
-    out = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"a setting is name=value, got {pair!r}")
-        try:
-            out[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            out[name] = text
-    return out
+
+def values(pairs: Iterable[str]) -> dict[str, Any]:
+    """["value=0.3", "setting=linear"] -> {"value": 0.3, "setting": "linear"}; what is no Python literal stays text."""
+    return {name: word.literal() for name, word in words(pairs).items()}
 
 
 def first_line(thing: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core import as_declared, declared, pick
 from .distort import checked
 from .loader import SPLITS, Evaluation, Loader
 from .pixels import Images, none_of, normalise, scale, statistics, stratified
@@ -41,14 +41,27 @@ class Data:
     gallery: Images | None = None  # images to look through, of the query's classes
 
     def __post_init__(self) -> None:
+        for name, kind in declared(Data).items():
+            if name not in ("distort", "cutout", "mixup"):  # which have sentences of their own
+                object.__setattr__(self, name, as_declared(f"{self.name}'s {name}", getattr(self, name), kind))
+        for name in ("mean", "std"):
+            if not all(0 <= value <= 1 for value in getattr(self, name)):
+                raise ValueError(
+                    f"{self.name}'s {name} is three numbers in [0, 1], one a colour, got {getattr(self, name)}: "
+                    "where pixels are counted from 0 to 255, divide by 255"
+                )
         for split in SPLITS if self.num_classes > 1 else ():
             in_range(getattr(self, split).y, self.num_classes, f"{split} of {self.name}")
         side = min(self.train.x.shape[2:])
         object.__setattr__(self, "distort", checked(self.distort, self.cutout, side))
-        number = isinstance(self.mixup, int | float) and not isinstance(self.mixup, bool)
-        if not number or not 0 <= self.mixup < math.inf:
+        if not 0 <= self.pad <= side:
             raise ValueError(
-                f"mixup is the alpha of Beta(alpha, alpha), a number from 0 (off), 0.2 for example, got {self.mixup!r}"
+                f"{self.name}'s pad is black pixels around an image, 0 to its own side of {side}, got {self.pad}: say pad=4"
+            )
+        number = isinstance(self.mixup, int | float) and not isinstance(self.mixup, bool)
+        if not number or not 0 <= self.mixup <= 1000:
+            raise ValueError(
+                f"mixup is the alpha of Beta(alpha, alpha), a number from 0 (off) to 1000, 0.2 for example, got {self.mixup!r}"
             )
 
     @property
@@ -78,7 +91,7 @@ class Data:
 
     def watched(self, split: str, images: int) -> Tensor | None:
         """The places of so many images of a split, every class in proportion; None where it has no more. Always the same."""
-        y = getattr(self, split).y
+        y = getattr(self, pick(split, SPLITS, "split")).y
         return stratified(y, images, np.random.Generator(np.random.PCG64(0))) if images < len(y) else None
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core import as_declared
 from .policies import autoaugmented
 
 ROTATION = 15.0  # degrees either way
@@ -32,7 +33,7 @@ def checked(distort: Iterable[str], cutout: int, size: int) -> tuple[str, ...]:
     """The names as a tuple. ValueError for unknown or repeated ones, and for a hole that is no size of images `size` wide."""
     if isinstance(distort, str):
         raise ValueError(f"distort is a list of names, got the string {distort!r}: write [{distort!r}]")
-    names = tuple(distort)
+    names = as_declared("distort", distort, Sequence[str])
     known = (*DISTORTIONS, *POLICIES)
     if any(n not in known for n in names) or len(set(names)) < len(names):
         raise ValueError(f"distort names each of {', '.join(known)} at most once, got {list(names)}")

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-CROPS = ("resized", "window", "squashed", "padded")
+Crop = Literal["resized", "window", "squashed", "padded"]
+CROPS = get_args(Crop)
 AREA, ASPECT, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of a "resized" crop, as torchvision's RandomResizedCrop
 BORDER = 10  # black pixels around a "padded" image
 GAP = 2  # a JPEG may be decoded at a half, a quarter or an eighth where it stays so many times larger than what it is for
+
+
+LARGEST = 90_000_000
+"""Pixels of an image that is decoded: a file of some hundred kilobytes can hold more than a machine's memory."""
 
 
 class Framing(NamedTuple):
@@ -76,7 +81,7 @@ class Unreadable(ValueError):
 
 
 def view(path: str | Path, framing: Framing, seed: int | None = None, mirror: bool = False) -> Array:
-    """A file -> [H, W, 3] uint8: its centre, or with a seed a random crop, half of them mirrored. Grey is copied to 3 channels.
+    """A file -> [H, W, 3] uint8: its centre, or with a seed a random crop, half of them mirrored. See `in_colour`.
 
     `Unreadable` names the file.
     """
@@ -84,6 +89,8 @@ def view(path: str | Path, framing: Framing, seed: int | None = None, mirror: bo
 
     try:
         with Image.open(path) as image:
+            if image.size[0] * image.size[1] > LARGEST:  # read from its head: nothing is decoded yet
+                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are more than {LARGEST // 10**6} million")
             if seed is None:
                 return clean(image, framing)
             rng = np.random.Generator(np.random.PCG64(seed))
@@ -103,6 +110,31 @@ def view(path: str | Path, framing: Framing, seed: int | None = None, mirror: bo
         Image.DecompressionBombError,
     ) as error:
         raise Unreadable(f"{path} is no image that can be read ({error}): replace it, or delete it") from error
+
+
+def in_colour(image: Image) -> Image:
+    """An image of any kind in RGB, 8 bits a channel.
+
+    Grey is copied to three channels; 16 bits of grey keep their upper 8; where an image is transparent, white is behind it,
+    whatever colour is hidden there.
+
+    Raises:
+        ValueError: Floats or 32-bit numbers, of which no file says what is black and what is white.
+    """
+    from PIL import Image as Pictures
+
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return Pictures.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(
+            f"a picture of mode {image.mode}, whose black and white no file says: bring it to 8 or 16 bits of grey, or to RGB"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Pictures.alpha_composite(Pictures.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def clean(image: Image, framing: Framing) -> Array:
@@ -169,7 +201,7 @@ def resampled(image: Image, box: tuple[float, ...], h: int, w: int, coarse: bool
             image.draft(None, (int(before[0] / room), int(before[1] / room)))
             x, y = image.size[0] / before[0], image.size[1] / before[1]
             box = (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
-    colour = image if image.mode == "RGB" else image.convert("RGB")
+    colour = in_colour(image)
     box = (*box[:2], min(box[2], colour.size[0]), min(box[3], colour.size[1]))  # rounding must not leave the image
     return np.asarray(colour.resize((w, h), Resampling.BILINEAR, box))
 

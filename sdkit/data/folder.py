@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from .base import Data
-from .files import CROPS, Files, Framing, listed, measured
+from .files import CROPS, Crop, Files, Framing, listed, measured
 from .options import data_set
 from .pixels import Images, none_of
 from .stream import Decoded, Streamed
 
 
 @data_set
-def image_folder(*, root: Path, folder: str = "", size: int = 224, crop: str = "resized") -> Data:
+def image_folder(*, root: Path, folder: str = "", size: int = 224, crop: Crop = "resized") -> Data:
     """Your own images: `folder`/train/<class>/* and `folder`/test/<class>/*, or val in place of test.
 
     folder: below `root`, or a path of its own; a run is known by it, so it is what tells two sets apart. size: pixels of a side

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import Batch, one_thread
+from ..core import Batch, as_declared, one_thread
 from .distort import cut_out, distorted
 from .pixels import Images, normalise, scale, take
 
-PAIRS = ("same image", "same class")
+Pair = Literal["same image", "same class"]
+PAIRS = get_args(Pair)
 SPLITS = ("train", "val", "test")
 
 
@@ -63,8 +64,11 @@ class Loader:
         self, data: Source, batch_size: int, *, pair: str | None = None, samples_per_class: int | None = None,
         device: str | torch.device = "cpu", seed: int = 0,
     ) -> None:  # fmt: skip
-        if pair is not None and pair not in PAIRS:
-            raise ValueError(f"a pair is None, {' or '.join(map(repr, PAIRS))}, got {pair!r}")
+        batch_size, seed = as_declared("batch_size", batch_size, int), as_declared("a loader's seed", seed, int)
+        if seed < 0:
+            raise ValueError(f"a loader's seed is a whole number from 0, got {seed}: say seed=0, for example")
+        samples_per_class = as_declared("samples_per_class", samples_per_class, int | None)
+        pair = as_declared("a loader's pair", pair, Pair | None)
         n = len(data.train.y)
         if batch_size < 2 or n < 2:
             raise ValueError(f"a batch has at least 2 images (BatchNorm), got batch_size={batch_size} and {n} training images")
@@ -205,8 +209,8 @@ class Evaluation:
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"a split is one of {', '.join(SPLITS)}, got {split!r}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is at least 1, got {batch_size}")
+        if as_declared("batch_size", batch_size, int) < 1:
+            raise ValueError(f"batch_size is at least 1, got {batch_size}: say batch_size=128, for example")
         images: Images = getattr(data, split)
         if not len(images.y):
             raise ValueError(f"{data.name} was loaded without {split} images: load it with validation=500, say, to carve some")

@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from ..core import home, pick
+from ..core import check_arguments, home, pick
 from .base import Data
+from .distort import DISTORTIONS, POLICIES
 from .pixels import Images, parted, take
 
 NORMS = {
@@ -59,7 +60,14 @@ def with_options(
     )  # fmt: skip
 
 
-COMMON = [p for p in inspect.signature(with_options).parameters.values() if p.name != "data"]
+SAID = {"norm": Any, "distort": Sequence[Literal[(*DISTORTIONS, *POLICIES)]]}  # type: ignore[valid-type]
+"""Types that a checker cannot read; of `norm` the sentence of its own says more than a type."""
+
+COMMON = [
+    p.replace(annotation=SAID.get(p.name, p.annotation))
+    for p in inspect.signature(with_options, eval_str=True).parameters.values()
+    if p.name != "data"
+]
 
 
 def data_set(make: Callable[..., Data], name: str = "") -> Callable[..., Data]:
@@ -68,9 +76,9 @@ def data_set(make: Callable[..., Data], name: str = "") -> Callable[..., Data]:
     `root` is the folder of data sets (None: `data` in `core.home()`), `download` whether to fetch what is missing: sets that
     need neither take them, too. What `make` itself asks for of these, it gets, `root` as a Path.
     """
-    own = inspect.signature(make).parameters
+    own = inspect.signature(make, eval_str=True).parameters
     root, download = (inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v, annotation=a)
-                      for k, v, a in (("root", None, "Path | None"), ("download", False, "bool")))  # fmt: skip
+                      for k, v, a in (("root", None, Path | None), ("download", False, bool)))  # fmt: skip
     every = {"root": root} | {**own} | {p.name: p for p in (root, download, *COMMON)}
     name = name or make.__name__
 
@@ -78,9 +86,9 @@ def data_set(make: Callable[..., Data], name: str = "") -> Callable[..., Data]:
     def load(**options: Any) -> Data:
         for option in options:
             pick(option, every, f"option of the data set {name}")
-        said = {k: p.default for k, p in every.items()} | options
+        said = {k: p.default for k, p in every.items()} | check_arguments(load, options, f"{name}'s")
         seed, root = said["seed"], said["root"]
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        if seed < 0:
             raise ValueError(f"the seed of {name} is a whole number from 0, got {seed!r}")
         said["root"] = Path(home() / "data" if root is None else root)
         return with_options(make(**{k: said[k] for k in own}), **{p.name: said[p.name] for p in COMMON})

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .base import Data, whole_set
-from .files import Bar
+from .files import Bar, in_colour
 from .loader import SPLITS
 from .pixels import Images
 
@@ -97,6 +97,11 @@ def read(part: Any, split: str) -> Images:
         )
     else:
         x, y, *more = items(part, split)
+    if int(x.max()) <= 1:
+        raise ValueError(
+            f"{split} has images of 0 and 1 alone, expected are 0 to 255, or floats in [0, 1]: floats were cut to whole "
+            "numbers, or divided by 255 twice; hand in the floats, or multiply by 255"
+        )
     if len(x) != len(y):
         raise ValueError(f"{split} has {len(x)} images and {len(y)} labels: every image has one label")
     return Images(x, y, *more)
@@ -145,9 +150,10 @@ def image_of(image: Any, what: str) -> Tensor:
     from PIL.Image import Image
 
     if isinstance(image, Image):
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"{what} is a picture of mode {image.mode}, with more than 256 levels: bring it to 8 bits, mode L")
-        image = np.asarray(image.convert("RGB"))
+        try:
+            image = np.asarray(in_colour(image))
+        except ValueError as error:
+            raise ValueError(f"{what} is {error}") from error
     if not isinstance(image, Tensor | np.ndarray):
         raise ValueError(f"{what} has {_kind(image)} for an image, expected is a PIL image, a tensor or an array")
     return pixels_of(image[None], what)[0]

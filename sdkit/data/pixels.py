@@ -31,6 +31,11 @@ def none_of(images: Images) -> Images:
 
 def scale(mean: tuple[float, ...], std: tuple[float, ...], device: str | torch.device) -> tuple[Tensor, Tensor]:
     """What to subtract from and multiply with a uint8 image: two [1, 3, 1, 1]."""
+    if not all(std):
+        raise ValueError(
+            f"a colour has the deviation 0, got {tuple(std)}: images without contrast cannot be normalised by it, say another, "
+            "norm='imagenet' for example"
+        )
     m, s = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) * 255 for v in (mean, std))
     return m.float().to(device), (1 / s).float().to(device)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .base import Data
 from .fetch import Archive, fetch, unpack
-from .files import Framing, listed
+from .files import Crop, Framing, listed
 from .folder import framing, labelled, on_disk, streamed
 from .options import NORMS, data_set
 from .pixels import Images, parted, take
@@ -45,7 +45,7 @@ WITHDRAWN = (
 
 
 @data_set
-def imagenet(*, root: Path, size: int = 224, crop: str = "resized", side: int | None = None) -> Data:
+def imagenet(*, root: Path, size: int = 224, crop: Crop = "resized", side: int | None = None) -> Data:
     """ImageNet (ILSVRC 2012): `root`/imagenet/train/<wnid>/* and val/<wnid>/*, or the archives, which torchvision unpacks.
 
     `test` is the published validation set. side: of the resized image that a "squashed" or "window" crop, and every test
@@ -114,7 +114,7 @@ def told_apart(names: Sequence[str], folders: Sequence[str]) -> list[str]:
 
 @data_set
 def caltech101(
-    *, root: Path, download: bool, seed: int, size: int = 224, crop: str = "window", background: bool = False
+    *, root: Path, download: bool, seed: int, size: int = 224, crop: Crop = "window", background: bool = False
 ) -> Data:
     """Caltech-101 (Fei-Fei et al. 2004): `root`/caltech101/101_ObjectCategories/<class>/*; download is 137 MB.
 
@@ -135,7 +135,7 @@ def caltech101(
 
 
 @data_set
-def stanford_dogs(*, root: Path, download: bool, size: int = 224, crop: str = "window") -> Data:
+def stanford_dogs(*, root: Path, download: bool, size: int = 224, crop: Crop = "window") -> Data:
     """Stanford Dogs (Khosla et al. 2011): `root`/stanford_dogs/Images/<breed>/* and its two lists; download is 760 MB.
 
     12,000 training and 8,580 test images of 120 breeds. They are a part of ImageNet: judge no ImageNet-trained weights by them.
@@ -184,7 +184,7 @@ def _dogs(images: Path, path: Path) -> tuple[list[str], Tensor]:
 
 
 @data_set
-def cub200(*, root: Path, download: bool, size: int = 224, crop: str = "window") -> Data:
+def cub200(*, root: Path, download: bool, size: int = 224, crop: Crop = "window") -> Data:
     """CUB-200-2011 (Wah et al. 2011) for classification: `root`/CUB_200_2011; download is 1.1 GB.
 
     The official split, all 200 species in both parts: 5,994 training and 5,794 test images.
@@ -195,7 +195,7 @@ def cub200(*, root: Path, download: bool, size: int = 224, crop: str = "window")
 
 
 @data_set
-def cub200_retrieval(*, root: Path, download: bool, seed: int, size: int = 224, crop: str = "window") -> Data:
+def cub200_retrieval(*, root: Path, download: bool, seed: int, size: int = 224, crop: Crop = "window") -> Data:
     """CUB-200-2011 for metric learning (SFR, Table 3): species 1 to 100 to learn, all images of 101 to 200 to find.
 
     `retrieval()` gives the others: every image asks all the rest. Our reading: one image of every learned species is held out
@@ -238,7 +238,7 @@ def _cub(name: str, root: Path, download: bool, frame: Framing) -> tuple[Images,
 @data_set
 def dukemtmc(
     *, root: Path, download: bool, seed: int, i_understand_this_dataset_was_withdrawn: bool = False, size: int = 256,
-    crop: str = "padded",
+    crop: Crop = "padded",
 ) -> Data:  # fmt: skip
     """DukeMTMC-reID, withdrawn in 2019: opens a copy that you hold only if you say that you know, and never downloads.
 

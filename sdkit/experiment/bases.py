@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from ..core import Word, as_declared
 from ..train import RECIPES
 from .spec import Experiment
 
@@ -16,15 +17,15 @@ def base_experiment(data: str = "shapes", model: str = "four-stage", recipe: str
     $SDKIT_DATA, $SDKIT_MODEL, $SDKIT_RECIPE, $SDKIT_TRAIN_SIZE and $SDKIT_SEED win over what is said here, so that the same
     notebook runs unattended on other data.
     """
-    size = os.environ.get("SDKIT_TRAIN_SIZE")
+    size, seed = os.environ.get("SDKIT_TRAIN_SIZE"), os.environ.get("SDKIT_SEED")
     said = Experiment(
         data=os.environ.get("SDKIT_DATA", data),
         model=os.environ.get("SDKIT_MODEL", model),
         recipe=os.environ.get("SDKIT_RECIPE", recipe),
         **options,
     )
-    dataset = said.dataset | ({"train_size": int(size)} if size else {})
-    return replace(said, dataset=dataset, seed=int(os.environ.get("SDKIT_SEED", said.seed)))
+    dataset = said.dataset | ({"train_size": Word(size)} if size else {})
+    return replace(said, dataset=dataset, seed=as_declared("SDKIT_SEED", Word(seed), int) if seed else said.seed)
 
 
 def small_experiment(base: Experiment, **options: Any) -> Experiment:

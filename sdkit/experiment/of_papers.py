@@ -9,7 +9,8 @@ from typing import Any
 from ..models import MODELS
 from ..papers.settings import Setting, setting
 from ..train import RECIPES, RECIPES_ABOUT, Recipe
-from .spec import Experiment, _options
+from . import options
+from .spec import Experiment
 
 NAMED = {
     "ddgsd": ("ddgsd_table3", "ResNet-32", "paper 001's ResNets on CIFAR"),
@@ -62,7 +63,7 @@ def of_setting(
 ) -> Experiment:
     """The Experiment that a setting says, with what is changed of it."""
     base = Recipe.of(found.recipe)
-    known = _options(MODELS[found.model])
+    known = options.known(MODELS[found.model])
     return Experiment(
         found.method,
         found.model,

@@ -23,6 +23,7 @@ from ..data import DATASETS, as_data
 from ..data import digest as digest_of_data
 from ..methods import METHODS, Method
 from ..models import MODELS
+from ..models.borrowed import LIBRARIES as LENDERS
 
 LIBRARIES = tuple(str(Path(sysconfig.get_paths()[k]).resolve()) for k in ("stdlib", "purelib", "platlib"))
 OURSELVES = str(Path(__file__).resolve().parents[1])
@@ -89,10 +90,18 @@ def named(part: Any, kind: str) -> str:
     if not isinstance(part, str):
         if kind == "method" and not (isinstance(part, type) and issubclass(part, Method)):
             raise TypeError(f"a method is a name, 'byot' for example, or a class that inherits from Method, got {part!r}")
+        if kind == "model" and not callable(part):
+            raise TypeError(
+                f"a network is a name, 'resnet20' for example, an nn.Module, or what makes one from num_classes, got {part!r}"
+            )
         name = next((name for name, thing in listed.items() if thing is part), None)
         return name if name in OURS[kind] and OURS[kind][name] is part else _kept(name or _title(part), part, kind)
-    if part in OWN or (kind == "model" and ":" in part):  # timm:NAME and torchvision:NAME are looked for when they are built
+    if part in OWN:
         return part
+    if kind == "model" and ":" in part:  # timm:NAME and torchvision:NAME are looked for when they are built
+        if not part.endswith(":"):
+            pick(part.partition(":")[0], LENDERS, "library of networks")
+            return part
     name, at, _ = part.partition("@")
     if at:
         known = [n for n in OWN if n.startswith(f"{name}@")]
@@ -205,7 +214,7 @@ def _source(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
             if name not in _UNSAID:
                 yield name
                 value = vars(thing)[name]
-                value = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+                value = next((found for a in ("__func__", "fget", "unchecked") if (found := getattr(value, a, None))), value)
                 yield from _said(value, seen)
         return
     function = getattr(thing, "__func__", thing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -14,14 +13,15 @@ from typing import Any
 import torch
 
 from .. import runs
-from ..core import Moment, Progress, pick
-from ..data import DATASETS, Data, as_data
+from ..core import Moment, Progress, Word, as_declared, check_arguments, pick
+from ..data import DATASETS, Data, as_data, reader
 from ..methods import Combined, Method
 from ..models import MODELS, Backbone, as_backbone
+from ..models.options import check_options
 from ..rng import LocalRNG
 from ..runs import Run, find_checkpoint
 from ..train import Epoch, Recipe, Training, recipe_name
-from . import own
+from . import options, own
 from .bars import beside_a_bar
 from .trained import Trained, first_steps
 
@@ -71,7 +71,10 @@ class Experiment:
     schedule: dict[float, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        said = self.method if isinstance(self.method, tuple | list) else [self.method]
+        for name in ("knobs", "network", "dataset"):
+            self._set(name, as_declared(f"an experiment's {name}", getattr(self, name), dict[str, Any]))
+        self._set("seed", as_declared("an experiment's seed", self.seed, int))
+        said = self.method if isinstance(self.method, tuple | list) and self.method else [self.method]
         each = [p for m in said for p in (m.split("+") if isinstance(m, str) else [m])]
         self._set("method", "+".join(sorted(own.named(p, "method") for p in each)))
         self._set("model", own.named(self.model, "model"))
@@ -82,10 +85,14 @@ class Experiment:
             raise TypeError(f"a teacher is an Experiment, Experiment(model='resnet34') for example, got {self.teacher!r}")
         self._set("recipe", Recipe.of(self.recipe))
         for name in self.network if self.model in MODELS else ():
-            pick(name, _options(MODELS[self.model]), f"option of the network {self.model}")
+            pick(name, options.known(MODELS[self.model]), f"option of the network {self.model}")
         for name in self.dataset if self.data in DATASETS else ():
-            pick(name, _options(DATASETS[self.data], hide=()), f"option of the data set {self.data}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            pick(name, options.known(DATASETS[self.data], hide=()), f"option of the data set {self.data}")
+        check = check_options if self.model in MODELS else check_arguments
+        self._set("network", check(own.find(self.model, "model"), self.network, own.short(self.model)))
+        data = own.find(self.data, "data")
+        self._set("dataset", check_arguments(data if callable(data) else reader(data), self.dataset, own.short(self.data)))
+        if self.seed < 0:
             raise ValueError(f"the seed is a whole number from 0, got {self.seed!r}")
         self._set("knobs", self._arguments | self._in_full(self.knobs))
         self._set("schedule", self._planned())
@@ -109,8 +116,8 @@ class Experiment:
                 data,
                 Recipe(**config["recipe"]),
                 knobs=config["knobs"],
-                network=_changed(config["network"], _options(MODELS[model]) if model in MODELS else {}),
-                dataset=_changed(config["dataset"], _options(DATASETS[data], PLACES) if data in DATASETS else {}),
+                network=options.changed(config["network"], options.known(MODELS[model]) if model in MODELS else {}),
+                dataset=options.changed(config["dataset"], options.of_set(data)),
                 teacher=cls.of(config["teacher"]) if config["teacher"] else None,
                 seed=config["seed"],
                 schedule=config.get("schedule", {}),
@@ -143,12 +150,12 @@ class Experiment:
 
     @cached_property
     def _arguments(self) -> dict[str, Any]:
-        return _arguments(self.methods)
+        return options.arguments(self.methods)
 
     def _planned(self) -> dict[float, dict[str, float]]:
         """`schedule` in the order of time, knobs by their full names. A change to what a knob is already is left out."""
         now, out = {k: v for k, v in self.knobs.items() if self._knob(k)}, {}
-        for when, knobs in sorted((float(when), knobs) for when, knobs in self.schedule.items()):
+        for when, knobs in options.in_time(self.schedule):
             if not 0 < when < self.recipe.epochs:
                 raise ValueError(
                     f"knobs change between the start and the end of {self.recipe.epochs} epochs, got {when:g}: "
@@ -178,16 +185,19 @@ class Experiment:
         given = {}
         for name, value in knobs.items():
             full = self._full_name(name, self._arguments)
+            part, _, short = full.rpartition(".")
             knob = self._knob(full)
+            if knob is None or isinstance(value, Word):
+                value = check_arguments(self.methods[part or self.parts[0]], {short: value}, part or self.parts[0])[short]
             as_it_is = knob is None or value is self._arguments[full]  # a default may be None: the method's own choice
-            given[full] = value if as_it_is else knob.check(full.rpartition(".")[2], value)
+            given[full] = value if as_it_is else knob.check(short, value)
         return given
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """Itself as plain JSON values, every default filled in: what the run's key is made of."""
-        network = (_options(MODELS[self.model]) if self.model in MODELS else {}) | self._cut | self.network
-        dataset = (_options(DATASETS[self.data], PLACES) if self.data in DATASETS else {}) | self.dataset
+        network = (options.known(MODELS[self.model]) if self.model in MODELS else {}) | self._cut | self.network
+        dataset = options.of_set(self.data) | self.dataset
         plain = {
             "format": FORMAT,
             "method": self.method,
@@ -197,10 +207,10 @@ class Experiment:
             "recipe": asdict(self.recipe),
             "knobs": self.knobs,
             "network": network,
-            "dataset": {k: v for k, v in dataset.items() if k not in PLACES},
+            "dataset": {k: v for k, v in dataset.items() if k not in options.PLACES},
             "teacher": self.teacher.config if self.teacher else None,
         }
-        return _plain(plain | ({"schedule": self.schedule} if self.schedule else {}))
+        return options.plain(plain | ({"schedule": self.schedule} if self.schedule else {}))
 
     @cached_property
     def key(self) -> str:
@@ -336,7 +346,7 @@ class Experiment:
     @cached_property
     def _cut(self) -> dict[str, int]:
         """Into how many sections the network is cut, where a method wants more than its stages and it can."""
-        can = self.model in MODELS and self.model not in ONE_BLOCK and "sections" in _options(MODELS[self.model])
+        can = self.model in MODELS and self.model not in ONE_BLOCK and "sections" in options.known(MODELS[self.model])
         wanted = max(kind.sections for kind in self.methods.values())
         return {"sections": wanted} if can and wanted else {}
 
@@ -356,36 +366,5 @@ def live_folder(experiment: Experiment) -> Run:
             return Run(folder)
 
 
-FROM_THE_DATA = ("num_classes", "side")
-"""Arguments of networks that come from the experiment's data, not from its options."""
-
 ONE_BLOCK = ("resnet8",)
 """Networks whose last stage cannot be halved."""
-
-PLACES = ("root", "download")
-"""Options of data sets that say where the images lie, and so do not change a run."""
-
-
-def _options(kind: Any, hide: Iterable[str] = FROM_THE_DATA) -> dict[str, Any]:
-    """The options that a network or a data set takes, with their defaults."""
-    parameters = inspect.signature(kind).parameters.values()
-    return {p.name: p.default for p in parameters if p.name not in hide and p.default is not p.empty}
-
-
-def _arguments(methods: dict[str, type[Method]]) -> dict[str, Any]:
-    """The arguments of methods with their defaults; of several each as "method.argument"."""
-    return {f"{p}.{k}" if len(methods) > 1 else k: v for p, kind in methods.items() for k, v in kind.arguments().items()}
-
-
-def _plain(value: Any) -> Any:
-    """The same as JSON would give it back, so that a key depends neither on tuples nor on 1 against 1.0."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The options that are not what they would be unsaid."""
-    return {k: v for k, v in values.items() if k not in defaults or _plain(defaults[k]) != v}

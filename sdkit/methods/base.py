@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import Batch, Features, Knob, Progress
+from ..core import Batch, Features, Knob, Progress, check_arguments
 from ..models import Head
 
 
@@ -75,6 +76,12 @@ class Method(nn.Module):
     knobs: ClassVar[dict[str, Knob]] = {}
     """The hyperparameters worth a slider, by constructor argument. Each is read at every step, so it may be turned live. The
     first is the main weight: how much of the method there is, which equal tuning turns."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Whoever builds one, its arguments are checked against their declared types."""
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _checked(vars(cls)["__init__"])
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,6 +204,18 @@ class Method(nn.Module):
     def _apply(self, fn, recurse: bool = True):
         self.memory = {k: fn(t) for k, t in self.memory.items()}
         return super()._apply(fn, recurse)
+
+
+def _checked(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that looks at its arguments first; those that are knobs are looked at when they are set."""
+
+    @functools.wraps(init)
+    def call(self: Method, *parts: Any, **said: Any) -> None:
+        plain = {name: value for name, value in said.items() if name not in self.knobs}
+        init(self, *parts, **said | check_arguments(init, plain, type(self).__name__))
+
+    call.unchecked = init  # type: ignore[attr-defined]  # what digests of source are made of
+    return call
 
 
 def supervised(logits: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:

@@ -260,6 +260,8 @@ class MeanTeacher(Watching):
         super().__init__(model)
         if not 0 <= decay < 1:
             raise ValueError(f"decay is a number in [0, 1), got {decay!r}: 0 is the last weights, near 1 a long mean")
+        if not ramp_up >= 0:
+            raise ValueError(f"ramp_up is a number of epochs from 0, got {ramp_up!r}")
         self.lam, self.decay, self.ramp_up = lam, decay, ramp_up
         self.mean = EMACopy(model)
 

@@ -94,9 +94,7 @@ class Metric(Method):
 
     def __init__(self, model: nn.Module, neck: bool, samples_per_class: int | None) -> None:
         super().__init__()
-        if samples_per_class is not None and (
-            isinstance(samples_per_class, bool) or not isinstance(samples_per_class, int) or samples_per_class < 2
-        ):
+        if samples_per_class is not None and samples_per_class < 2:
             raise ValueError(
                 "samples_per_class is at least 2 images, an image and a positive, or None for any batch; "
                 f"got {samples_per_class!r}"

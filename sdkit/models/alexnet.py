@@ -6,8 +6,10 @@ from torch import nn
 
 from .backbone import AtLeast, Backbone
 from .borrowed import from_torchvision
+from .options import network
 
 
+@network
 def alexnet(num_classes: int, dropout: float = 0.5, pretrained: bool = False) -> Backbone:
     """torchvision's AlexNet for 224 or 227 px, in four stages: convolution 1, 2, 3 with 4, and 5; pools after 1, 2 and 5.
 

@@ -8,7 +8,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from ..core import Sentence
 from ..vision import ensure
 
 LIBRARIES = ("timm", "torchvision")
+
+Stem = Literal["cifar", "imagenet"]
 
 
 def library_network(library: str, name: str) -> tuple[Callable[..., nn.Module], dict[str, inspect.Parameter]]:

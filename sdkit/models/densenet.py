@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone, initialise, pooled, sections_of, small_stem
-from .borrowed import from_torchvision, stem_size
+from .borrowed import Stem, from_torchvision, stem_size
+from .options import network
 
 
 class Dense(nn.Module):
@@ -23,6 +24,7 @@ class Dense(nn.Module):
         return torch.cat([x, self.grown(x)], 1)
 
 
+@network
 def densenet(depth: int, num_classes: int, growth: int = 12, sections: int = 3) -> Backbone:
     """DenseNet without bottlenecks and compression for 32x32 images: three blocks of (depth - 4) / 3 layers.
 
@@ -57,7 +59,8 @@ def transition(c: int) -> list[nn.Module]:
     return [nn.BatchNorm2d(c), nn.ReLU(), nn.Conv2d(c, c, 1, bias=False), nn.AvgPool2d(2)]
 
 
-def densenet_121(num_classes: int, stem: str = "cifar", pretrained: bool = False) -> Backbone:
+@network
+def densenet_121(num_classes: int, stem: Stem = "cifar", pretrained: bool = False) -> Backbone:
     """torchvision's DenseNet-121. stem: "cifar" is one 3x3 convolution at full size (32 px, paper 004), "imagenet" is 7x7 with
     stride 2 and max pooling (224 px). pretrained: ImageNet weights, see `from_torchvision`."""
     base = stem_size(stem, pretrained)

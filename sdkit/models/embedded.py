@@ -6,8 +6,10 @@ from typing import Any
 
 from .backbone import Backbone
 from .lookup import as_backbone
+from .options import network
 
 
+@network
 def embedded(
     num_classes: int,
     backbone: str = "four-stage",

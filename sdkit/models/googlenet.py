@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .backbone import Backbone
 from .borrowed import from_torchvision
+from .options import network
 
 
 class Recentre(nn.Module):
@@ -22,6 +23,7 @@ class Recentre(nn.Module):
         return x * self.scale + self.shift
 
 
+@network
 def googlenet(num_classes: int, dropout: float = 0.2, pretrained: bool = False) -> Backbone:
     """torchvision's GoogLeNet for 224 px, in four stages: the convolutions, then inceptions 3, 4 and 5.
 

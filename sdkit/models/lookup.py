@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..core import pick
+from ..core import check_arguments, pick
 from .backbone import Backbone
 from .borrowed import LIBRARIES, library_network
 from .zoo import MODELS
@@ -45,15 +45,14 @@ def as_backbone(network: Network, num_classes: int, side: int = 32, **options: A
     """
     takes = options_of(network)
     if None not in takes:  # a function may take any name
-        what = network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__)
         for name in options:
-            pick(name, takes, f"option of the network {what}")
+            pick(name, takes, f"option of the network {_called(network)}")
     made = network
     if not isinstance(network, nn.Module):
         make, parameters = _maker(network)
         given = {"num_classes": num_classes, "side": side, "img_size": side, "image_size": side}
         mine = {k: v for k, v in options.items() if k not in OF_ADAPT or k in parameters}
-        made = make(**{k: v for k, v in given.items() if k in parameters} | mine)
+        made = make(**{k: v for k, v in given.items() if k in parameters} | check_arguments(make, mine, _called(network)))
         options = {k: v for k, v in options.items() if k not in mine}
     if not isinstance(made, nn.Module):
         raise TypeError(
@@ -67,6 +66,10 @@ def as_backbone(network: Network, num_classes: int, side: int = 32, **options: A
     if made.num_classes != num_classes:
         made.reset_classifier(num_classes)
     return made
+
+
+def _called(network: Network) -> str:
+    return network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__)
 
 
 def options_of(network: Network) -> dict[str | None, Any]:

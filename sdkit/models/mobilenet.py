@@ -5,14 +5,16 @@ from __future__ import annotations
 from torch import nn
 
 from .backbone import Backbone, PlainSum, initialise, linear_survival
-from .borrowed import from_torchvision, stem_size
+from .borrowed import Stem, from_torchvision, stem_size
+from .options import network
 
 Rows = list[list[int]]
 """A row of blocks: how much the channels grow inside, the channels that come out, how many blocks, the first one's stride."""
 
 
+@network
 def mobilenet_v2(
-    num_classes: int, stem: str = "cifar", survival: float = 1.0, dropout: float = 0.2, pretrained: bool = False
+    num_classes: int, stem: Stem = "cifar", survival: float = 1.0, dropout: float = 0.2, pretrained: bool = False
 ) -> Backbone:
     """MobileNetV2 in four stages that end at 24, 32, 96 and 1280 channels.
 
@@ -29,6 +31,7 @@ def mobilenet_v2(
     return in_four_stages(net, (2, 4, 7, 14), [24, 32, 96, 1280], [base * 2**s for s in range(4)], survival, dropout)
 
 
+@network
 def mobilenet_tiny(num_classes: int, survival: float = 1.0, dropout: float = 0.0) -> Backbone:
     """MobileNetV2's outline for a laptop: two blocks per stage, 16 to 128 wide, the first convolution halving the image.
 

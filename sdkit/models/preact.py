@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from .backbone import Backbone, PlainSum, Projection, initialise, linear_survival, pooled, sections_of
+from .options import network
 
 
 def norm_relu(channels: int) -> list[nn.Module]:
@@ -33,6 +34,7 @@ def rows_of_blocks(c_in: int, widths: list[int], blocks: list[int]) -> list[list
     return rows
 
 
+@network
 def preact_resnet(depth: int, num_classes: int, width: int = 64, survival: float = 1.0) -> Backbone:
     """Pre-activation ResNet-18 or -34 for 32x32 images: four stages, from `width` to 8 times that. survival: see `Residual`."""
     kinds = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3]}
@@ -49,6 +51,7 @@ def preact_resnet(depth: int, num_classes: int, width: int = 64, survival: float
     return model
 
 
+@network
 def wide_resnet(depth: int, num_classes: int, widen: int = 10, survival: float = 1.0, sections: int = 3) -> Backbone:
     """WRN-depth-widen for 32x32 images: three stages of pre-activation blocks, `widen` times as wide as a CIFAR ResNet's.
 

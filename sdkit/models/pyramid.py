@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone, PlainSum, initialise, linear_survival, pooled, sections_of
+from .options import network
 
 
 class Widen(nn.Module):
@@ -31,6 +32,7 @@ def bottleneck(c_in: int, c: int, stride: int) -> nn.Sequential:
     )  # fmt: skip
 
 
+@network
 def pyramidnet(depth: int, num_classes: int, alpha: int = 240, survival: float = 1.0, sections: int = 3) -> Backbone:
     """PyramidNet of bottleneck blocks for 32x32 images; block k of N is 4 (16 + alpha k / N) wide (Han et al. 2017, Eq. 3).
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone, Projection, Residual, initialise, linear_survival, pooled, sections_of, small_stem
-from .borrowed import from_torchvision, stem_size
+from .borrowed import Stem, from_torchvision, stem_size
+from .options import network
+
+Block = Literal["basic", "projected", "bottleneck"]
 
 
 class Shrink(nn.Module):
@@ -61,8 +66,9 @@ def rows_of_blocks(c_in: int, widths: list[int], blocks: int, option: str, branc
     return rows
 
 
+@network
 def cifar_resnet(
-    depth: int, num_classes: int, width: int = 16, block: str = "basic", survival: float = 1.0, sections: int = 3
+    depth: int, num_classes: int, width: int = 16, block: Block = "basic", survival: float = 1.0, sections: int = 3
 ) -> Backbone:
     """CIFAR ResNet for 32x32 images: three stages of blocks with parameter-free shortcuts.
 
@@ -89,6 +95,7 @@ def cifar_resnet(
     return model
 
 
+@network
 def four_stage(num_classes: int, width: int = 8, blocks: int = 1, survival: float = 1.0) -> Backbone:
     """ResNet-18's outline at an eighth of its width and half its depth, for a laptop: four stages of `blocks` basic blocks."""
     if width < 4 or blocks < 1:
@@ -101,8 +108,9 @@ def four_stage(num_classes: int, width: int = 8, blocks: int = 1, survival: floa
     return model
 
 
+@network
 def imagenet_resnet(
-    depth: int, num_classes: int, stem: str = "cifar", survival: float = 1.0, pretrained: bool = False
+    depth: int, num_classes: int, stem: Stem = "cifar", survival: float = 1.0, pretrained: bool = False
 ) -> Backbone:
     """torchvision's ResNet-18/34/50/101/152. stem: "cifar" is one 3x3 convolution with stride 1 and no pooling (32 px);
     "imagenet" is 7x7 with stride 2 and max pooling (224 px). pretrained: ImageNet weights, see `from_torchvision`."""
@@ -111,7 +119,8 @@ def imagenet_resnet(
     return of_four_layers(f"resnet{depth}", num_classes, stem, survival, pretrained)
 
 
-def imagenet_resnext(num_classes: int, stem: str = "cifar", survival: float = 1.0, pretrained: bool = False) -> Backbone:
+@network
+def imagenet_resnext(num_classes: int, stem: Stem = "cifar", survival: float = 1.0, pretrained: bool = False) -> Backbone:
     """torchvision's ResNeXt-50 (32x4d), with the options of `imagenet_resnet`. Paper 004 puts CIFAR's stem before it."""
     return of_four_layers("resnext50_32x4d", num_classes, stem, survival, pretrained)
 

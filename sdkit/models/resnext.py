@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from .backbone import Backbone, Residual, initialise, linear_survival, pooled, sections_of, small_stem
+from .options import network
 from .resnet import shortcut
 
 
@@ -18,6 +19,7 @@ def grouped(c_in: int, c_out: int, stride: int, cardinality: int, width: int) ->
     )  # fmt: skip
 
 
+@network
 def cifar_resnext(
     depth: int, num_classes: int, cardinality: int = 8, width: int = 64, survival: float = 1.0, sections: int = 3
 ) -> Backbone:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone, PlainSum, Projection, initialise, pooled, residuals, sections_of
+from .options import network
 from .pyramid import pyramidnet
 from .resnet import cifar_resnet
+
+Per = Literal["image", "batch"]
 
 
 def shaken(x: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
@@ -99,11 +104,13 @@ def shake_drop(model: Backbone, last: float) -> Backbone:
     return model
 
 
+@network
 def shakedrop_resnet(depth: int, num_classes: int, width: int = 16, last: float = 0.5, sections: int = 3) -> Backbone:
     """`cifar_resnet` of basic blocks with `shake_drop`. last: of its last block. sections: 3, or 4 for BYOT's four exits."""
     return shake_drop(cifar_resnet(depth, num_classes, width, sections=sections), last)
 
 
+@network
 def shakedrop_pyramidnet(depth: int, num_classes: int, alpha: int = 240, last: float = 0.5, sections: int = 3) -> Backbone:
     """`pyramidnet` with `shake_drop`. last: of its last block. sections: 3, or 4 for BYOT's four exits."""
     return shake_drop(pyramidnet(depth, num_classes, alpha, sections=sections), last)
@@ -131,7 +138,8 @@ def path(c_in: int, c_out: int, stride: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def shake_resnet(depth: int, num_classes: int, width: int = 32, per: str = "image", sections: int = 3) -> Backbone:
+@network
+def shake_resnet(depth: int, num_classes: int, width: int = 32, per: Per = "image", sections: int = 3) -> Backbone:
     """Shake-Shake's residual network for 32x32 images: three stages of blocks with two branches, `ShakeShake`.
 
     Args:

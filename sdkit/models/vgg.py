@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from .backbone import AtLeast, Backbone, initialise, pooled, small_stem, unit
-from .borrowed import from_torchvision, stem_size
+from .borrowed import Stem, from_torchvision, stem_size
+from .options import network
 
 
-def vgg19_bn(num_classes: int, stem: str = "cifar", pretrained: bool = False) -> Backbone:
+@network
+def vgg19_bn(num_classes: int, stem: Stem = "cifar", pretrained: bool = False) -> Backbone:
     """VGG-19 with batch norms: five rows of convolutions, the first of them the stem.
 
     stem: "imagenet" is torchvision's with its three linear layers and dropout (224 px); "cifar" pools and has one linear layer
@@ -38,6 +40,7 @@ def vgg19_bn(num_classes: int, stem: str = "cifar", pretrained: bool = False) ->
     return model
 
 
+@network
 def vgg_tiny(num_classes: int, width: int = 16) -> Backbone:
     """VGG's outline for a laptop: a convolution, and four stages of one or two with pooling, `width` to 8 times that."""
     if width < 4:

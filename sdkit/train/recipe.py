@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..core import Progress, pick
+from ..core import Progress, as_declared, declared, pick
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,23 @@ class Recipe:
     optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"a recipe's {name} is a whole number, got {value!r}")
-        object.__setattr__(self, "milestones", tuple(self._fraction(m) for m in self.milestones))
-        for name in ("lr", "gamma", "momentum", "weight_decay"):
-            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are one recipe
+        for name, kind in declared(Recipe).items():  # 1 and 1.0 are one recipe
+            object.__setattr__(self, name, as_declared(f"a recipe's {name}", getattr(self, name), kind))
         if self.epochs < 0 or self.batch_size < 2:
             raise ValueError(f"a recipe needs epochs >= 0 and batch_size >= 2, got {self.epochs} and {self.batch_size}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"a recipe's lr is a positive number, got {self.lr}")
+        if not self.lr > 0:
+            raise ValueError(f"a recipe's lr is a positive number, got {self.lr}: say lr=0.1, for example")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"a recipe's gamma is what lr falls to at a milestone, in [0, 1], got {self.gamma}: say gamma=0.1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"a recipe's momentum lies in [0, 1), got {self.momentum}: say momentum=0.9, for example")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"a recipe's weight_decay is 0 or more, got {self.weight_decay}: say weight_decay=5e-4")
+        if self.nesterov and not self.momentum and self.optimizer == "sgd":
+            raise ValueError("Nesterov's momentum needs a momentum above 0, got momentum=0: say nesterov=False, too")
         pick(self.optimizer, ("sgd", "adamw"), "optimizer")
         pick(self.schedule, ("step", "one cycle", "cosine", "constant"), "schedule")
+        object.__setattr__(self, "milestones", tuple(map(self._fraction, self.milestones)))
 
     def _fraction(self, milestone: float) -> float:
         """A milestone as a fraction of the epochs. ValueError where it is neither an epoch before the last nor in (0, 1)."""
@@ -62,7 +66,7 @@ class Recipe:
         if not 0 < fraction < 1:
             raise ValueError(
                 f"milestones are epochs before the last of {self.epochs}, (60, 120) for example, or fractions in (0, 1), "
-                f"(0.3, 0.6), got {milestone!r}"
+                f"(0.3, 0.6), got {milestone:g}"
             )
         return fraction
 
@@ -80,7 +84,7 @@ class Recipe:
         if isinstance(said, str):
             return RECIPES[pick(said, RECIPES, "recipe")]
         if isinstance(said, Mapping):
-            base = cls.of(said["name"]) if "name" in said else cls()
+            base = cls.of(as_declared("a recipe's name", said["name"], str)) if "name" in said else cls()
             own = {k: v for k, v in said.items() if k != "name"}
             for name in own:
                 pick(name, [f.name for f in fields(cls)], "field of a recipe")
