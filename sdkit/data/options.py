@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core import home, pick
+from ..core import pick
 from .base import Data
+from .content import data_root
 from .pixels import Images, parted, take
 
 NORMS = {
@@ -65,7 +66,7 @@ COMMON = [p for p in inspect.signature(with_options).parameters.values() if p.na
 def data_set(make: Callable[..., Data], name: str = "") -> Callable[..., Data]:
     """A function to a whole set -> one that takes the options of `with_options` besides its own, and `root` and `download`.
 
-    `root` is the folder of data sets (None: `data` in `core.home()`), `download` whether to fetch what is missing: sets that
+    `root` is the folder of data sets (None: `content.data_root()`), `download` whether to fetch what is missing: sets that
     need neither take them, too. What `make` itself asks for of these, it gets, `root` as a Path.
     """
     own = inspect.signature(make).parameters
@@ -82,7 +83,7 @@ def data_set(make: Callable[..., Data], name: str = "") -> Callable[..., Data]:
         seed, root = said["seed"], said["root"]
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"the seed of {name} is a whole number from 0, got {seed!r}")
-        said["root"] = Path(home() / "data" if root is None else root)
+        said["root"] = data_root() if root is None else Path(root)
         return with_options(make(**{k: said[k] for k in own}), **{p.name: said[p.name] for p in COMMON})
 
     load.__signature__ = inspect.Signature([*every.values()], return_annotation="Data")
