@@ -216,6 +216,7 @@ ODD = {
     "text for numbers": ("history.json", lambda h: (unsigned(h), h["epochs"][0].update(lr="<b>"))[0], "cannot read"),
     "no status": ("history.json", lambda h: h.pop("status") and None, "does not hold a run's status"),
     "a list": ("history.json", lambda h: [h], "does not hold a run's status"),
+    "half a stranger's": ("experiment.json", lambda e: {"config": {"method": "mine"}}, "SHA-256"),
     "a stranger's": ("experiment.json", lambda e: {"name": "mine"}, "SHA-256"),
 }
 
@@ -243,6 +244,9 @@ def test_a_run_whose_recipe_this_sdkit_does_not_know_says_which_sdkit_does(done)
     )
     (row,) = runs.records()
     assert row.status == "damaged" and "was recorded by sdkit 9.1, which can read it" in row.wrong and "warmth" in row.wrong
+    spoiled(done, "experiment.json", lambda e: {"config": {"method": "mine"}})
+    (row,) = runs.records()
+    assert row.status == "damaged" and "is an earlier sdkit's" in row.wrong
 
 
 # hostile files

@@ -46,8 +46,8 @@ def content(files: Files, places: Iterable[int], cache: Path) -> str:
     bar.close()
     if new:
         letters = np.frombuffer(os.fsencode("\n".join(known)), np.uint8)
-        held = {"times": np.array([t for t, _ in known.values()]), "sums": np.stack([s for _, s in known.values()])}
-        save(path, lambda file: np.savez(file, names=letters, **held))
+        times_of, sums = np.array([t for t, _ in known.values()]), np.stack([s for _, s in known.values()])
+        save(path, lambda file: np.savez(file, names=letters, times=times_of, sums=sums))
     whole = hashlib.sha256()
     for name in chosen:
         whole.update(os.fsencode(name) + b"\0" + known[name][1].tobytes())

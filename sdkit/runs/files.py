@@ -11,9 +11,9 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ def save_state(state: dict[str, Any], path: Path) -> str:
     with open(path, "wb") as file:
         digesting = _Digesting(file)
         try:
-            torch.save(state, digesting)
+            torch.save(state, cast(IO[bytes], digesting))
         except RuntimeError as error:  # torch's own, behind which the disk's is hidden
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
@@ -134,7 +134,7 @@ def size_of(state: Any) -> int:
     """Bytes of all tensors in a state, at any depth."""
     if isinstance(state, Tensor):
         return state.numel() * state.element_size()
-    values = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    values: Iterable[Any] = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
     return sum(map(size_of, values))
 
 

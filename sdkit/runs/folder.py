@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ class Run:
     def outputs(self) -> tuple[np.ndarray, Tensor]:
         """The recorded epochs [E] and the final exit's logits of the watched test images after each, [E, W, K] float32."""
         files = read_history(self.folder)["files"]
-        names = sorted(n for n in files if n.startswith("outputs/"))
+        names = sorted(n for n in files if re.fullmatch(r"outputs/\d+\.npy", n))
         names = names or sorted(f"outputs/{f.name}" for f in (self.folder / "outputs").glob("[0-9]*.npy"))
         if not names:
             raise FileNotFoundError(f"run {self.key} has no recorded outputs in {self.folder / 'outputs'}: train it again")

@@ -75,11 +75,12 @@ def _odd(run: Run, said: str) -> str:
     """Why a run whose files are whole cannot be read, and the mend."""
     from .. import __version__
 
-    other = run.environment.get("sdkit")
+    try:
+        other = run.environment.get("sdkit")
+    except Damaged as error:
+        return str(error)
     if other != __version__:
-        return (
-            f"{run.folder} was recorded by sdkit {other}, and this one, {__version__}, cannot read it ({said}): read it by that"
-        )
+        return f"{run.folder} was recorded by sdkit {other}, which can read it; this one, {__version__}, cannot ({said})"
     return f"{run.folder} does not hold what sdkit writes ({said}): delete the folder and run the experiment again"
 
 
