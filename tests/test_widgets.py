@@ -19,7 +19,7 @@ from sdkit import runs
 from sdkit.analysis import shares_now
 from sdkit.experiment import Experiment
 from sdkit.figures import Course, Screen
-from sdkit.runs import Run, folder
+from sdkit.runs import Run, recorder
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets import App, TrainingPanel
 from sdkit.widgets import live as live_module
@@ -485,7 +485,7 @@ def test_kept_states_stay_within_their_room(monkeypatch):
     parent = trained(panel)
     sizes = [f.stat().st_size for f in parent.stored.folder.glob("epochs/*.pt")]
     assert len(sizes) == 6
-    monkeypatch.setattr(folder, "ROOM", int(2.5 * max(sizes)))
+    monkeypatch.setattr(recorder, "ROOM", int(2.5 * max(sizes)))
     other = TrainingPanel(Experiment("vanilla", **SMALL, seed=1))
     other.start.click()
     trained(other)

@@ -175,10 +175,10 @@ def listing(what: tyro.conf.Positional[str] = "all") -> None:
     if what != "all":
         return
     print(f"\ntables of the papers, for `sdkit list TABLE` and `sdkit train --paper TABLE`:\n  {' '.join(papers.TABLES)}")
-    recorded = runs.all_runs()
+    recorded = runs.records()
     print(f"\nruns in {runs.root()}: {len(recorded)}")
-    for run in recorded[-20:]:
-        print(f"  {run.key:<26} {describe(run)}")
+    for row in recorded[-20:]:
+        print(f"  {row.run.key:<26} {describe(row)}")
 
 
 def doctor() -> None:
@@ -319,14 +319,12 @@ def sentence(error: Exception) -> str:
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
-def describe(run: runs.Run) -> str:
+def describe(row: runs.RunRow) -> str:
     """A recorded run in one line."""
-    try:
-        config, history = run.config, run.history()
-    except runs.Damaged as error:
-        return str(error)
-    accuracy = f"{(history[-1].test or history[-1].accuracy)['final']:.1%}" if history else "no epoch yet"
-    return f"{run.status:<9} {config['method']} · {config['model']} · {config['data']} · seed {config['seed']:g} · {accuracy}"
+    if row.wrong:
+        return f"{row.status:<9} {row.wrong}"
+    accuracy = f"{row['accuracy.final']:.1%}" if row["accuracy.final"] is not None else "no epoch yet"
+    return f"{row.status:<9} {row['method']} · {row['model']} · {row['data']} · seed {row['seed']:g} · {accuracy}"
 
 
 def summary(run: runs.Run, whole: bool = False) -> None:
@@ -384,6 +382,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     """The `sdkit` command. A mistake of the user's is one sentence, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # of a locale that cannot spell a name
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="sdkit", description="See self-distillation work.", args=arguments)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError) as error:

@@ -23,6 +23,7 @@ import torch
 
 from ..core import pick
 from .base import Data, whole_set
+from .content import cache_of
 from .drawing import BARS, BLOBS, KINDS, SHAPES, SIZE, STRETCH, TEXTURES, Array, Scenes, directions, render
 from .files import remembered
 from .options import data_set
@@ -158,7 +159,7 @@ def shapes(*, root: Path, seed: int, classes: int = 12) -> Data:
     """
     if classes not in FAMILIES:
         raise ValueError(f"shapes has {', '.join(map(str, FAMILIES))} classes, got {classes!r}")
-    arrays = cached(root / f"shapes-v{VERSION}-{classes}-seed{seed}.npz", classes, seed)
+    arrays = cached(cache_of(root).parent / f"shapes-v{VERSION}-{classes}-seed{seed}.npz", classes, seed)
     train, test = (
         Images(**{part: torch.from_numpy(arrays[f"{split}_{part}"]) for part in ("x", "y", "mask", "kind")})
         for split in PER_CLASS

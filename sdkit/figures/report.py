@@ -22,6 +22,7 @@ from ..core import home
 from ..papers import PAPERS, Paper
 from ..papers import figure as about
 from ..papers.checks import Verdict
+from ..runs import read_json
 from .style import letters, png
 
 BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
@@ -107,11 +108,23 @@ def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str 
 
 
 def index(folder: Path | str) -> Path:
-    """Write folder/index.html, a page of all reported figures by paper, and return its path. Links are relative."""
-    folder = Path(folder)
-    records = [(p, json.loads(p.read_text(encoding="utf-8"))) for p in sorted(folder.glob("*/*.json"), key=_natural)]
-    records = [(p, r) for p, r in records if p.with_suffix(".png").exists() and "verdicts" in r]
-    parts = [_notebooks(folder)]
+    """Write folder/index.html, a page of all reported figures by paper, and return its path. Links are relative.
+
+    What stands beside a figure and cannot be read is named on the page.
+    """
+    folder, records, wrong = Path(folder), [], []
+    for path in (p for p in sorted(folder.glob("*/*.json"), key=_natural) if p.with_suffix(".png").exists()):
+        try:
+            record = read_json(path)
+            if "verdicts" not in record:  # somebody else's
+                continue
+            _figure(record, "")
+            if not all(isinstance(record[name], str) for name in ("number", "paper", "title", "source", "notice")):
+                raise TypeError("its paper is no text")
+            records.append((path, record))
+        except Exception as error:  # a page of many figures does not fail by one
+            wrong.append(f"{path} is not what sdkit wrote beside a figure ({type(error).__name__}: {error}): draw it again")
+    parts = [_notebooks(folder), *(f'<p class="notice">{_e(words)}</p>' for words in wrong)]
     for _, paper in sorted({(r["number"], r["paper"]) for _, r in records}):
         mine = [(p, r) for p, r in records if r["paper"] == paper]
         first = mine[0][1]
