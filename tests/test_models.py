@@ -52,7 +52,7 @@ def as_it_came(channels: int | None, x: torch.Tensor) -> torch.Tensor:
 
 
 def shapes_alone(model: nn.Module) -> nn.Module:
-    """In eval mode, with batch norms and ReLUs that only look at the width: without numbers PyTorch spells them out in Python."""
+    """In eval mode, with batch norms and ReLUs that look at the width alone: on meta PyTorch spells them out in Python."""
     for m in model.modules():
         if isinstance(m, nn.BatchNorm2d | nn.ReLU | nn.ReLU6):
             m.forward = functools.partial(as_it_came, getattr(m, "num_features", None))
