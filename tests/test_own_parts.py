@@ -85,8 +85,21 @@ def test_an_own_part_trains_is_found_again_and_resumes_to_the_same_bits(name):
     assert all(torch.equal(a, b) for a, b in zip(weights(resumed.run).values(), weights(again.run).values(), strict=True))
 
 
+def in_a_cell() -> type[Method]:
+    """A class as a notebook has it: of no file, so that another process cannot import it."""
+    cell = {"__name__": "__main__", "Method": Method, "F": F}
+    lines = """
+    class Typed(Method):
+        def terms(self, model, out, batch, progress):
+            return {"task": F.cross_entropy(out.logits, batch.y)}
+    """
+    exec(textwrap.dedent(lines), cell)
+    return cell["Typed"]
+
+
 def test_own_parts_train_in_two_processes_beside_ours():
     pair = {name: Experiment(**OWN[name]) for name in ("method", "module", "tensors")}
+    pair["typed"] = Experiment(in_a_cell(), **NETWORK, **TINY)
     pair["ours"] = Experiment("drg", **NETWORK, **TINY)
     done = run_all(pair, jobs=2, progress=False)
     assert {n: t.run.status for n, t in done.items()} == dict.fromkeys(pair, "done")
