@@ -494,7 +494,7 @@ NET = network("backbone")
         (lambda: calibration(torch.ones(2, 3), torch.tensor([0, 1]), bins=0), "at least one bin, got 0"),
         (lambda: noise_tolerance(NET, X.byte(), Y, [0.1]), "normalised floats, got torch.uint8: pass them through"),
         (lambda: noise_tolerance(NET, X, Y[:3], [0.1]), r"labels are \[12\] whole numbers"),
-        (lambda: noise_tolerance(NET, X, Y, [0.1, -1]), r"finite sigmas >= 0, got draws=5, sigmas=\[0.1, -1\]"),
+        (lambda: noise_tolerance(NET, X, Y, [0.1, -1]), r"finite sigmas >= 0, got draws=5, sigmas=\[0.1, -1.0\]"),
         (lambda: noise_tolerance(nn.Flatten(), X, Y, [0.1]), "Flatten has no convolution or linear layer"),
         (lambda: tolerance(NoiseCurve(torch.zeros(2), torch.ones(2, 1), torch.ones(2, 1), False)), "two or more rising sigmas"),
         (lambda: gradient_statistics(NET, [], ce), "at least one batch, got none"),
