@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -52,7 +52,8 @@ def table(
             "--scale paper has each row's own network and data set: leave --model and --data out, or say --scale quick"
         )
     own = {"epochs": epochs} if epochs else {}
-    changed, base = dict(own), None
+    changed: dict[str, Any] = dict(own)
+    base = None
     if scale == "paper" and recipe:
         changed = vars(Recipe.of({"name": recipe} | own))
     if scale != "paper":
@@ -60,16 +61,19 @@ def table(
         base = replace(plain, recipe=Recipe.of({"name": recipe} | own) if recipe else replace(plain.recipe, **own))
         base = replace(base, data=data, dataset={}) if data else base
         base = replace(base, model=model, network={}) if model else base
-    asked = {"seeds": range(seeds), "recipe": changed}
+
+    def say(so_far: object) -> None:
+        print(f"\n{so_far}\n", flush=True)
+
     if dry_run:
-        found = run(name, base, train=False, **asked)
+        found = run(name, base, train=False, seeds=range(seeds), recipe=changed)
         for e in found.missing:
             print(f"  missing: {e}")
         print(f"{found.title}: {len(found.missing)} runs have to be trained")
         if found.missing:
             print(f"some {seconds_left(found.missing) / 60:.0f} minutes on this device, one after another")
         return
-    found = run(name, base, live=lambda so_far: print(f"\n{so_far}\n", flush=True), **asked)
+    found = run(name, base, seeds=range(seeds), recipe=changed, live=say)
     if out:
         out.write_text(found.written(ENDINGS[out.suffix]) + "\n", encoding="utf-8")
         print(f"written to {out}")

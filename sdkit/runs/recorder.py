@@ -240,7 +240,7 @@ class Recorder:
                 f"run {self.key} lost {', '.join(lost[:3])} in {self.folder} while it trained, and so is not done: "
                 "run its experiment again, which trains what is lost"
             )
-        flat = {}
+        flat: dict[str, Tensor] = {}
         for part, module in (("model", training.model), ("method", training.method)):
             tensors = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
             flat |= {f"{part}.{k}": v.detach().cpu().contiguous() for k, v in tensors.items()}

@@ -115,7 +115,7 @@ def _laid(
         if line.experiment.key != experiment.key:
             notes[f"{name} has the knobs of {next(iter(line.printed))} here; the paper's are others for some."] = None
         number = next((p for p in said.printed if p.classifier in ("", "Classifier 4/4") and p.metric in UNITS), None)
-        there[name] = replace(line, printed=line.printed | ({at: number} if number else {}))
+        there[name] = replace(line, printed={**line.printed, **({at: number} if number else {})})
     return {place: [*there.values()] for place, there in lines.items()}, list(notes)
 
 
@@ -155,7 +155,7 @@ def _scaled(found: Setting, base: Experiment, guide: Experiment | None, sampled:
     if found.knobs.get("peer", "same") != "same" and _deeper(base):
         knobs |= {"peer": base.model, "peer_options": deeper.network}
     taught = found.teacher
-    teacher = taught and _scaled(taught, base, guide, sampled, taught.row.network != found.row.network)
+    teacher = _scaled(taught, base, guide, sampled, taught.row.network != found.row.network) if taught else None
     model = "embedded" if found.model == "embedded" else plain.model
     return replace(
         base, method=found.method, model=model, data=data, dataset=dataset, network=network, knobs=knobs, teacher=teacher
@@ -242,8 +242,8 @@ def found_again(trained: Trained) -> torch.Tensor:
     """
     query, gallery = trained.data.retrieval()
     y, camera = (gallery.y, gallery.camera) if gallery else (None, None)
-    embedded = (images and _embeddings(trained, images.x) for images in (query, gallery))
-    return retrieve(*embedded, query.y, y, query.camera, camera, ks=(1,), first=1).right[:, 0]
+    asked, known = _embeddings(trained, query.x), _embeddings(trained, gallery.x) if gallery else None
+    return retrieve(asked, known, query.y, y, query.camera, camera, ks=(1,), first=1).right[:, 0]
 
 
 def _embeddings(trained: Trained, x: Any, chunk: int = 512) -> torch.Tensor:

@@ -78,8 +78,8 @@ class PaperTable:
             The paper's network and data set -> points; none where the reference is not printed for them.
         """
         base = {other.name: other for other in self.lines[place]}.get(line.reference)
-        both = line.printed.keys() & base.printed.keys() if base else ()
-        return {at: good(line.printed[at]) - good(base.printed[at]) for at in line.printed if at in both}
+        both = base.printed if base else {}
+        return {at: good(p) - good(both[at]) for at, p in line.printed.items() if at in both}
 
     def verdict(self, line: Line, place: Place) -> str:
         """Whether the paper's claim of a line, above its reference or below, holds here.
@@ -113,8 +113,8 @@ class PaperTable:
                         "here network": line.experiment.model, "here data": line.experiment.data,
                         "here": _rounded(100 * statistics.mean(line.accuracy) if line.accuracy else None),
                         "sd": _rounded(100 * statistics.stdev(line.accuracy) if len(line.accuracy) > 1 else None),
-                        "seeds": len(line.accuracy), "gain": _rounded(above and 100 * above.mean),
-                        "margin": _rounded(above and 100 * above.margin), "told apart": bool(above and above.told is not None),
+                        "seeds": len(line.accuracy), "gain": _rounded(100 * above.mean if above else None),
+                        "margin": _rounded(100 * above.margin if above else None), "told apart": bool(above and above.told is not None),
                         "claim": self.verdict(line, place), "run": line.experiment.key,
                     }
                     for at, p in line.printed.items()
