@@ -73,7 +73,7 @@ def home(tmp_path_factory) -> Path:
 SMALL = {"RECIPE": "smoke", "DATA": "digits", "MODEL": "four-stage", "TRAIN_SIZE": "128"}
 
 BEGUN_WITH = """
-import functools, joblib
+import joblib
 from sklearn import datasets
 few = datasets.load_digits()
 few.update(images=few.images[:1120], target=few.target[:1120])
@@ -81,6 +81,16 @@ datasets.load_digits = lambda: few
 joblib.parallel_config("sequential")
 """
 """What every kernel begins with: 120 digits to test on, not 797, and all runs in its own process, which knows of them."""
+
+
+def test_a_small_experiment_is_smaller_than_its_base(monkeypatch):
+    from sdkit import base_experiment, small_experiment
+
+    for name in SMALL:
+        monkeypatch.delenv(f"SDKIT_{name}", raising=False)
+    for said, size in (({}, 200), ({"train_size": 5000}, 200), ({"train_size": 128}, 64), ({"train_size": 10}, 10)):
+        small = small_experiment(base_experiment(data="digits", dataset=said))
+        assert small.dataset == {"train_size": size, "validation": 400}
 
 
 def test_it_runs_from_top_to_bottom(notebook, home, tmp_path, monkeypatch):

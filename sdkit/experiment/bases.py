@@ -35,5 +35,5 @@ def small_experiment(base: Experiment, **options: Any) -> Experiment:
     is less.
     """
     recipe = min(base.recipe, RECIPES["quick"], key=lambda r: r.epochs)
-    size = min(200, base.dataset.get("train_size", 400) // 2)
+    size = min(200, max(base.dataset.get("train_size") or 400, 20) // 2)
     return Experiment(data="digits", recipe=recipe, dataset={"train_size": size, "validation": 400}, seed=base.seed, **options)
