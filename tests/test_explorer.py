@@ -42,6 +42,11 @@ def many(home) -> dict[str, Run]:
     return found
 
 
+def said(code: str) -> str:
+    """The experiment in the code of a run."""
+    return code.partition("run = ")[2].partition(".run()")[0]
+
+
 # the table of runs
 
 
@@ -256,7 +261,7 @@ def test_sliders_move_over_what_was_run_and_the_rest_is_not_run(many):
     alpha.value = 0.6
     assert chosen(panel) is None and panel.list.value is None
     assert "not run" in panel.says.value and "α (alpha) = 0.6" in panel.says.value
-    line = panel.run_code().splitlines()[-1].removesuffix(".run()")
+    line = said(panel.run_code())
     missing = eval(line, {"Experiment": Experiment, "Recipe": Recipe})
     assert missing.key == drg(0.6, 1).key, "the line runs what is missing"
     write(missing)
@@ -347,7 +352,7 @@ def test_the_code_draws_the_same_picture(many):
     exec("\n".join(before), scope)
     shown = eval(last, scope)
     assert (pixels(shown.figure) == pixels(panel._seen[1])).all()
-    line = panel.run_code().splitlines()[-1].removesuffix(".run()")
+    line = said(panel.run_code())
     assert eval(line, {"Experiment": Experiment, "Recipe": Recipe}).key == many["drg 0.2 0"].key
 
 

@@ -62,6 +62,12 @@ def numbers(history):
     return [(e.epoch, e.lr, e.terms, e.accuracy, e.loss, e.changes) for e in history]
 
 
+def copied(panel) -> dict[str, Experiment]:
+    """The experiments of the panel's code, by the names in its picture."""
+    runs = panel.code().partition("runs = ")[2].partition("\n}")[0].replace(".run(),", ",") + "}"
+    return eval(runs, {"Experiment": Experiment, "Recipe": Recipe})
+
+
 def same_weights(one: Run, other: Run) -> bool:
     a, b = one.weights(), other.weights()
     return all(a[part][k].equal(b[part][k]) for part in a for k in a[part]) and a["model"].keys() == b["model"].keys()
@@ -221,12 +227,12 @@ def test_a_panel_trains_in_a_thread_and_records_the_knobs_that_were_turned():
 
 def test_the_copied_code_of_a_steered_training_repeats_it_bit_for_bit(home):
     panel = TrainingPanel(Experiment("drg", **SMALL))
-    assert eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe}) == panel.experiment
+    assert copied(panel) == {"live": panel.experiment}
     panel.start.click()
     until(lambda: panel.history)
     panel.sliders["alpha"].value = 0.9
     live = trained(panel)
-    export = eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe})
+    export = copied(panel)["live"]
     assert len(export.schedule) == 1 and export.key != panel.experiment.key
     for kept in live.stored.folder.glob("epochs/*.pt"):
         kept.unlink()  # else the export takes them over
@@ -322,6 +328,14 @@ def test_a_training_that_fails_says_why():
     trained(panel, 30)
     assert "failed" in panel.says.value and "cifar-100" in panel.notice.value
     assert not panel.start.disabled
+
+
+def test_a_start_that_fails_at_its_first_step_leaves_no_folder():
+    panel = TrainingPanel(Experiment("drg", **{**SMALL, "model": "alexnet", "network": {}}))
+    panel.start.click()
+    trained(panel)
+    assert "failed" in panel.says.value and "-live-" not in panel.says.value and "⚠" in panel.notice.value
+    assert not [*runs.root().glob("*")] and not panel.start.disabled and panel.stop.disabled
 
 
 def test_a_fork_before_anything_was_trained_says_what_to_do():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -184,6 +185,8 @@ class Live:
                 self.pending = {k: v for k, v in self._by_hand.items() if k in given_up} | self.pending
         except Exception as error:  # the thread's only way to speak is its state
             self._become(f"failed: {error.args[0] if isinstance(error, KeyError) else error}", "running", "paused")
+            if not self.stored.history():  # a start that failed leaves nothing that looks like a training
+                shutil.rmtree(self.stored.folder, ignore_errors=True)
         finally:
             self.listen(None)
 
