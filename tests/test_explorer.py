@@ -15,7 +15,7 @@ from sdkit import figures, runs
 from sdkit.experiment import Experiment
 from sdkit.figures.screens.explorer import nearest, places, ring, words
 from sdkit.runs import Run, table
-from sdkit.train import Recipe
+from sdkit.train import Epoch, Recipe
 from sdkit.widgets.explorer import Explorer
 
 ALPHAS, SEEDS = (0.1, 0.2, 0.6), (0, 1)
@@ -415,3 +415,12 @@ def test_five_hundred_runs_open_within_a_second(many):
     assert time.monotonic() - began < 1
     panel.latest.wait(30)
     print(f"500 runs: opened in {opened:.2f} s")
+
+
+def test_the_legends_of_a_runs_curves_are_whole():
+    exits = {name: 0.5 for name in ("final", "shallow 2", "ensemble")}
+    history = [Epoch(e, 0.1, 1.0, {"task": 1.0, "shallow ce": 2.0}, 0.4, exits, test=exits) for e in range(3)]
+    figure = figures.curves_figure("drg", history)
+    figure.draw_without_rendering()
+    for ax in figure.axes[1:]:
+        assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1

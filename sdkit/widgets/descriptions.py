@@ -20,8 +20,11 @@ MEASURED = ("accuracy.", "best.", "validation.", "seconds", "parameters", "scaff
 
 def repeated(run: Run) -> Experiment:
     """The experiment that repeats a run, with the knobs that were turned by hand. ValueError where no line of today does."""
-    experiment, history = Experiment.of(run.config), run.history()
-    if run.key == experiment.key or not any(e.changes for e in history):
+    experiment = Experiment.of(run.config)
+    if run.key == experiment.key:
+        return experiment
+    history = run.history()
+    if not any(e.changes for e in history):
         return experiment
     if (steps := run.environment.get("steps per epoch")) is None:
         raise ValueError(f"run {run.key} does not say how many steps an epoch has: train it again to repeat its turns")

@@ -49,7 +49,8 @@ LOOK = """
 .sdkit-page { display: none; }
 .sdkit-knob { column-gap: 12px; }
 .sdkit-ends { color: var(--jp-ui-font-color1, inherit); }
-.sdkit-ends .widget-html-content { font-size: 12px; line-height: 1.25; }
+.sdkit-panel .widget-html-content { line-height: 1.4; }
+.sdkit-panel .sdkit-ends .widget-html-content { font-size: 12px; line-height: 1.25; }
 .sdkit-panel abbr { text-decoration: underline dotted; cursor: help; }
 .sdkit-panel .sdkit-progress { min-height: 0; }
 """
