@@ -142,7 +142,7 @@ for split in ("train", "test"):
         (data / split / c).mkdir(parents=True, exist_ok=True)
         for i in range(8):
             from PIL import Image
-            Image.new("RGB", (8, 8), (9 * i, 60, 200 if c == NAME else 0)).save(data / split / c / f"{{i}}.png")
+            Image.new("RGB", (8, 8), (9 * i, 60 + i, 200 if c == NAME else 0)).save(data / split / c / f"{{i}}.png")
 class Strange(METHODS["lsr"]):
     knobs = {{"epsilon": Knob(NAME, 0, 0.5, NAME, NAME)}}
 register(NAME, Strange)

@@ -91,5 +91,5 @@ def explained(names: Iterable[str], method: str) -> Markup:
         formula = "" if about.formula in formulas else f" {about.formula}"
         formulas.add(about.formula)
         said.append(Markup('<abbr title="{}" tabindex="0"><b>{}</b></abbr>{}').format(title, name, formula))
-    line = '<div class="sdkit-terms" style="line-height: 1.4; font-size: 12px">{}</div>'
+    line = '<div style="line-height: 1.4; font-size: 12px">{}</div>'
     return Markup(line).format(Markup(" &nbsp;·&nbsp; ").join(said)) if said else Markup()

@@ -112,7 +112,7 @@ class Screen:
         self.figure = Figure((width, height), dpi=dpi, facecolor="white")
         FigureCanvasAgg(self.figure)
         self.axes = [house(ax) for ax in self.figure.subplots(1, 2)]
-        self.figure.subplots_adjust(left=0.065, right=0.865, bottom=0.15, top=0.9, wspace=0.56)
+        self.figure.subplots_adjust(left=0.065, right=0.865, bottom=0.15, top=0.9, wspace=0.64)
         self._frame: Any = None  # what `_cached` was drawn for
         self._cached: CachedFigure | None = None  # frame, scales and legends, without the curves
 
