@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,12 +160,11 @@ def test_an_untouched_inspector_copies_the_run_as_it_is(home):
 
 
 @pytest.mark.parametrize(("value", "exact", "said"), [
-    (0.20000000000000004, (), 0.2), (0.333, (1 / 3,), 1 / 3), (0.35, (1 / 3,), 0.35), (5.03495, (), 5.035),
+    (0.20000000000000004, (), 0.2), (0.33, (1 / 3,), 1 / 3), (1 / 3, (1 / 3,), 1 / 3), (0.34, (1 / 3,), 0.34),
+    (0.332, (1 / 3,), 0.332), (5.03495, (), 5.035),
 ])  # fmt: skip
 def test_a_slider_is_read_as_it_shows(value, exact, said):
-    from types import SimpleNamespace
-
-    assert read(SimpleNamespace(value=value, step=0.01), *exact) == said
+    assert read(SimpleNamespace(value=value, step=0.01, min=0.0), *exact) == said
 
 
 def test_a_training_on_its_way_says_how_far_the_picture_goes(home):

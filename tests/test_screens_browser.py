@@ -153,7 +153,12 @@ shutil.copytree(trained.run.folder, runs.root() / NAME)
 
 
 def test_a_folder_a_run_and_a_knob_with_a_hostile_name_run_no_script(lab, chromium):
-    cells = ["TrainingPanel(strange)", "LossInspector(trained)", "Explorer()", "FeatureViewer({NAME: trained}, limit=16)"]
+    cells = [
+        "TrainingPanel(strange)",
+        "LossInspector(trained, batch_size=8)",
+        "Explorer()",
+        "FeatureViewer({NAME: trained}, limit=16)",
+    ]
     with browser.shared_page(lab, chromium, "strange.ipynb", STRANGE, *cells) as page:
         browser.wait_until_done(page)
         areas = page.locator(".jp-OutputArea-output:has(.sdkit-panel)").all()

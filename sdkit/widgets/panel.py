@@ -69,7 +69,8 @@ class TrainingPanel(Panel):
         values = experiment.knobs
         if None in values.values():  # a default that the method chooses by its network
             values = experiment.build()[1].settings()
-        self.values = values
+        self.values = values  # of the experiment, exactly
+        self.followed: dict[str, float] = {}  # what the sliders were moved to, exactly
         knobs = knobs_of(experiment)
         self.sliders = {name: slider(knob, values[name]) for name, knob in knobs.items()}
         self.start = W.Button(description="Start", tooltip="train with the knobs as they are")
@@ -176,7 +177,7 @@ class TrainingPanel(Panel):
             raise ValueError(
                 f"the training has {len(parent.history)} whole epochs, and a fork begins after one: choose another"
             )
-        values = {name: read(box, self.values[name], parent.settings[name]) for name, box in self.sliders.items()}
+        values = {name: self._read(name) for name in self.sliders}
         experiment = parent.steered(epochs).fork(epochs, values)
         symbols = {name: knob.symbol for name, knob in knobs_of(self.experiment).items()}
         moved = ", ".join(f"{symbols[name]} {value:.4g}" for name, value in experiment.schedule.get(epochs, {}).items())
@@ -186,7 +187,7 @@ class TrainingPanel(Panel):
 
     def _on_turn(self, name: str) -> None:
         if not self.is_quiet and self.live is not None and self.live.open and self.target.value != NEXT:
-            self.live.turn(name, read(self.sliders[name], self.values[name], self.live.settings[name]))
+            self.live.turn(name, self._read(name))
             self._drawing.ask(None)
 
     def _on_target(self) -> None:
@@ -200,7 +201,8 @@ class TrainingPanel(Panel):
 
     def _follow_knobs(self) -> None:
         """Moves the sliders to the knobs of the training that they turn."""
-        for name, value in self.live.settings.items():
+        self.followed = self.live.settings
+        for name, value in self.followed.items():
             self.put(self.sliders[name], value=value)
 
     def _try(self, act: Callable[[], None]) -> None:
@@ -211,8 +213,11 @@ class TrainingPanel(Panel):
         except Exception as error:
             self.failed(error)
 
+    def _read(self, name: str) -> float:
+        return read(self.sliders[name], self.values[name], self.followed.get(name))
+
     def _chosen(self) -> Experiment:
-        now = {name: read(box, self.values[name]) for name, box in self.sliders.items()}
+        now = {name: self._read(name) for name in self.sliders}
         moved = {name: value for name, value in now.items() if value != self.values[name]}
         return replace(self.experiment, knobs={**self.experiment.knobs, **moved})
 
