@@ -216,8 +216,8 @@ def slider(knob: Knob, value: float) -> W.FloatSlider:
 
 def read(box: W.FloatSlider, *exact: float | None) -> float:
     """A slider's value as it is shown, to four digits; one of `exact` where it stands there, or a page moved it from there."""
-    steps = [v for v in exact if v is not None]
-    grid = [(box.min + round((v - box.min) / box.step) * box.step, v) for v in steps] + [(v, v) for v in steps]
+    known = [v for v in exact if v is not None]
+    grid = [(box.min + round((v - box.min) / box.step) * box.step, v) for v in known] + [(v, v) for v in known]
     near = [v for at, v in grid if abs(at - box.value) < 1e-6 * box.step]
     return float(near[0] if near else f"{box.value:.4g}")
 
