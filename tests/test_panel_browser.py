@@ -255,6 +255,8 @@ def test_the_app_shows_panels_without_code_to_this_machine_alone(app, chromium, 
         page.goto(app)
         page.locator(".sdkit-start").wait_for()
         assert page.locator(".jp-InputArea, .cm-editor").count() == 0, "no code"
+        assert page.locator("h1").inner_text() == "Self-distillation, live"
+        page.screenshot(path=str(tmp_path / "train.png"))
         empty = curves(page)
         page.locator(".sdkit-choose-method select").select_option("dsr")
         page.locator(".sdkit-beta").wait_for()

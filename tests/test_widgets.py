@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from sdkit import runs
 from sdkit.analysis import shares_now
@@ -516,6 +517,20 @@ def test_the_app_says_what_to_do_where_no_run_has_finished():
     app.tabs.selected_index = list(app.makers).index("Viewers")
     viewers = app.panels["Viewers"]
     assert "train one in the first tab" in viewers.notice.value and not viewers.place.children
+
+
+def test_the_app_asks_which_folder_holds_your_images(home):
+    train = App().panels["Train"]
+    assert train.folder.layout.display == "none"
+    train.data.value = "image_folder"
+    assert train.folder.layout.display is None and "which folder" in train.notice.value and not train.place.children
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            (home / "mine" / split / label).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (8, 8), (40 * i, 20 * i + 9, 7 * i)).save(home / "mine" / split / label / f"{i}.png")
+    train.folder.value = str(home / "mine")
+    assert train.notice.value == "" and train.place.children
 
 
 def test_the_app_shows_a_panels_training_on_the_bench_and_in_every_viewer():
