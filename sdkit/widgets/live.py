@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import threading
@@ -185,8 +186,9 @@ class Live:
                 self.pending = {k: v for k, v in self._by_hand.items() if k in given_up} | self.pending
         except Exception as error:  # the thread's only way to speak is its state
             self._become(f"failed: {error.args[0] if isinstance(error, KeyError) else error}", "running", "paused")
-            if not self.stored.history():  # a start that failed leaves nothing that looks like a training
-                shutil.rmtree(self.stored.folder, ignore_errors=True)
+            with contextlib.suppress(runs.Damaged):  # what cannot be read is left alone
+                if not self.stored.history():  # a start that failed leaves nothing that looks like a training
+                    shutil.rmtree(self.stored.folder, ignore_errors=True)
         finally:
             self.listen(None)
 
