@@ -386,9 +386,11 @@ def test_the_code_twin_opens_the_same_bench(panel):
     panel.sliders["alpha"].value = 0.8
     panel.image.value = 7
     panel.latest.wait(20)
-    line, comment = panel.code().splitlines()
+    *before, comment, line = panel.code().splitlines()
     KEPT.clear()
-    again = eval(line, {"LossInspector": LossInspector, "Experiment": Experiment, "Recipe": Recipe})
+    space: dict = {}
+    exec("\n".join(before), space)
+    again = eval(line, space)
     assert again.last.terms == panel.last.terms and again.picture.value == panel.picture.value
     said = eval(comment.partition(": ")[2], {"Experiment": Experiment, "Recipe": Recipe})
     assert said.method == "byot" and said.knobs["alpha"] == 0.8

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -200,6 +202,9 @@ class Live:
                 self._left = Left(self._training.method.settings(), self._training.settings, list(self._training.changes))
         except Exception as error:  # the thread's only way to speak is its state
             self._become(f"failed: {error.args[0] if isinstance(error, KeyError) else error}", "running", "paused")
+            with contextlib.suppress(runs.Damaged):  # what cannot be read is left alone
+                if not self.stored.history():  # a start that failed leaves nothing that looks like a training
+                    shutil.rmtree(self.stored.folder, ignore_errors=True)
         finally:
             self._training = self._sample = None  # a panel lives as long as its kernel: network, optimiser and data do not
             self.listen(None)
