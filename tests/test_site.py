@@ -1,4 +1,4 @@
-"""The documentation's pages: all that sdkit has is on them, every link leads somewhere, and nothing is fetched from elsewhere."""
+"""The documentation's pages: all of sdkit is on them, every link leads somewhere, and nothing comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def module(name: str):
 
 def test_a_docstring_keeps_its_formula_its_options_and_its_signs():
     docstrings = module("docstrings")
-    text = "Agree (Eq. 3).\n\nL = CE + |a*b|_2\n    + mu x_\n\nHelps when `a|b` counts.\n\nlam: weight,\n  of *both*.\nmu: another.\n"
+    text = "Agree (Eq. 3).\n\nL = CE + |a*b|_2\n    + mu x_\n\nHelps.\n\nlam: weight,\n  of *both*.\nmu: another.\n"
     kinds = [(b.kind, b.name) for b in docstrings.blocks(text.splitlines(), ["lam", "mu"])]
     assert kinds == [("text", ""), ("formula", ""), ("text", ""), ("option", "lam"), ("option", "mu")]
     assert docstrings.blocks(text.splitlines())[1].lines == ["L = CE + |a*b|_2", "    + mu x_"], "a formula keeps its lines"
