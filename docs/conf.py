@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx.util import logging
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+LOG = logging.getLogger(__name__)
 sys.path[:0] = [str(HERE), str(ROOT)]
 
 from docstrings import described  # noqa: E402
@@ -23,7 +26,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
 default_role = "literal"  # a `word` in a docstring is code, as in Markdown
 
-myst_enable_extensions = ["attrs_inline", "dollarmath", "colon_fence"]
+myst_enable_extensions = ["attrs_inline", "dollarmath", "colon_fence", "html_image"]
 myst_heading_anchors = 3  # the anchors that GitHub gives headings
 nb_execution_mode = "off"  # a page shows what a reader's own run left, or nothing
 nb_ipywidgets_js: dict[str, Any] = {}  # live widgets would be fetched from elsewhere
@@ -32,6 +35,7 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # what every Method can be asked is told once
 maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sdkit"
@@ -78,8 +82,8 @@ def block_formula(page: Any, node: nodes.Node) -> None:
 def _formula(tex: str, display: str) -> str:
     found = mathml(tex, display)
     if found is None:
-        raise ValueError(f"this formula cannot be written as MathML: {tex}")
-    return found
+        LOG.warning("this formula cannot be written as MathML: %s", tex)
+    return found or f"<code>{escape(tex)}</code>"
 
 
 def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:

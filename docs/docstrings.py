@@ -66,24 +66,32 @@ def _paragraph(lines: Sequence[str], names: set[str]) -> list[Block]:
     return found
 
 
-def _each(text: str, code: Callable[[str], str], prose: Callable[[str], str]) -> str:
-    """Prose and `code` of a text, each by a rule of its own."""
+def _each(text: str, code: Callable[[str, bool, bool], str], prose: Callable[[str], str]) -> str:
+    """Prose and `code` of a text, each by a rule of its own; that of code is told whether letters touch it on either side."""
     parts = re.split(r"(`+[^`]+`+)", text)
-    return "".join(code(part.strip("`")) if n % 2 else prose(part) for n, part in enumerate(parts))
+    out = []
+    for n, part in enumerate(parts):
+        touched = (parts[n - 1][-1:].isalnum(), parts[n + 1][:1].isalnum()) if n % 2 else (False, False)
+        out.append(code(part.strip("`"), *touched) if n % 2 else prose(part))
+    return "".join(out)
 
 
 def markdown(text: str) -> str:
     """Plain text with `code` as Markdown: nothing else in it is markup, and it may stand in a table."""
     return _each(
         " ".join(text.split()),
-        lambda part: f"`{part}`" if "|" not in part else f"`{part}`".replace("|", r"\|"),
-        lambda part: re.sub(r"([\\*_\[\]<>|$#~{}])", r"\\\1", part),
+        lambda part, *_: f"`{part}`".replace("|", r"\|"),
+        lambda part: re.sub(r"([\\*_\[\]<>|$#~{}`])", r"\\\1", part),
     )
 
 
 def rst(text: str) -> str:
     """Plain text with `code` as reStructuredText: nothing else in it is markup."""
-    return _each(text, lambda part: f"``{part.strip()}``", lambda part: re.sub(r"([\\*|]|_(?=\W|$))", r"\\\1", part))
+    return _each(
+        text,
+        lambda part, before, after: "\\ " * before + f"``{part.strip()}``" + "\\ " * after,
+        lambda part: re.sub(r"([\\*|`]|_(?=\W|$))", r"\\\1", part),
+    )
 
 
 def arguments(thing: Any) -> list[str]:

@@ -125,8 +125,13 @@ def method(name: str) -> str:
             out.append(f"- {text}")
         else:
             out.append(text)
-    call = f'sdkit.Experiment("{name}")' + ("" if "teacher" not in kind.handed_in() else "  # its teacher is trained first")
-    out += ["## Use it", f"```python\nimport sdkit\n\ntrained = {call}.run()\n```", "## What it needs"]
+    more = ', teacher=sdkit.Experiment("vanilla")' if "teacher" in kind.handed_in() else ""
+    more += ', network={"survival": 0.5}' if name == "self-guidance" else ""
+    out += [
+        "## Use it",
+        f'```python\nimport sdkit\n\ntrained = sdkit.Experiment("{name}"{more}).run()\n```',
+        "## What it needs",
+    ]
     out.append("\n".join(f"- {markdown(said)}" for said in needs(name)) or "Nothing beside the network and the images.")
     out += ["## Options", _options(kind, options)]
     out += ["## How hard its terms pull", shares(name), "## Recorded results", results(name)]
@@ -464,5 +469,6 @@ def room_page(room: str) -> str:
             out.append("\n".join(f"- `{n}`: {markdown(said.get(n) or type(getattr(module, n)).__name__)}" for n in listed))
             continue
         directive, more = ("autoclass", "\n   :members:") if kind == "Classes" else ("autofunction", "")
-        out += [f"### `{n}`\n\n```{{eval-rst}}\n.. {directive}:: sdkit.{room}.{n}{more}\n```" for n in listed]
+        each = "\n".join(f".. {directive}:: sdkit.{room}.{n}{more}\n" for n in listed)
+        out.append(f"```{{eval-rst}}\n{each}```")
     return "\n\n".join(out) + "\n"
