@@ -9,12 +9,14 @@
     python3 start.py setup       only make or update .venv
     python3 start.py lint        run ruff and mypy
     python3 start.py bench       measure how fast sdkit trains here (bench --quick: about 6 minutes)
+    python3 start.py docs        build the documentation as pages, into build/docs/html: no connection is needed to read them
     python3 start.py gpu         check a CUDA card, measure steps on it, and train what plans/gpu_first.json lists
     python3 start.py clean       remove .venv and caches; runs, figures, data and your notebooks stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
 
 On Windows write `py start.py` for `python3 start.py`. The packages are those of requirements.txt; test and lint add those of
-requirements-dev.txt. They are installed again only when these files, pyproject.toml or Python changed.
+requirements-dev.txt, docs those of requirements-docs.txt. They are installed again only when these files, pyproject.toml or
+Python changed.
 """
 
 from __future__ import annotations  # so that a Python that is too old still gets as far as being told so
@@ -32,8 +34,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
-USERS, DEVELOPERS = "requirements.txt", "requirements-dev.txt"  # the second holds the first
-LOCK, STAMPS = ".sdkit-lock", {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev"}  # inside .venv
+USERS, DEVELOPERS, DOCS = "requirements.txt", "requirements-dev.txt", "requirements-docs.txt"
+PINS = {"test": DEVELOPERS, "lint": DEVELOPERS, "docs": DOCS}  # of verbs that need more; each file holds the first
+LOCK = ".sdkit-lock"  # inside .venv, as are the stamps
+STAMPS = {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev", DOCS: ".sdkit-stamp-docs"}
 WRITERS = ("lab", "figures", "app", "train", "table", "record")  # of notebooks, runs or figures
 LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 
@@ -52,7 +56,7 @@ def main(arguments: list[str]) -> int:
         check_python()
         if verb == "clean":
             return clean(ROOT)
-        python = set_up(ROOT, DEVELOPERS if verb in ("test", "lint") else USERS)
+        python = set_up(ROOT, PINS.get(verb, USERS))
         if verb == "setup":
             say(f"{ROOT / '.venv'} is ready")
             return 0
@@ -62,6 +66,8 @@ def main(arguments: list[str]) -> int:
             return lint(python, rest)
         if verb in ("bench", "gpu"):
             return run([python, ROOT / "benchmarks" / {"bench": "speed.py", "gpu": "gpu.py"}[verb], *rest])
+        if verb == "docs":
+            return run([python, ROOT / "docs" / "build.py", *rest])
         if verb in WRITERS:
             os.environ["SDKIT_HOME"] = str(place_of_work(ROOT))
         if verb == "lab":
