@@ -115,7 +115,8 @@ class PaperTable:
                         "sd": _rounded(100 * statistics.stdev(line.accuracy) if len(line.accuracy) > 1 else None),
                         "seeds": len(line.accuracy),
                         "gain": _rounded(100 * above.mean if above else None),
-                        "margin": _rounded(100 * above.margin if above else None), "told apart": bool(above and above.told is not None),
+                        "margin": _rounded(100 * above.margin if above else None),
+                        "told apart": bool(above and above.told is not None),
                         "claim": self.verdict(line, place), "run": line.experiment.key,
                     }
                     for at, p in line.printed.items()
