@@ -102,7 +102,7 @@ def test_what_cannot_be_told_says_how_many_more_seeds_would_tell_as_much():
     unsure = judged({"drg": gain([0.03, -0.01, 0.02])})["drg"]
     n = next(n for n in range(2, 100) if student.ppf(0.975, n - 1) * math.sqrt(unsure.of_seeds * 3 / n) < unsure.mean)
     assert unsure.told is None and unsure.needed == n
-    assert unsure.verdict == f"no: some {n - 3} more seeds would tell as much"
+    assert unsure.verdict == f"no: {n - 3} more seed{'s' if n - 3 > 1 else ''} would tell as much"
     hopeless = judged({"drg": gain([0.03, -0.01, 0.02], images=1e-4)})["drg"]
     assert hopeless.needed == math.inf and hopeless.verdict == "no: not by a hundred seeds either"
 

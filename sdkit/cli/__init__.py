@@ -15,6 +15,7 @@ import tyro
 
 from .. import core, pages, runs
 from ..train import Recipe, RecipeChanges
+from .stored import LATEST, lines_of, remove, show, summary
 from .table import table
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -136,22 +137,16 @@ def load(path: Path) -> None:
     cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
 
 
-def show(run: tyro.conf.Positional[str]) -> None:
-    """Print a recorded run: what was asked, and what each epoch left.
-
-    Args:
-        run: the first digits of the run's key.
-    """
-    summary(runs.find(run), whole=True)
-
-
-def listing(what: tyro.conf.Positional[str] = "all") -> None:
+def listing(what: tyro.conf.Positional[str] = "all", having: str = "") -> None:
     """List methods, networks, data sets, recipes and analyses with a line each, and the recorded runs.
 
     Args:
-        what: one of these groups, such as methods; `tables`, every row of the papers' tables and what it says, as Markdown; or
-            one of them, such as ddgsd_table3.
+        what: one of these groups, such as methods; `runs`, every recorded one; `tables`, every row of the papers' tables and
+            what it says, as Markdown; or one of them, such as ddgsd_table3.
+        having: only lines with this word in them; of methods, those with an argument of this name: teacher, temperature.
     """
+    import inspect
+
     from .. import analysis, data, experiment, methods, models, papers, train
 
     if what == "tables" or what in papers.TABLES:
@@ -166,19 +161,21 @@ def listing(what: tyro.conf.Positional[str] = "all") -> None:
         "analyses": {name: first_line(function) for name, function in analysis.ANALYSES.items()},
     }
     if what != "all":
-        core.pick(what, [*groups, "tables", *papers.TABLES], "list")
-        groups = {what: groups[what]}
+        core.pick(what, [*groups, "runs", "tables", *papers.TABLES], "list")
+        groups = {what: groups[what]} if what in groups else {}
+    wanting = {name for name, kind in methods.METHODS.items() if having in inspect.signature(kind).parameters}
     for title, rows in groups.items():
         print(f"\n{title}")
         for name, line in rows.items():
-            print(f"  {name:<26} {line}")
-    if what != "all":
-        return
-    print(f"\ntables of the papers, for `sdkit list TABLE` and `sdkit train --paper TABLE`:\n  {' '.join(papers.TABLES)}")
-    recorded = runs.records()
-    print(f"\nruns in {runs.root()}: {len(recorded)}")
-    for row in recorded[-20:]:
-        print(f"  {row.run.key:<26} {describe(row)}")
+            if name in wanting if title == "methods" and wanting else having in f"{name} {line}":
+                print(f"  {name:<26} {line}")
+    if what == "all":
+        print(f"\ntables of the papers, for `sdkit table TABLE` and `sdkit list TABLE`:\n  {' '.join(papers.TABLES)}")
+    if what in ("all", "runs"):
+        lines = [line for line in lines_of(runs.records()) if having in line]
+        kept = lines if what == "runs" else lines[-LATEST:]
+        hidden = f", the last {len(kept)} of them; `sdkit list runs` shows all" if len(kept) < len(lines) else ""
+        print(f"\nruns in {runs.root()}: {len(lines)}{hidden}", *kept, sep="\n")
 
 
 def doctor() -> None:
@@ -319,40 +316,6 @@ def sentence(error: Exception) -> str:
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
-def describe(row: runs.RunRow) -> str:
-    """A recorded run in one line."""
-    if row.wrong:
-        return f"{row.status:<9} {row.wrong}"
-    accuracy = f"{row['accuracy.final']:.1%}" if row["accuracy.final"] is not None else "no epoch yet"
-    return f"{row.status:<9} {row['method']} · {row['model']} · {row['data']} · seed {row['seed']:g} · {accuracy}"
-
-
-def summary(run: runs.Run, whole: bool = False) -> None:
-    """Prints the last epoch, and with `whole` all of them and what was asked."""
-    history = run.history()
-    if whole:
-        print(f"run {run.key}, {run.status}, in {run.folder}")
-        for name, value in {**run.config, **run.environment}.items():
-            print(f"  {name:<10} {value}")
-        if history:
-            exits = "   ".join(f"{n:>8}" for n in history[0].accuracy)
-            print(f"  epoch   lr      train   {exits}    loss terms")
-        for e in history:
-            terms = "  ".join(f"{k} {v:.3f}" for k, v in e.terms.items())
-            exits = "   ".join(f"{a:8.1%}" for a in e.accuracy.values())
-            print(f"  {e.epoch + 1:5d}   {e.lr:.4f}  {e.train_accuracy:.1%}   {exits}    {terms}")
-            for t in e.changes:
-                print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
-    if history:
-        last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
-        images = "the whole test set" if last.test else "the watched test images"
-        print(
-            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {images}; "
-            f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
-            f"{sum(e.seconds for e in history):.0f} s of training"
-        )
-
-
 LOCAL = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: blob: ws://127.0.0.1:*"
 """What the page may ask for: nothing that is not on this machine."""
 
@@ -373,6 +336,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "figures": figures,
     "list": listing,
     "show": show,
+    "rm": remove,
     "record": record,
     "table": table,
     "app": app,
@@ -387,6 +351,9 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="sdkit", description="See self-distillation work.", args=arguments)
+    except BrokenPipeError:  # `sdkit list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         if os.environ.get("SDKIT_TRACEBACK"):
             raise
