@@ -447,7 +447,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_where_there_is_room(sha
         E.run(progress=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "open", Disk(int((10**9 - whole.room) * share)).open, raising=False)
-        with pytest.raises(OSError, match="no room for .* in .*: it takes .* MB, and .* MB are free") as error:
+        with pytest.raises(OSError, match="no room for .* in .*: it takes [0-9]+ kB, and [0-9,.]+ [kM]B are free") as error:
             E.run(progress=False)
     assert one_sentence(error.value) and "enforce fail" not in str(error.value)
     assert not [f for f in E.stored.folder.rglob(".*")]

@@ -68,7 +68,7 @@ class Files:
 def stamp(paths: Iterable[str | Path], folder: str = "") -> str:
     """Of names (below `folder`, where one is given), sizes and times of files: changes when one of them does."""
     about = ((str(path).removeprefix(folder), os.stat(path)) for path in paths)
-    said = "\n".join(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in about)
+    said = "\n".join(f"{name} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for name, s in about)  # a copy may keep the second
     return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -49,6 +49,8 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
             os.fsync(f.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # what it took is free again
         raise unwritten(path, error, size) from error
     finally:
         if temporary is not None:
@@ -68,9 +70,13 @@ def unwritten(path: Path, error: OSError, size: int = 0) -> OSError:
     folder = next(p for p in (path.parent, *path.parents) if p.is_dir())
     free = shutil.disk_usage(folder).free
     return OSError(
-        f"no room for {path.name} in {folder}: it takes {max(size, 4096) / 1e6:.2f} MB, and {free / 1e6:.2f} MB are free or "
+        f"no room for {path.name} in {folder}: it takes {_in_words(max(size, 4096))}, and {_in_words(free)} are free or "
         f"allowed. Make room there, or let SDKIT_HOME name a folder on another disk; {kept}, and the same call goes on from it"
     )
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def write(path: Path, content: bytes) -> str:
@@ -138,11 +144,21 @@ def size_of(state: Any) -> int:
     return sum(map(size_of, values))
 
 
+def remove(path: Path) -> None:
+    """Removes a file, a folder with all that is in it, or a link alone. What is not there is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 # reading
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """The SHA-256 of a file. Damaged where it is a folder, a device or the like."""
+    if os.path.lexists(path) and not path.is_file():
+        raise Damaged(f"{path} is no file")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from ..core import Progress, home
 from ..train import Diverged, Epoch, Training
-from .files import Damaged, digest, load_tensors, read_json, unwritten
+from .files import Damaged, digest, load_tensors, read_json, remove, unwritten
 from .recorder import Recorder, kept_states, read_history, whole
 
 
@@ -151,10 +150,10 @@ class Run:
         """Removes the run's folder. Waits while another living process records it; an absent one is no error."""
         if self.folder.exists():
             with self._alone():
-                (self.folder / "history.json").unlink(missing_ok=True)  # first: what is left of it is no run that is done
+                remove(self.folder / "history.json")  # first: what is left of it is no run that is done
                 for path in self.folder.iterdir():
                     if path.name != "lock":
-                        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                        remove(path)
 
     def follow(
         self,
@@ -315,7 +314,7 @@ def find_checkpoint(config: dict[str, Any], upto: float) -> Path | None:
                 if same and 0 < epochs <= upto:
                     found.append((epochs, file, files.get(f"epochs/{file.name}")))
     for _, file, known in sorted(found, reverse=True, key=lambda f: f[0]):
-        with contextlib.suppress(OSError):  # room was made for newer ones
+        with contextlib.suppress(OSError, Damaged):  # room was made for newer ones
             if known is None or digest(file) == known:  # one that is damaged is as good as gone: its epochs are trained again
                 return file
     return None

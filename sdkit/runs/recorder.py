@@ -25,6 +25,7 @@ from .files import (
     digest,
     load_state,
     read_json,
+    remove,
     replacing,
     save_state,
     size_of,
@@ -148,7 +149,7 @@ class Recorder:
         if wrong:
             warnings.warn(f"{wrong}. Run {self.key} goes on with epoch {len(self.history) + 1}", stacklevel=4)
             if not self.checkpoints:
-                self.checkpoint.unlink(missing_ok=True)
+                remove(self.checkpoint)
         about = self.folder / "experiment.json"
         known = before["files"].get("experiment.json")
         if known and about.is_file() and digest(about) == known and self.history and place in own:
