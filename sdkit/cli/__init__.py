@@ -15,6 +15,7 @@ import tyro
 
 from .. import core, pages, runs
 from ..train import Recipe, RecipeChanges
+from .grade import grade
 from .table import table
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -378,6 +379,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "record": record,
     "table": table,
+    "grade": grade,
     "app": app,
     "doctor": doctor,
 }
