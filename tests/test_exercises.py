@@ -293,7 +293,7 @@ AS_STUDENTS_WRITE = {
     "Your answer has the shape": kl_of(reduction="none"),
     "Wrong sign": kl_of(sign=-1.0),
     "The temperature is missing": kl_of(t=1.0),
-    "The value is right, but no gradient reaches `exit_logits`": lambda z, q, t: losses.kl(z.detach(), q, t, detach=False),
+    "The value is right, but the wrong side is detached": lambda z, q, t: losses.kl(z.detach(), q, t, detach=False),
     "The KL is the wrong way round": lambda z, q, t: losses.kl(q, z, t),
     "No gradient passes through your answer, it is a Python float": lambda z, q, t: kl_of()(z, q, t).item(),
     "Your function answers the same to every input": lambda z, q, t: 0.1234,

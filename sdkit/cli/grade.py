@@ -31,7 +31,7 @@ def grade(folder: tyro.conf.Positional[Path], out: Path | None = None, seconds: 
     if not found:
         raise FileNotFoundError(f"no notebook in {folder}: give the folder that holds the students' .ipynb files")
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[dict[str, object]] = []
     for path in found:
         student = " ".join(path.relative_to(folder).with_suffix("").parts)
         try:

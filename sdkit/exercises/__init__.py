@@ -35,4 +35,4 @@ def check(name: str, answer: Any, *evidence: Any) -> Answer:
     Raises:
         KeyError: No such exercise; the nearest names are said.
     """
-    return judge(EXERCISES[pick(name, EXERCISES, "exercise")], answer, *evidence)
+    return judge(EXERCISES[pick(name, EXERCISES, "exercise", "sdkit.exercises.EXERCISES")], answer, *evidence)

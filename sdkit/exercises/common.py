@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,10 +51,10 @@ def two_logits(g: torch.Generator) -> tuple[Tensor, Tensor, float]:
 
 
 def divergence(student: Tensor, teacher: Tensor, t: float, u: float | None = None, dim: int = 1) -> Tensor:
-    """KL(teacher || student), the teacher constant and at temperature u; [] the mean over the batch."""
+    """KL(teacher || student), the teacher constant, at temperature u if given; -> []. dim: of the softmax."""
     log_p = (student / t).log_softmax(dim)
     log_q = (teacher.detach() / (t if u is None else u)).log_softmax(dim)
-    return (log_q.exp() * (log_q - log_p)).sum(dim).mean()
+    return (log_q.exp() * (log_q - log_p)).sum(1).mean()
 
 
 def kl_mistakes(power: int) -> Wrong:
@@ -152,7 +153,7 @@ def step(name: str, **options: Any) -> Callable[[torch.Generator], tuple[Any, ..
             model = MODELS[name](num_classes=k, width=4, **options).double()
             batch = Batch(normal(g, n, 3, 8, 8), labels(g, n, k), torch.arange(n), pair=normal(g, n, 3, 8, 8))
             out = model.forward_features(torch.cat([batch.x, batch.pair]))
-        out = Features(normal(g, 2 * n, k), out.embedding + 1, out.stages)
+        out = Features(normal(g, 2 * n, k), normal(g, *out.embedding.shape), out.stages)
         return model, out, batch, Progress(0, 0, 2, 3)
 
     return draw
@@ -197,7 +198,8 @@ def with_terms(kind: type[Method], terms: Callable[..., dict[str, Tensor]]) -> t
 def with_options(kind: type[Method], **options: Any) -> type[Method]:
     """A method's class whose defaults are others."""
 
-    def build(self: Any, model: Any, **given: Any) -> None:
-        kind.__init__(self, model, **(given | options))
+    @functools.wraps(kind.__init__)
+    def build(self: Any, *handed: Any, **given: Any) -> None:
+        kind.__init__(self, *handed, **(given | options))
 
     return type(kind.__name__, (kind,), {"__init__": build})

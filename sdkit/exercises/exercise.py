@@ -239,7 +239,10 @@ def drawn(exercise: Exercise, seed: int | None = None) -> list[tuple[Any, ...]]:
     """Fresh sets of arguments, other ones at each call; the global generators stay as they are."""
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     generator = torch.Generator().manual_seed(seed)
-    return [exercise.draw(generator) for _ in range(DRAWS)]
+    sets = [exercise.draw(generator) for _ in range(DRAWS)]
+    while any(isinstance(a, bool) and all(a == b for b in others) for a, *others in zip(*sets, strict=True)):
+        sets = [exercise.draw(generator) for _ in range(DRAWS)]  # what is yes or no is both
+    return sets
 
 
 def judge(exercise: Exercise, answer: Any, *evidence: Any, seed: int | None = None) -> Answer:
@@ -311,9 +314,11 @@ def agrees(
 def gradient_mistake(off: list[str], found: list[Outcome], solved: list[Outcome]) -> str:
     """What is wrong with an answer whose values are right."""
     reached = [n for n in off if all(not s.gradients[n].any() for s in solved) and any(f.gradients[n].any() for f in found)]
+    missing = [n for n in off if all(not f.gradients[n].any() for f in found)]
+    if reached and missing:
+        return f"The value is right, but the wrong side is detached: `{missing[0]}` learns, and `{reached[0]}` is constant."
     if reached:
         return f"The value is right, but a gradient reaches `{reached[0]}`, which is a constant target here: detach it."
-    missing = [n for n in off if all(not f.gradients[n].any() for f in found)]
     if missing:
         return f"The value is right, but no gradient reaches `{missing[0]}`, which is to learn: detach the other side alone."
     return f"The value is right, but the gradient at `{off[0]}` is not: what is a constant there, and what is not?"

@@ -238,9 +238,9 @@ EXERCISES = [
                 lambda w, o, p: w * p.mean()
             ),
             "Those are the blocks alone: what is outside of them costs, too.": lambda w, o, p: (p * (w - o)).sum(),
-            "The costs without a block are averaged: weigh what each block saves.": lambda w, o, p: (
-                p * w + (1 - p) * o
-            ).mean(),
+            "What is left after each block is multiplied up: savings add up.": lambda w, o, p: (
+                w * (1 - (1 - p) * (1 - o / w)).prod()
+            ),
             "The probability that all are left out is no weight: each block is drawn by itself.": lambda w, o, p: (
                 w - (1 - p).prod() * (w - o).sum()
             ),
