@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "papers": {"core"},
     "analysis": {"core", "rng"},
     "methods": {"core", "losses", "models", "rng"},
+    "exercises": {"core", "losses", "methods", "models"},
     "runs": {"core", "train"},
     "doctor": {"core", "train"},
     "experiment": {"core", "data", "methods", "models", "papers", "rng", "runs", "train"},  # where all meet
@@ -29,8 +30,8 @@ MAY_IMPORT = {
     "pages": {"core"},
     "widgets": {"analysis", "core", "data", "experiment", "figures", "methods", "models", "rng", "runs", "train"},
     "cli": {
-        "analysis", "core", "data", "doctor", "experiment", "figures", "methods", "models", "pages", "papers", "runs",
-        "studies", "train",
+        "analysis", "core", "data", "doctor", "exercises", "experiment", "figures", "methods", "models", "pages", "papers",
+        "runs", "studies", "train",
     },
 }  # fmt: skip
 FLOORS = 6

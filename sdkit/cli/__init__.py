@@ -15,6 +15,7 @@ import tyro
 
 from .. import core, pages, runs
 from ..train import Recipe, RecipeChanges
+from .grade import grade
 from .stored import LATEST, lines_of, remove, show, summary
 from .table import table
 
@@ -339,6 +340,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rm": remove,
     "record": record,
     "table": table,
+    "grade": grade,
     "app": app,
     "doctor": doctor,
 }
