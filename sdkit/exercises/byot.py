@@ -102,7 +102,7 @@ def nearly(**changes: Any) -> Any:
             "c": lambda: lam,
         }
         local = {"z": z, "f": f, "top": top, "deep": deep, "y": y, "alpha": alpha, "lam": lam}
-        v = {name: changes[name](**local) if name in changes else part() for name, part in parts.items()}
+        v: dict[str, Any] = {name: changes[name](**local) if name in changes else part() for name, part in parts.items()}
         return v["a"] * v["labels"] + v["b"] * v["kl"] + v["c"] * v["hint"] + 0 * (z.sum() + f.sum())
 
     return loss
