@@ -355,7 +355,7 @@ def test_methods_beside_the_same_plain_runs_share_their_degrees_of_freedom():
     assert spread(cells[:1])[1] == n - 1 and spread([{0: cells[0][0]}])[1] == 0
 
 
-def test_few_seeds_at_one_length_take_the_spread_of_all_lengths_and_one_seed_takes_that_of_the_others():
+def test_few_seeds_at_one_length_take_the_spread_of_others_and_one_seed_takes_that_of_the_others():
     quiet = lengthened({(m, n): 0.0 for m in ("drg", "dsr") for n in (10, 20)}, noise=0.001)
     wild = lengthened({(m, 40): 0.0 for m in ("drg", "dsr")}, noise=0.03)
     (found,) = by_length([*quiet, *wild, long("lsr", 10, 0, 0.51)])
@@ -369,6 +369,15 @@ def test_few_seeds_at_one_length_take_the_spread_of_all_lengths_and_one_seed_tak
     (gain,) = single.gains["drg"]
     assert math.isnan(gain.margin) and gain.told is None and str(gain) == "+40.0" and "No margin yet" in single.margins
     assert single.said["drg"].word == "cannot be told"
+
+
+def test_one_seed_at_the_longest_length_has_the_spread_of_the_nearest():
+    rows = ("drg", "dsr", "lsr", "byot")
+    wild, quiet = (lengthened({(m, n): 0.0 for m in rows}, noise, 6) for n, noise in ((10, 0.03), (40, 0.001)))
+    (found,) = by_length([*wild, *quiet, long(epochs=80), long("drg", 80, 0, 0.5)])
+    early, usual, late = found.gains["drg"]
+    assert late.of_seeds == pytest.approx(6 * usual.of_seeds) and late.of_seeds < early.of_seeds
+    assert "the nearest length's where one has too few" in found.margins
 
 
 def answers(right):

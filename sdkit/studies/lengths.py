@@ -19,9 +19,10 @@ from .gains import Gain, Pairs, gain_of, gap_table, judged, partners, spread, sp
 from .result import Result, result_label
 
 ENOUGH = 3
-"""Degrees of freedom from which the runs of one length say by themselves what a seed does; below, those of all lengths do.
+"""Degrees of freedom from which the runs of one length say by themselves what a seed does; below, those of the nearest do.
 
-Few are enough, since Student's t counts them, and lengths differ: in the middle of learning seeds lie many times farther apart.
+Few are enough, since Student's t counts them, and lengths differ: in the middle of learning seeds lie many times farther apart
+than on the plateau.
 """
 
 WORDS = {
@@ -102,8 +103,11 @@ class ByLength:
         pairs = [pair for seeds in self._pairs.values() for pair in seeds.values()]
         paired = sum(gap_table([pair]) is not None for pair in pairs)
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
-        seeds = "one spread over seeds for all methods of a length"
-        intervals = f"Intervals: Student's t, {seeds}; the test images are a sample, compared {how}"
+        few = any(spread([p for (_, m), p in self._pairs.items() if m == n])[1] < ENOUGH for n in {m for _, m in self._pairs})
+        seeds = "one spread over seeds for all methods of a length" + (
+            ", the nearest length's where one has too few" if few else ""
+        )
+        intervals = f"Intervals: Student's t, {seeds};\nthe test images are a sample, compared {how}"
         return f"{intervals}.\nTold apart: all methods of a length judged together (Holm)"
 
     @cached_property
@@ -129,10 +133,14 @@ class ByLength:
 
     def _gain(self, name: str, epochs: int, pairs: Pairs) -> Gain:
         own = spreads({row: p for (row, n), p in self._pairs.items() if n == epochs})[name]
-        return gain_of(pairs, *(own if own[1] >= ENOUGH else self._spread), epochs)
+        return gain_of(pairs, *(own if own[1] >= ENOUGH else self._spread_near(epochs)), epochs)
 
-    @cached_property
-    def _spread(self) -> tuple[float, float]:
+    def _spread_near(self, epochs: int) -> tuple[float, float]:
+        """Of the length nearest in its logarithm that says by itself what a seed does, the longer of two; else of all."""
+        for n in sorted(self.lengths, key=lambda n: (abs(math.log(n / epochs)), -n)):
+            found = spread([pairs for (_, m), pairs in self._pairs.items() if m == n])
+            if found[1] >= ENOUGH:
+                return found
         return spread(list(self._pairs.values()))
 
     @cached_property
