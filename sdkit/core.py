@@ -223,7 +223,7 @@ def _typed(word: Word, kind: Any, origin: Any) -> Any:
         return SWITCH.get(word.strip().lower(), str(word))
     if kind is int or kind is float:
         return kind(word)
-    said = word.literal()
+    said = None if word.strip().lower() == "none" else word.literal()
     if origin in LISTS and not isinstance(said, tuple | list):
         return [Word(part.strip()) for part in word.split(",")]
     return said
