@@ -110,8 +110,8 @@ def fits(value: Any, declared: str, least: float = 0) -> bool:
         "list": isinstance(value, list | tuple | range | str | dict | set | np.ndarray | torch.Tensor),
         "None": value is None,
         "bool": isinstance(value, bool),
-        "int": number and isinstance(value, int) and least <= value < 1000,
-        "float": number and least <= value < 1000,
+        "int": number and isinstance(value, int) and least <= value < (1000 if not least else 2**63),
+        "float": number and least <= value < (1000 if not least else math.inf),
         "str": False,  # no word above is one that any argument knows
         "Path": isinstance(value, str | Path),
         "Sequence[str]": several and not len(value),
