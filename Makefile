@@ -1,7 +1,7 @@
 # Every verb is start.py's, so that Windows needs no make: `py start.py figures`.
 PYTHON ?= python3
 
-.PHONY: figures test lab doctor setup lint bench clean
+.PHONY: figures test lab doctor setup lint bench docs clean
 figures: ; @$(PYTHON) start.py figures
 test:    ; @$(PYTHON) start.py test
 lab:     ; @$(PYTHON) start.py lab
@@ -9,4 +9,5 @@ doctor:  ; @$(PYTHON) start.py doctor
 setup:   ; @$(PYTHON) start.py setup
 lint:    ; @$(PYTHON) start.py lint
 bench:   ; @$(PYTHON) start.py bench
+docs:    ; @$(PYTHON) start.py docs
 clean:   ; @$(PYTHON) start.py clean

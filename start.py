@@ -9,12 +9,14 @@
     python3 start.py setup       only make or update .venv
     python3 start.py lint        run ruff and mypy
     python3 start.py bench       measure how fast sdkit trains here (bench --quick: about 6 minutes)
+    python3 start.py docs        build the documentation as pages, into build/docs/html: no connection is needed to read them
     python3 start.py gpu         check a CUDA card, measure steps on it, and train what plans/gpu_first.json lists
     python3 start.py clean       remove .venv and caches; runs, figures, data and your notebooks stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
 
 On Windows write `py start.py` for `python3 start.py`. The packages are those of requirements.txt; test and lint add those of
-requirements-dev.txt. They are installed again only when these files, pyproject.toml or Python changed.
+requirements-dev.txt, docs those of requirements-docs.txt. They are installed again only when these files, pyproject.toml or
+Python changed.
 """
 
 from __future__ import annotations  # so that a Python that is too old still gets as far as being told so
@@ -26,13 +28,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
-USERS, DEVELOPERS = "requirements.txt", "requirements-dev.txt"  # the second holds the first
-LOCK, STAMPS = ".sdkit-lock", {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev"}  # inside .venv
+USERS, DEVELOPERS, DOCS = "requirements.txt", "requirements-dev.txt", "requirements-docs.txt"
+PINS = {"test": DEVELOPERS, "lint": DEVELOPERS, "docs": DOCS}  # of verbs that need more; each file holds the first
+LOCK = ".sdkit-lock"  # inside .venv, as are the stamps
+STAMPS = {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev", DOCS: ".sdkit-stamp-docs"}
+WRITERS = ("lab", "figures", "app", "train", "table", "record")  # of notebooks, runs or figures
 LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 
 
@@ -50,7 +56,7 @@ def main(arguments: list[str]) -> int:
         check_python()
         if verb == "clean":
             return clean(ROOT)
-        python = set_up(ROOT, DEVELOPERS if verb in ("test", "lint") else USERS)
+        python = set_up(ROOT, PINS.get(verb, USERS))
         if verb == "setup":
             say(f"{ROOT / '.venv'} is ready")
             return 0
@@ -60,6 +66,10 @@ def main(arguments: list[str]) -> int:
             return lint(python, rest)
         if verb in ("bench", "gpu"):
             return run([python, ROOT / "benchmarks" / {"bench": "speed.py", "gpu": "gpu.py"}[verb], *rest])
+        if verb == "docs":
+            return run([python, ROOT / "docs" / "build.py", *rest])
+        if verb in WRITERS:
+            os.environ["SDKIT_HOME"] = str(place_of_work(ROOT))
         if verb == "lab":
             return lab(python, rest)
         if verb == "doctor":  # of its own module: it must run where torch, and so the command line, cannot be imported
@@ -272,11 +282,29 @@ def clean(root: Path) -> int:
 
 
 def lab(python: Path, arguments: list[str]) -> int:
-    """Opens JupyterLab on the student's copies."""
-    for line in copy_notebooks(ROOT / "notebooks", ROOT / "my_notebooks"):
+    """Opens JupyterLab on the student's copies; figures, saved files and the glossary are in its list of files, too."""
+    home = Path(os.environ["SDKIT_HOME"])
+    for line in copy_notebooks(ROOT / "notebooks", home / "my_notebooks"):
         say(line)
+    if home != ROOT:
+        shutil.copytree(ROOT / "docs", home / "docs", dirs_exist_ok=True)
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return run([python, "-m", "jupyterlab", *as_root, *arguments], cwd=ROOT / "my_notebooks")
+    place = [f"--ServerApp.root_dir={home}", "--LabApp.default_url=/lab/tree/my_notebooks"]
+    return run([python, "-m", "jupyterlab", *as_root, *place, *arguments], cwd=home)
+
+
+def place_of_work(checkout: Path) -> Path:
+    """Where notebooks, runs and figures go: $SDKIT_HOME, else the checkout. Problem where that cannot be written to."""
+    home = Path(os.environ.get("SDKIT_HOME") or checkout).expanduser().resolve()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return home
+    except OSError as error:
+        raise Problem(
+            f"{home} cannot be written to ({error.strerror}): say where your notebooks, runs and figures go, "
+            "SDKIT_HOME=~/sdkit python3 start.py lab"
+        ) from error
 
 
 def copy_notebooks(originals: Path, work: Path) -> list[str]:

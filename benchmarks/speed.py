@@ -3,7 +3,7 @@
     python start.py bench                 the whole of it; let the machine do nothing else
     python start.py bench --quick         about 6 minutes on two cores
     python start.py bench --device cuda   the same on a card
-    python start.py bench --readme        and keep the table in docs/speed/ and in the README
+    python start.py bench --keep          and keep the table in docs/speed/ and in docs/speed.md
 
 Images are noise: only their number and size matter. Whatever is compared was measured in turns in one run: methods in one
 process (A B B A), loops in processes of their own. A ratio is the median of the rounds' ratios; peak memory is a process's.
@@ -45,7 +45,7 @@ from sdkit.train import device as hardware  # noqa: E402
 NETWORKS = ("four-stage", "resnet20", "resnet18")
 OWN = ("vanilla", "byot", "dsn", "ddgsd", "self-guidance", "drg", "dsr", "drg+dsr", "sfr")
 CHEAP = ("lsr", "ps-kd", "cs-kd", "dlb", "zf-ls", "tf-kd-reg", "dml")
-MARKS = ("<!-- speed: written by `python start.py bench --readme` -->", "<!-- end of speed -->")
+MARKS = ("<!-- speed: written by `python start.py bench --keep` -->", "<!-- end of speed -->")
 HALF = "dlb, half of the batch new"
 OF_A_CARD = ("loops", "step", "parity", "methods", "growth")
 RECORDED = graphs.WARM + 2  # steps after which one is recorded and was replayed
@@ -67,7 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, help="of the plain loop's DataLoader; default 2, beside a card up to 8")
     parser.add_argument("--out", type=Path, help="folder of the tables; default: figures/")
-    parser.add_argument("--readme", action="store_true", help="keep the table in docs/speed/ and write the README's")
+    parser.add_argument("--keep", action="store_true", help="keep the table in docs/speed/ and in docs/speed.md")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.child:
@@ -94,10 +94,10 @@ def main() -> None:
         found["seconds"] = time.perf_counter() - began
         say(f"\n{TITLES[part]}\n\n{markdown(found[part])}")
         write(folder / f"speed-{said.device}", found)  # after every part: a benchmark that is stopped loses one
-    if said.readme:
+    if said.keep:
         root = Path(__file__).resolve().parents[1]
         write(root / "docs" / "speed" / said.device, found)
-        into_readme(root / "README.md", sorted((root / "docs" / "speed").glob("*.json")))
+        into_page(root / "docs" / "speed.md", sorted((root / "docs" / "speed").glob("*.json")))
     say(f"\n{found['seconds']:.0f} s; written to {folder / f'speed-{said.device}.md'}")
 
 
@@ -556,16 +556,14 @@ def write(stem: Path, found: Row) -> None:
     stem.with_suffix(".md").write_text(f"{line(found['machine'])}\n\n" + "\n".join(tables), encoding="utf-8")
 
 
-def into_readme(readme: Path, kept: list[Path]) -> None:
-    """Writes the README's table between its two marks, from what docs/speed/ keeps of every device."""
-    text = readme.read_text(encoding="utf-8")
+def into_page(page: Path, kept: list[Path]) -> None:
+    """Writes the page's table between its two marks, from what docs/speed/ keeps of every device."""
+    text = page.read_text(encoding="utf-8")
     before, start, rest = text.partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not start or not end:
-        raise SystemExit(
-            f"bench: {readme} needs the two lines {MARKS[0]!r} and {MARKS[1]!r}: the table is written between them"
-        )
-    readme.write_text(before + start + "\n\n" + "\n".join(map(section, kept)) + "\n" + end + after, encoding="utf-8")
+        raise SystemExit(f"bench: {page} needs the two lines {MARKS[0]!r} and {MARKS[1]!r}: the table is written between them")
+    page.write_text(before + start + "\n\n" + "\n".join(map(section, kept)) + "\n" + end + after, encoding="utf-8")
 
 
 def pivoted(first: tuple[str, ...], cells: dict[tuple[Any, ...], str]) -> list[Row]:
@@ -577,7 +575,7 @@ def pivoted(first: tuple[str, ...], cells: dict[tuple[Any, ...], str]) -> list[R
 
 
 def section(path: Path) -> str:
-    """What the README says of one device."""
+    """What the page says of one device."""
     found = json.loads(path.read_text(encoding="utf-8"))
     said = [f"{line(found['machine'])}.\n"]
     for part in (p for p in ("loops", "busy") if p in found):
@@ -595,7 +593,7 @@ def section(path: Path) -> str:
         }
         said.append("A step beside vanilla's: time / FLOPs / operations.\n")
         said.append(markdown(pivoted(("method",), cells)) + "\n")
-    said.append(f"All of it: [docs/speed/{path.stem}.md](docs/speed/{path.stem}.md).\n")
+    said.append(f"All of it: [docs/speed/{path.stem}.md](speed/{path.stem}.md).\n")
     return "\n".join(said)
 
 

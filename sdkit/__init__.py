@@ -33,13 +33,15 @@ _NAMES = {
     "models": ["MODELS", "Backbone"],
     "train": ["RECIPES", "Recipe", "fit"],
 }  # fmt: skip
-_ROOMS = ("analysis", "data", "figures", "losses", "methods", "models", "papers", "runs", "studies", "train", "widgets")
+_ROOMS = (
+    "analysis", "data", "exercises", "figures", "losses", "methods", "models", "papers", "runs", "studies", "train", "widgets",
+)  # fmt: skip
 _WHERE = {name: room for room, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *_ROOMS, *_WHERE]
 
 if TYPE_CHECKING:  # what a type checker sees of the names above
-    from . import analysis, data, figures, losses, methods, models, papers, runs, studies, train, widgets
+    from . import analysis, data, exercises, figures, losses, methods, models, papers, runs, studies, train, widgets
     from .core import Knob
     from .data import DATASETS, Data
     from .experiment import (

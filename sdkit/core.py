@@ -223,7 +223,9 @@ def _typed(word: Word, kind: Any, origin: Any) -> Any:
         return SWITCH.get(word.strip().lower(), str(word))
     if kind is int or kind is float:
         return kind(word)
-    said = None if word.strip().lower() == "none" else word.literal()
+    if kind in (None, type(None)) and word.strip().lower() == "none":
+        return None
+    said = word.literal()
     if origin in LISTS and not isinstance(said, tuple | list):
         return [Word(part.strip()) for part in word.split(",")]
     return said

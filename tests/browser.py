@@ -135,37 +135,52 @@ def serve(root: Path) -> Iterator[Lab]:
             server.wait()
 
 
+@contextmanager
+def chromium(profile: Path) -> Iterator[str]:
+    """One browser for the whole session, without a page -> where it is spoken to. A page is a profile of its own in it."""
+    command = [find_browser(), *_CHROMIUM, "--headless", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started, said = subprocess.Popen(command, start_new_session=True, **quiet), profile / "DevToolsActivePort"
+    try:
+        for _ in range(600):
+            if said.exists() and said.read_text().strip():
+                break
+            assert started.poll() is None, "the browser did not start"
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{said.read_text().split()[0]}"
+    finally:
+        started.terminate()
+        started.wait(20)
+
+
 _DRIVERS: list = []
 
 
 @contextmanager
-def _driver() -> Iterator:
-    """Playwright: a process has one at a time, however many pages are open."""
+def _driver(address: str) -> Iterator:
+    """The browser through Playwright, which a process has once at a time, however many pages are open."""
     from playwright.sync_api import sync_playwright
 
     if _DRIVERS:
         yield _DRIVERS[0]
         return
     with sync_playwright() as playwright:
-        _DRIVERS.append(playwright)
+        _DRIVERS.append(playwright.chromium.connect_over_cdp(address))
         try:
-            yield playwright
+            yield _DRIVERS[0]
         finally:
             _DRIVERS.clear()
 
 
 @contextmanager
-def open_page(profile: Path) -> Iterator[Page]:
-    """A page that collects its script errors in `page.errors` and every request that leaves this machine in `page.outside`."""
-    with _driver() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(profile),
-            executable_path=find_browser(),
-            headless=True,
-            args=_CHROMIUM,
-            viewport={"width": 1280, "height": 1400},
-        )
-        page = context.pages[0]
+def open_page(address: str, **options) -> Iterator[Page]:
+    """A page that collects its script errors in `page.errors` and every request that leaves this machine in `page.outside`.
+
+    address: of the browser. options: of its context, such as `viewport` or `color_scheme`.
+    """
+    with _driver(address) as shared:
+        context = shared.new_context(**{"viewport": {"width": 1280, "height": 1400}} | options)
+        page = context.new_page()
         page.set_default_timeout(60_000)
         page.errors, page.outside = [], []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -194,10 +209,10 @@ def start_cells(lab: Lab, page: Page, name: str) -> Page:
 
 
 @contextmanager
-def shared_page(lab: Lab, profile: Path, name: str, *cells: str) -> Iterator[Page]:
+def shared_page(lab: Lab, address: str, name: str, *cells: str, **options) -> Iterator[Page]:
     """A page with a notebook of its own whose cells have been started, for several tests one after another."""
     write_notebook(lab, name, *cells)
-    with open_page(profile) as page:
+    with open_page(address, **options) as page:
         yield start_cells(lab, page, name)
     lab.end_kernels()
 

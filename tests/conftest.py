@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = getattr(item, "_fixtureinfo", None)
         known = shared.name2fixturedefs if shared else {}
-        if "lab" in known:
+        if "chromium" in known:
             item.add_marker(pytest.mark.xdist_group("browser"))
         elif any(d.scope == "module" for defs in known.values() for d in defs):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
@@ -64,10 +64,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Lab]:
         yield lab
 
 
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a browser, one for the whole session. Skips where there is none."""
+    reason = browser.what_is_missing()
+    if reason:
+        pytest.skip(reason)
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as address:
+        yield address
+
+
 @pytest.fixture
-def page(lab: browser.Lab, tmp_path: Path) -> Iterator[browser.Page]:
-    """An empty page of a fresh browser. Its kernels are ended with it."""
-    with browser.open_page(tmp_path / "profile") as page:
+def page(lab: browser.Lab, chromium: str) -> Iterator[browser.Page]:
+    """An empty page with a profile of its own. Its kernels are ended with it."""
+    with browser.open_page(chromium) as page:
         yield page
     lab.end_kernels()
 

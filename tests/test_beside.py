@@ -28,8 +28,9 @@ def home(tmp_path_factory):
 
 def experiment(name, network=None):
     options = {"width": 4} | ({"survival": 0.5} if name == "self-guidance" else {}) | (network or {})
-    teacher = Experiment(network={"width": 4}, **SMALL) if "teacher" in METHODS[name].handed_in() else None
-    return Experiment(name, network=options, teacher=teacher, **SMALL)
+    kind = "four-stage" if "survival" in options else "vgg-tiny"  # the smallest; no block of it can be left out
+    teacher = Experiment(model=kind, network={"width": 4}, **SMALL) if "teacher" in METHODS[name].handed_in() else None
+    return Experiment(name, model=kind, network=options, teacher=teacher, **SMALL)
 
 
 def ended(training, beside=lambda: None):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import sdkit
 from sdkit import cli, pages, runs
 
 SMALL = ["--model", "four-stage", "--network", "width=4", "--data", "digits", "--dataset", "train_size=64", "--recipe", "smoke"]
@@ -33,6 +34,43 @@ def test_train_records_and_finds_again_and_show_prints_it(capsys):
     cli.main(["show", run.key[:4]])
     shown = capsys.readouterr().out
     assert "epoch   lr" in shown and "shallow 2" in shown and "rg " in shown
+
+
+def test_show_says_the_line_that_repeats_the_run(capsys):
+    """Read as Python, it is the same experiment; numbers are whole where they are."""
+    cli.main(["train", "--method", "dsr", "--knob", "beta=0.25", "--seed", "3", *SMALL])
+    (run,) = runs.all_runs()
+    capsys.readouterr()
+    cli.main(["show", run.key])
+    shown = capsys.readouterr().out
+    line = re.search(r"repeat it by  (Experiment\(.*\))\.run\(\)", shown)[1]
+    assert eval(line, {"Experiment": sdkit.Experiment, "Recipe": sdkit.Recipe}).key == run.key
+    assert "seed 3.0" not in shown and re.search(r"threads +\d+\n", shown)
+
+
+def test_runs_are_told_by_what_differs_and_deleted_after_a_question(capsys, monkeypatch):
+    for beta in ("0.25", "0.5"):
+        cli.main(["train", "--method", "dsr", "--knob", f"beta={beta}", *SMALL])
+    capsys.readouterr()
+    cli.main(["list", "runs"])
+    said = capsys.readouterr().out
+    lines = [line for line in said.splitlines() if "dsr" in line]
+    assert sorted(re.search(r"beta (\S+) ", line)[1] for line in lines) == ["0.25", "0.5"]
+    assert not any("temperature" in line for line in lines), "what is alike is not said"
+    keys = [run.key for run in runs.all_runs()]
+    monkeypatch.setattr("builtins.input", lambda question: "")
+    cli.main(["rm", keys[0]])
+    assert "nothing is deleted" in capsys.readouterr().out and len(runs.all_runs()) == 2
+    cli.main(["rm", keys[0], "--yes"])
+    assert [run.key for run in runs.all_runs()] == keys[1:]
+
+
+def test_a_list_is_filtered_by_an_argument_or_a_word(capsys):
+    cli.main(["list", "methods", "--having", "teacher"])
+    named = re.findall(r"^  (\S+) ", capsys.readouterr().out, re.M)
+    assert "kd" in named and "dsr" not in named and "drg" not in named
+    cli.main(["list", "networks", "--having", "wide"])
+    assert capsys.readouterr().out.count("wide") >= 2
 
 
 def test_train_with_a_teacher_trains_it_first(capsys):

@@ -13,7 +13,6 @@ import pytest
 import torch
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
-from statsmodels.stats.multitest import multipletests
 
 from sdkit import papers, studies
 from sdkit.analysis import calibration
@@ -73,6 +72,8 @@ def test_a_paired_gain_is_scipys_where_the_test_images_are_many():
 
 
 def test_several_gains_of_one_picture_are_judged_as_holms_procedure_does():
+    from statsmodels.stats.multitest import multipletests  # seconds, which every process would spend on collecting
+
     draw = np.random.default_rng(2)
     for _ in range(20):
         gains = {i: gain(draw.normal(0.01, 0.01, 5)) for i in range(6)}
@@ -101,7 +102,7 @@ def test_what_cannot_be_told_says_how_many_more_seeds_would_tell_as_much():
     unsure = judged({"drg": gain([0.03, -0.01, 0.02])})["drg"]
     n = next(n for n in range(2, 100) if student.ppf(0.975, n - 1) * math.sqrt(unsure.of_seeds * 3 / n) < unsure.mean)
     assert unsure.told is None and unsure.needed == n
-    assert unsure.verdict == f"no: some {n - 3} more seeds would tell as much"
+    assert unsure.verdict == f"no: {n - 3} more seed{'s' if n - 3 > 1 else ''} would tell as much"
     hopeless = judged({"drg": gain([0.03, -0.01, 0.02], images=1e-4)})["drg"]
     assert hopeless.needed == math.inf and hopeless.verdict == "no: not by a hundred seeds either"
 

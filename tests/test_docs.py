@@ -13,9 +13,12 @@ from sdkit.cli import COMMANDS
 from sdkit.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-README, GLOSSARY, ADDING, CHANGES, MATRIX = (
-    ROOT / name for name in ("README.md", "docs/glossary.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/matrix.md")
-)
+README, GLOSSARY, ADDING, CHANGES, MATRIX, USING, SPEED = (
+    ROOT / name
+    for name in (
+        "README.md", "docs/glossary.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/matrix.md", "docs/using.md", "docs/speed.md",
+    )
+)  # fmt: skip
 PLACE = {"BYOT": "byot", "DDGSD": "ddgsd", "Self-Guidance": "self-guidance", "DRG": "drg", "DSR": "dsr", "SFR": "sfr"}
 
 
@@ -31,7 +34,7 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", [README, GLOSSARY, ADDING, CHANGES, MATRIX], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [README, GLOSSARY, ADDING, CHANGES, MATRIX, USING, SPEED], ids=lambda p: p.stem)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)]+)\)", text(page)) + re.findall(r'src="([^"]+)"', text(page))
     headings = {anchor(h) for h in re.findall(r"^#+ (.+)$", text(page), re.M)}
@@ -44,12 +47,18 @@ def test_every_link_leads_somewhere(page):
             assert not heading or heading in map(anchor, re.findall(r"^#+ (.+)$", text(page.parent / place), re.M)), link
 
 
-def test_readme_names_every_verb_and_every_notebook_in_order():
-    verbs = re.findall(r"^sdkit (\w+)", section(README, "The command line"), re.M)
+def test_every_verb_and_every_notebook_is_named_in_order():
+    verbs = re.findall(r"^sdkit (\w+)", section(USING, "The command line"), re.M)
     assert sorted(verbs) == sorted(COMMANDS)
     assert re.findall(r"^\| `(\d\d_\w+)` \|", text(README), re.M) == sorted(
         p.stem for p in (ROOT / "notebooks").glob("*.ipynb")
     )
+
+
+def test_readme_is_read_in_one_go():
+    """Prose and tables, without the code and the addresses of links."""
+    prose = re.sub(r"\]\([^)]*\)|<img[^>]*>", " ", text(README))
+    assert len(re.findall(r"\w[\w'*-]*", prose)) < 900
 
 
 def test_what_a_contributor_is_sent_to_is_there():

@@ -15,7 +15,7 @@ from sdkit import figures, runs
 from sdkit.experiment import Experiment
 from sdkit.figures.screens.explorer import nearest, places, ring, words
 from sdkit.runs import Run, table
-from sdkit.train import Recipe
+from sdkit.train import Epoch, Recipe
 from sdkit.widgets.explorer import Explorer
 
 ALPHAS, SEEDS = (0.1, 0.2, 0.6), (0, 1)
@@ -40,6 +40,11 @@ def many(home) -> dict[str, Run]:
     found["damaged"] = write(Experiment("dsr", seed=3, **SMALL))
     (found["damaged"].folder / "history.json").write_text('{"status": "do')
     return found
+
+
+def said(code: str) -> str:
+    """The experiment in the code of a run."""
+    return code.partition("run = ")[2].partition(".run()")[0]
 
 
 # the table of runs
@@ -256,7 +261,7 @@ def test_sliders_move_over_what_was_run_and_the_rest_is_not_run(many):
     alpha.value = 0.6
     assert chosen(panel) is None and panel.list.value is None
     assert "not run" in panel.says.value and "α (alpha) = 0.6" in panel.says.value
-    line = panel.run_code().splitlines()[-1].removesuffix(".run()")
+    line = said(panel.run_code())
     missing = eval(line, {"Experiment": Experiment, "Recipe": Recipe})
     assert missing.key == drg(0.6, 1).key, "the line runs what is missing"
     write(missing)
@@ -347,7 +352,7 @@ def test_the_code_draws_the_same_picture(many):
     exec("\n".join(before), scope)
     shown = eval(last, scope)
     assert (pixels(shown.figure) == pixels(panel._seen[1])).all()
-    line = panel.run_code().splitlines()[-1].removesuffix(".run()")
+    line = said(panel.run_code())
     assert eval(line, {"Experiment": Experiment, "Recipe": Recipe}).key == many["drg 0.2 0"].key
 
 
@@ -410,3 +415,12 @@ def test_five_hundred_runs_open_within_a_second(many):
     assert time.monotonic() - began < 1
     panel.latest.wait(30)
     print(f"500 runs: opened in {opened:.2f} s")
+
+
+def test_the_legends_of_a_runs_curves_are_whole():
+    exits = {name: 0.5 for name in ("final", "shallow 2", "ensemble")}
+    history = [Epoch(e, 0.1, 1.0, {"task": 1.0, "shallow ce": 2.0}, 0.4, exits, test=exits) for e in range(3)]
+    figure = figures.curves_figure("drg", history)
+    figure.draw_without_rendering()
+    for ax in figure.axes[1:]:
+        assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1

@@ -23,7 +23,7 @@ RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, schedule="one cycle")
 
 def trained(name, how=None, train_size=100):
     """Three epochs, of 100 images 7 steps each, of 72 5, the last smaller. -> terms, weights, and what replayed."""
-    training, own = Training(*build(name, train_size=train_size), RECIPE, on="cpu"), None
+    training, own = Training(*build(name, train_size=train_size, quick=True), RECIPE, on="cpu"), None
     training.own_rng = False  # as where steps are replayed
     if how == "graphs":
         own = graphs.Replayed(training._work, training.method, training.device, record=lambda work, side: work)

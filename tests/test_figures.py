@@ -542,7 +542,7 @@ def test_the_index_shows_every_report_with_words_and_colours(papers):
     assert re.findall(r'<section class="sdkit-figure" id="([^"]+)"', page) == ["sfr_fig3", "sfr_fig3--b", "sfr_fig10"]
     badges = dict(re.findall(r'background:(#\w+)">. ([^<]+)</span>', page))
     assert len(badges) == 3 and set(badges.values()) == {"held", "did not hold", "cannot be told at this scale"}
-    for link in re.findall(r'(?:src|href)="([^"]+)"', page):
+    for link in re.findall(r'(?:src|href)="([^"#]+)"', page):
         assert (papers / link.replace("%20", " ")).exists(), "a relative link to a file that is there"
     assert "Withdrawn &amp; kept for study" in page and "A &lt;title&gt;" in page and "://" not in page
 
@@ -566,7 +566,25 @@ def test_a_real_figure_is_reported_under_its_paper_and_sfr_carries_its_notice(mo
     figures.report(GALLERY["overview"](), "sfr_fig1")
     page = figures.index(tmp_path).read_text(encoding="utf-8")
     assert html.escape(PAPERS["sfr"].notice) in page and "cannot be told at this scale" in page
-    assert page.index(html.escape(PAPERS["sfr"].title)) < page.index(html.escape(PAPERS["drg_dsr"].title))
+    assert page.index(html.escape(PAPERS["drg_dsr"].title)) < page.index(html.escape(PAPERS["sfr"].title))
+
+
+def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(monkeypatch, tmp_path):
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
+    for id, held in [("sfr_fig1", False), ("drg_fig4", True), ("drg_fig4--b", None), ("byot_fig4a", True)]:
+        figures.report(GALLERY["algorithm"](), id, [verdict(held), verdict(True)])
+    page = figures.index(tmp_path).read_text(encoding="utf-8")
+    contents = page[: page.index("<section")]
+    counts = [re.findall(r"<td>(\d+)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", contents)]
+    assert counts == [["2", "0", "0"], ["3", "0", "1"], ["1", "1", "0"], ["6", "1", "1"]], "held, did not, cannot be told"
+    links, ids = re.findall(r'href="#([^"]+)"', contents), set(re.findall(r'id="([^"]+)"', page))
+    assert {*links} == {"byot", "byot_fig4a", "drg_dsr", "drg_fig4", "drg_fig4--b", "sfr", "sfr_fig1"} == ids
+
+
+def test_the_index_has_the_papers_as_the_notebooks_follow_each_other():
+    names = [p.stem.partition("_")[2] for p in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))]
+    order = importlib.import_module("sdkit.figures.report").ORDER
+    assert order == tuple(name for name in names if name in PAPERS) and {*order} == PAPERS.keys()
 
 
 def test_a_star_says_what_the_whole_test_set_does_where_curves_are_of_a_part_of_it():

@@ -41,6 +41,17 @@ def test_on_a_card(name):
 # without a card
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """On a CPU 400 images are enough for the checks that take 1,000 on a card."""
+    assembled = gpu_checks.assembled
+
+    def smaller(name, device, how="eager", images=gpu_checks.IMAGES, **data):
+        return assembled(name, device, how, min(images, gpu_checks.IMAGES) if device.type == "cpu" else images, **data)
+
+    monkeypatch.setattr(gpu_checks, "assembled", smaller)
+
+
 CHECKED = ("views", "precision", "turned knob", "streamed", "falls back", "replays dlb", "resumes drg+dsr", "16 bits dsr")
 
 

@@ -28,9 +28,9 @@ SMALL = {
 }  # fmt: skip
 
 
-def step(name: str, **knobs: float) -> FrozenStep:
-    """A held step of a small network, trained a little so that its outputs are not all alike."""
-    model, method, data = build(name)
+def step(name: str, quick: bool = False, **knobs: float) -> FrozenStep:
+    """A held step of a small network, trained a little so that its outputs are not all alike. quick: of `build`."""
+    model, method, data = build(name, quick=quick)
     with torch.no_grad():
         model.classifier.weight.mul_(4)
     for knob, value in knobs.items():
@@ -158,7 +158,7 @@ def close(a, b) -> None:
 
 @pytest.mark.parametrize("name", [*METHODS, *COMBINATIONS])
 def test_every_method_has_a_bench_whose_terms_are_those_of_its_step(name):
-    held = step(name)
+    held = step(name, quick=True)
     now = step_report(held, IMAGE)
     assert np.isfinite([*now.terms.values(), now.total]).all() and now.total == pytest.approx(sum(now.terms.values()))
     for p in (*now.distributions.values(), now.label):
@@ -386,9 +386,11 @@ def test_the_code_twin_opens_the_same_bench(panel):
     panel.sliders["alpha"].value = 0.8
     panel.image.value = 7
     panel.latest.wait(20)
-    line, comment = panel.code().splitlines()
+    *before, comment, line = panel.code().splitlines()
     KEPT.clear()
-    again = eval(line, {"LossInspector": LossInspector, "Experiment": Experiment, "Recipe": Recipe})
+    space: dict = {}
+    exec("\n".join(before), space)
+    again = eval(line, space)
     assert again.last.terms == panel.last.terms and again.picture.value == panel.picture.value
     said = eval(comment.partition(": ")[2], {"Experiment": Experiment, "Recipe": Recipe})
     assert said.method == "byot" and said.knobs["alpha"] == 0.8

@@ -17,9 +17,9 @@ PICTURE = "img.sdkit-inspector"
 
 
 @pytest.fixture(scope="module")
-def bench(lab, tmp_path_factory):
+def bench(lab, chromium):
     """The bench of a finished run, for both tests."""
-    with browser.shared_page(lab, tmp_path_factory.mktemp("bench"), "bench.ipynb", CELL) as page:
+    with browser.shared_page(lab, chromium, "bench.ipynb", CELL) as page:
         page.locator(PICTURE).wait_for()
         browser.wait_until_done(page)
         yield page

@@ -70,13 +70,40 @@ def home(tmp_path_factory) -> Path:
     return place
 
 
+SMALL = {"RECIPE": "smoke", "DATA": "digits", "MODEL": "four-stage", "TRAIN_SIZE": "128"}
+
+BEGUN_WITH = """
+import joblib
+from sklearn import datasets
+few = datasets.load_digits()
+few.update(images=few.images[:1120], target=few.target[:1120])
+datasets.load_digits = lambda: few
+joblib.parallel_config("sequential")
+"""
+"""What every kernel begins with: 120 digits to test on, not 797, and all runs in its own process, which knows of them."""
+
+
+def test_a_small_experiment_is_smaller_than_its_base(monkeypatch):
+    from sdkit import base_experiment, small_experiment
+
+    for name in SMALL:
+        monkeypatch.delenv(f"SDKIT_{name}", raising=False)
+    for said, size in (({}, 200), ({"train_size": 5000}, 200), ({"train_size": 128}, 64), ({"train_size": 10}, 10)):
+        small = small_experiment(base_experiment(data="digits", dataset=said))
+        assert small.dataset == {"train_size": size, "validation": 400}
+
+
 def test_it_runs_from_top_to_bottom(notebook, home, tmp_path, monkeypatch):
     """In a kernel of its own, with the smoke recipe on a few digits; its figures are written."""
     from sdkit import pages
 
+    startup = tmp_path / "ipython" / "profile_default" / "startup" / "few.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text(BEGUN_WITH)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("SDKIT_HOME", str(home))
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "figures"))
-    for name, value in {"RECIPE": "smoke", "DATA": "digits", "MODEL": "four-stage", "TRAIN_SIZE": "200"}.items():
+    for name, value in SMALL.items():
         monkeypatch.setenv(f"SDKIT_{name}", value)
     pages.execute(notebook, tmp_path / "figures" / "notebooks" / notebook.name)
     written = {p.stem for p in (tmp_path / "figures").rglob("*.png")}

@@ -110,7 +110,7 @@ def test_a_student_trains_steers_pauses_forks_and_stops(lab, open_and_run, tmp_p
     fork = ask(page)
     assert fork["state"] == "stopped" and any(t["knob"] == "dsr.beta" for t in fork["changes"])
     assert page.locator(".sdkit-start").inner_text() == "Go on"
-    page.locator(".sdkit-target select").select_option("live")
+    page.locator(".sdkit-target select").select_option(label="live: the training begun here")
     says(page, "running")
     page.locator(".sdkit-stop").click()
     says(page, "stopped")
@@ -151,10 +151,10 @@ def test_reloading_the_page_in_mid_training_loses_nothing(lab, open_and_run, tmp
 
 
 @pytest.fixture(scope="module")
-def long_training(lab, tmp_path_factory):
+def long_training(lab, chromium):
     """A panel of a training that does not end, for the two tests below."""
     cells = PANEL.replace("EPOCHS", "2000").replace("SEED", "3"), ASK
-    with browser.shared_page(lab, tmp_path_factory.mktemp("long"), "long.ipynb", *cells) as page:
+    with browser.shared_page(lab, chromium, "long.ipynb", *cells) as page:
         page.locator(".sdkit-start").click()
         says(page, "epoch 2 of 2000")
         yield page
@@ -240,9 +240,9 @@ def app(tmp_path):
         served.stdout.close()
 
 
-def test_the_app_shows_panels_without_code_to_this_machine_alone(app, tmp_path):
+def test_the_app_shows_panels_without_code_to_this_machine_alone(app, chromium, tmp_path):
     assert app.startswith("http://127.0.0.1:") and "token=" in app
-    with browser.open_page(tmp_path / "profile") as page:
+    with browser.open_page(chromium) as page:
         refused = []
         page.on("requestfailed", lambda request: refused.append((request.url, request.failure)))
         for _ in range(50):
@@ -255,6 +255,8 @@ def test_the_app_shows_panels_without_code_to_this_machine_alone(app, tmp_path):
         page.goto(app)
         page.locator(".sdkit-start").wait_for()
         assert page.locator(".jp-InputArea, .cm-editor").count() == 0, "no code"
+        assert page.locator("h1").inner_text() == "Self-distillation, live"
+        page.screenshot(path=str(tmp_path / "train.png"))
         empty = curves(page)
         page.locator(".sdkit-choose-method select").select_option("dsr")
         page.locator(".sdkit-beta").wait_for()

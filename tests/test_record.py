@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from sdkit import cli, runs, studies
 from sdkit.analysis import ranked_output_variance
@@ -254,6 +255,43 @@ def test_a_run_that_diverges_is_recorded_as_one():
     assert kept.status == "diverged" and report.recorded == [kept.key] and not report.missing and not kept.curves
 
 
+# several processes on one plan
+
+
+def test_a_run_that_another_process_trains_is_left_to_it_and_the_next_taken():
+    first, *others = studies.read_plan(plan_file(TINY)).experiments
+    first.stored.folder.mkdir(parents=True)
+    with FileLock(first.stored.folder / "lock"):
+        report, said = recorded()
+    assert report.recorded == [e.key for e in others] and report.missing == [first.key] and not report.damaged
+    assert said[-1].endswith("1 missing, 1 of them being trained by another process: the same command goes on")
+    report, _ = recorded()
+    assert report.recorded == [first.key] and not report.missing
+
+
+def test_what_another_process_recorded_meanwhile_is_not_recorded_again():
+    plan = studies.read_plan(plan_file(TINY))
+    last, done = plan.experiments[-1], []
+
+    def say(line):
+        if line.startswith("  begins") and not done:  # another one takes the last run while this one trains the first
+            last.run(progress=False)
+            done.append(studies.write_result(studies.result_of(last, plan.name)))
+
+    report = studies.execute_plan("tiny", say=say)
+    assert report.recorded == [e.key for e in plan.experiments[:-1]] and not report.missing
+
+
+@pytest.mark.slow
+def test_two_calls_share_a_plan():
+    plan_file({"runs": [SMALL | {"methods": ["vanilla", "drg"], "seeds": [*range(4)], "recipe": {"epochs": 30}}]})
+    code = "from sdkit.cli import main; main(['record', 'tiny'])"
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [child.communicate(timeout=300)[0] for child in both]
+    counts = [len(re.findall("^  recorded: ", text, re.M)) for text in said]
+    assert sum(counts) == 8 == len(studies.load_results()) and min(counts) >= 2, said
+
+
 # what is wrong
 
 
@@ -261,14 +299,19 @@ def damaged_history(run):
     path = run.folder / "history.json"
     plain = json.loads(path.read_text())
     plain["epochs"].pop()
-    path.write_text(json.dumps(plain))
+    path.write_text(json.dumps({part: plain[part] for part in ("status", "epochs")}))  # as an earlier sdkit wrote it
 
 
 def not_a_number(run):
     path = run.folder / "history.json"
     plain = json.loads(path.read_text())
     plain["epochs"][0]["loss"] = None
-    path.write_text(json.dumps(plain))
+    path.write_text(json.dumps({part: plain[part] for part in ("status", "epochs")}))
+
+
+def changed_history(run):
+    path = run.folder / "history.json"
+    path.write_text(path.read_text().replace('"epoch": 1', '"epoch": 0'))
 
 
 def cut_weights(run):
@@ -285,6 +328,7 @@ def lost_outputs(run):
     [
         (damaged_history, "it has 1 of its 2 epochs"),
         (not_a_number, "epoch 1 has a value that is no number"),
+        (changed_history, "its content is not what its hash says"),
         (cut_weights, "is damaged"),
         (lost_outputs, "outputs/ has not one file for each of the 2 epochs"),
     ],
@@ -314,7 +358,11 @@ def test_a_record_that_was_changed_is_refused(change, words):
     change(plain)
     path.write_text(json.dumps(plain))
     with pytest.raises(Damaged, match=words):
-        studies.load_results()
+        studies.read_result(path)
+    with pytest.warns(UserWarning, match=words):
+        assert studies.load_results() == [], "the rest is read"
+    report, said = recorded({"runs": [SMALL | {"recipe": "smoke", "seeds": [0, 1]}]})
+    assert len(report.recorded) == 1 and words in report.damaged[path.stem] and any(words in line for line in said)
 
 
 # on a bare machine

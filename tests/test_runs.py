@@ -281,7 +281,7 @@ def taught(tmp_path_factory) -> Callable[[str], None]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill -9")
-@pytest.mark.parametrize("method", ["drg+dsr", "kd", "self-guidance"])
+@pytest.mark.parametrize("method", ["drg+dsr"])
 def test_a_run_killed_in_mid_epoch_resumes_to_the_straight_run(method, taught, tmp_path, monkeypatch):
     """kill -9, then the same experiment again: history, weights and outputs equal the uninterrupted run's bit for bit.
 
@@ -316,16 +316,17 @@ def same_to_the_bit(straight: Trained, resumed: Trained) -> None:
 @pytest.mark.parametrize("method", ALL)
 def test_a_run_stopped_between_steps_resumes_to_the_straight_run(method, taught, tmp_path, monkeypatch):
     """Closing the generator is stopping: what it had not finished is done again, to the same bits."""
+    e = experiment(method) if method == "self-guidance" else experiment(method, model="vgg-tiny")  # which has fewer layers
     taught(method)
-    walk = experiment(method).iterate()
+    walk = e.iterate()
     for event in walk:
         if isinstance(event, Progress) and event.step == 9:
             break
     walk.close()
-    resumed = experiment(method).run(progress=False)
+    resumed = e.run(progress=False)
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "straight"))
     taught(method)
-    same_to_the_bit(experiment(method).run(progress=False), resumed)
+    same_to_the_bit(e.run(progress=False), resumed)
 
 
 def test_a_run_that_another_process_is_training_is_waited_for(tmp_path):
@@ -427,16 +428,14 @@ def test_a_run_too_short_to_spare_a_checkpoint_begins_again_and_ends_the_same(tm
     assert [e.terms for e in straight.history] == [e.terms for e in resumed.history]
 
 
-def test_a_checkpoint_cut_in_half_is_named_and_nothing_is_lost():
+def test_a_checkpoint_cut_in_half_is_named_and_its_epochs_are_trained_again(tmp_path, monkeypatch):
     run = interrupted()
     path = run.folder / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(runs.Damaged, match="cannot be read .* delete it, and the run starts again") as error:
-        experiment("dsr").run(progress=False)
-    assert one_sentence(error)
-    assert len(run.history()) == 1, "what was recorded is still there"
-    path.unlink()
-    assert len(experiment("dsr").run(progress=False).history) == 3
+    with pytest.warns(UserWarning, match=f"{path} cannot be read .*. Run {run.key} goes on with epoch 1"):
+        resumed = experiment("dsr").run(progress=False)
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "straight"))
+    same_to_the_bit(experiment("dsr").run(progress=False), resumed)
 
 
 def test_a_checkpoint_of_another_experiment_is_refused():
@@ -456,9 +455,9 @@ def test_a_checkpoint_cannot_run_code():
             return (os.mkdir, (str(run.folder / "pwned"),))
 
     torch.save({"key": run.key, "training": Evil()}, run.folder / "checkpoint.pt")
-    with pytest.raises(runs.Damaged, match="cannot be read"):
-        experiment("dsr").run(progress=False)
-    assert not (run.folder / "pwned").exists()
+    with pytest.warns(UserWarning, match="cannot be read") as said:
+        assert len(experiment("dsr").run(progress=False).history) == 3
+    assert not (run.folder / "pwned").exists() and "weights_only" not in str(said[0].message)
 
 
 def test_damaged_records_and_weights_are_named():

@@ -46,7 +46,7 @@ def pins(file: str = "requirements.txt") -> dict[str, str]:
     """name -> version, of a file of pins and those that it holds; anything but `name==version` fails here."""
     lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith("#")]
     found = {}
-    if file == "requirements-dev.txt":
+    if file != "requirements.txt":
         assert lines.pop(0) == "-r requirements.txt"
         found = pins()
     before = len(found)
@@ -63,6 +63,7 @@ def test_every_dependency_is_pinned_within_its_range():
     for file, wants in {
         "requirements.txt": PROJECT["dependencies"] + extras["app"],
         "requirements-dev.txt": extras["dev"],
+        "requirements-docs.txt": extras["docs"],
     }.items():
         pinned = pins(file)
         for line in wants:
@@ -208,11 +209,11 @@ def asked() -> list[list[str]]:
 @pytest.fixture
 def checkout(start, asked, tmp_path, monkeypatch):
     """An empty checkout where pip does nothing. The environment itself is real."""
-    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt", "pyproject.toml"):
         (tmp_path / name).write_text("one")
 
     def pip(command, root):
-        pins = start.DEVELOPERS if str(command[-1]).endswith("-dev.txt") else start.USERS
+        pins = Path(command[-1]).name if Path(command[-1]).name in start.STAMPS else start.USERS
         assert not (root / ".venv" / start.STAMPS[pins]).exists(), "the stamp is gone while packages are installed"
         asked.append([str(part) for part in command])
 
@@ -371,14 +372,24 @@ def test_a_verb_runs_in_the_environment_with_its_arguments(start, monkeypatch, a
     assert calls == [["PYTHON", *command]]
 
 
-@pytest.mark.parametrize("verb", ["figures", "lab", "app", "doctor", "setup", "bench", "list", "test", "lint"])
-def test_only_test_and_lint_ask_for_the_developers_tools(start, monkeypatch, verb):
+@pytest.mark.parametrize("verb", ["figures", "lab", "app", "doctor", "setup", "bench", "list", "test", "lint", "docs"])
+def test_only_test_lint_and_docs_ask_for_more_than_a_student_needs(start, monkeypatch, verb):
     asked = []
     for name in ("run", "lint", "lab"):
         monkeypatch.setattr(start, name, lambda *_, **__: 0)
     monkeypatch.setattr(start, "set_up", lambda root, pins: asked.append(pins))
     assert start.main([verb]) == 0
-    assert asked == [start.DEVELOPERS if verb in ("test", "lint") else start.USERS]
+    assert asked == [{"test": start.DEVELOPERS, "lint": start.DEVELOPERS, "docs": start.DOCS}.get(verb, start.USERS)]
+
+
+def test_the_documentation_has_packages_of_its_own(start, environment, checkout, asked):
+    """Neither a student nor a developer installs them, and asking for them installs no developer's tool."""
+    start.set_up(checkout)
+    asked.clear()
+    start.set_up(checkout, start.DOCS)
+    assert installed(asked) == ["requirements-docs.txt"]
+    assert start.is_ready(checkout, start.USERS) and not start.is_ready(checkout, start.DEVELOPERS)
+    assert "sphinx" not in {**pins(), **pins("requirements-dev.txt")} and "pytest" not in pins("requirements-docs.txt")
 
 
 def test_lint_runs_every_checker_and_fails_if_one_does(start, monkeypatch):
@@ -424,6 +435,33 @@ def test_windows_keeps_its_python_elsewhere(start, monkeypatch):
     assert start.venv_python(Path("v")) == Path("v/bin/python")
     monkeypatch.setattr(start, "os", SimpleNamespace(name="nt"))
     assert start.venv_python(Path("v")).parts == ("v", "Scripts", "python.exe")
+
+
+def test_the_lab_reaches_figures_and_the_glossary(start, tmp_path, monkeypatch):
+    """Its list of files begins at the folder that holds notebooks, runs and figures; in a checkout that is the checkout."""
+    calls = []
+    monkeypatch.setattr(start, "set_up", lambda root, pins: "PYTHON")
+    monkeypatch.setattr(start, "run", lambda parts, cwd=None: calls.append((parts, cwd)) or 0)
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path / "mine"))
+    assert start.main(["lab", "--no-browser"]) == 0
+    ((command, cwd),) = calls
+    assert cwd == tmp_path / "mine" and f"--ServerApp.root_dir={cwd}" in command and command[-1] == "--no-browser"
+    assert (cwd / "docs" / "glossary.md").exists() and len([*(cwd / "my_notebooks").glob("*.ipynb")]) == 10
+
+
+@pytest.mark.parametrize("verb", ["lab", "figures", "train", "app"])
+def test_a_checkout_that_cannot_be_written_to_asks_for_a_folder(start, tmp_path, monkeypatch, capsys, verb):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.delenv("SDKIT_HOME", raising=False)
+    monkeypatch.setattr(start, "set_up", lambda root, pins: "PYTHON")
+    monkeypatch.setattr(start.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(start, "run", lambda *_, **__: pytest.fail("nothing may begin"))
+    assert start.main([verb]) == 1
+    assert re.fullmatch(
+        r"sdkit: .* cannot be written to \(Permission denied\): say where .*SDKIT_HOME=.*\n", capsys.readouterr().err
+    )
 
 
 class TestCopiesOfNotebooks:

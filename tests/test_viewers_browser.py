@@ -53,9 +53,9 @@ SEEN = """css => { const e = document.querySelector(css); if (!e) return '';
 
 
 @pytest.fixture(scope="module")
-def shown(lab, tmp_path_factory):
+def shown(lab, chromium):
     """All four on one page."""
-    with shared_page(lab, tmp_path_factory.mktemp("viewers"), "viewers.ipynb", RUNS, *VIEWERS.values()) as page:
+    with shared_page(lab, chromium, "viewers.ipynb", RUNS, *VIEWERS.values()) as page:
         wait_until_done(page)
         yield page
 

@@ -16,6 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 USED = """
+    import runpy
+
     import sdkit
     from matplotlib.figure import Figure
     from sdkit import core, papers, runs
@@ -28,6 +30,7 @@ USED = """
     figure.savefig("curve.png")
     assert papers.table("byot_table1"), "the papers' tables are package data"
     print(sdkit.__file__)
+    runpy.run_module("sdkit.doctor", run_name="__main__")
 """
 EVERYTHING = """
     import importlib, pkgutil, sdkit
@@ -61,9 +64,8 @@ def use(python: str, folder: Path, **environment: str) -> Path:
     """Trains a small network in a folder, draws its curve, and looks at the installation; where sdkit was imported from."""
     small = ["--method", "byot", "--data", "digits", "--dataset", "train_size=64", "--network", "width=4", "--recipe", "smoke"]
     assert "test accuracy" in run([python, "-m", "sdkit.cli", "train", *small], folder, **environment)
-    came_from = run([python, "-c", textwrap.dedent(USED)], folder, **environment).strip()
+    came_from, said = run([python, "-c", textwrap.dedent(USED)], folder, **environment).split("\n", 1)
     assert (folder / "curve.png").stat().st_size > 1000 and (folder / "runs").is_dir()
-    said = run([python, "-m", "sdkit.doctor"], folder, **environment)
     assert VERSION in said and "fail  " not in said
     return Path(came_from)
 

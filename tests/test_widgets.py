@@ -14,12 +14,13 @@ from dataclasses import replace
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from sdkit import runs
 from sdkit.analysis import shares_now
 from sdkit.experiment import Experiment
 from sdkit.figures import Course, Screen
-from sdkit.runs import Run, folder
+from sdkit.runs import Run, recorder
 from sdkit.train import Epoch, Recipe
 from sdkit.widgets import App, TrainingPanel
 from sdkit.widgets import live as live_module
@@ -60,6 +61,12 @@ def turned(history):
 def numbers(history):
     """All of a history that is not time."""
     return [(e.epoch, e.lr, e.terms, e.accuracy, e.loss, e.changes) for e in history]
+
+
+def copied(panel) -> dict[str, Experiment]:
+    """The experiments of the panel's code, by the names in its picture."""
+    runs = panel.code().partition("runs = ")[2].partition("\n}")[0].replace(".run(),", ",") + "}"
+    return eval(runs, {"Experiment": Experiment, "Recipe": Recipe})
 
 
 def same_weights(one: Run, other: Run) -> bool:
@@ -221,12 +228,12 @@ def test_a_panel_trains_in_a_thread_and_records_the_knobs_that_were_turned():
 
 def test_the_copied_code_of_a_steered_training_repeats_it_bit_for_bit(home):
     panel = TrainingPanel(Experiment("drg", **SMALL))
-    assert eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe}) == panel.experiment
+    assert copied(panel) == {"live": panel.experiment}
     panel.start.click()
     until(lambda: panel.history)
     panel.sliders["alpha"].value = 0.9
     live = trained(panel)
-    export = eval(panel.code(), {"Experiment": Experiment, "Recipe": Recipe})
+    export = copied(panel)["live"]
     assert len(export.schedule) == 1 and export.key != panel.experiment.key
     for kept in live.stored.folder.glob("epochs/*.pt"):
         kept.unlink()  # else the export takes them over
@@ -322,6 +329,14 @@ def test_a_training_that_fails_says_why():
     trained(panel, 30)
     assert "failed" in panel.says.value and "cifar-100" in panel.notice.value
     assert not panel.start.disabled
+
+
+def test_a_start_that_fails_at_its_first_step_leaves_no_folder():
+    panel = TrainingPanel(Experiment("drg", **{**SMALL, "model": "alexnet", "network": {}}))
+    panel.start.click()
+    trained(panel)
+    assert "failed" in panel.says.value and "-live-" not in panel.says.value and "⚠" in panel.notice.value
+    assert not [*runs.root().glob("*")] and not panel.start.disabled and panel.stop.disabled
 
 
 def test_a_fork_before_anything_was_trained_says_what_to_do():
@@ -485,7 +500,7 @@ def test_kept_states_stay_within_their_room(monkeypatch):
     parent = trained(panel)
     sizes = [f.stat().st_size for f in parent.stored.folder.glob("epochs/*.pt")]
     assert len(sizes) == 6
-    monkeypatch.setattr(folder, "ROOM", int(2.5 * max(sizes)))
+    monkeypatch.setattr(recorder, "ROOM", int(2.5 * max(sizes)))
     other = TrainingPanel(Experiment("vanilla", **SMALL, seed=1))
     other.start.click()
     trained(other)
@@ -502,6 +517,20 @@ def test_the_app_says_what_to_do_where_no_run_has_finished():
     app.tabs.selected_index = list(app.makers).index("Viewers")
     viewers = app.panels["Viewers"]
     assert "train one in the first tab" in viewers.notice.value and not viewers.place.children
+
+
+def test_the_app_asks_which_folder_holds_your_images(home):
+    train = App().panels["Train"]
+    assert train.folder.layout.display == "none"
+    train.data.value = "image_folder"
+    assert train.folder.layout.display is None and "which folder" in train.notice.value and not train.place.children
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            (home / "mine" / split / label).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (8, 8), (40 * i, 20 * i + 9, 7 * i)).save(home / "mine" / split / label / f"{i}.png")
+    train.folder.value = str(home / "mine")
+    assert train.notice.value == "" and train.place.children
 
 
 def test_the_app_shows_a_panels_training_on_the_bench_and_in_every_viewer():

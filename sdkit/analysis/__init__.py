@@ -30,6 +30,7 @@ from .cost import (
     step_counts,
     time_per_iteration,
 )
+from .factors import Found, SeenByTwo, factors, seen_by_two
 from .features import Projection, Separation, collect_features, project_pca, project_tsne, separation
 from .gradients import GradientStatistics, gradient_statistics
 from .hessian import Curvature, curvature
@@ -76,6 +77,7 @@ ANALYSES: dict[str, Callable] = {
     "pca": project_pca,
     "t-sne": project_tsne,
     "separation": separation,
+    "factors": factors,
     "retrieval": retrieve,
     "cka": cka,
     "procrustes": procrustes,
@@ -89,16 +91,17 @@ ANALYSES: dict[str, Callable] = {
 """`sdkit list` prints these names, each with the first line of its docstring."""
 
 __all__ = [
-    "ANALYSES", "AblationCurve", "Answers", "AttackCurve", "Calibration", "Curvature", "ExitCost", "FixedPolicy",
+    "ANALYSES", "AblationCurve", "Answers", "AttackCurve", "Calibration", "Curvature", "ExitCost", "FixedPolicy", "Found",
     "GradientStatistics", "HeatMaps", "INERT", "Interval", "LossSlice", "NoiseCurve", "NoiseLevel", "OnObject",
     "PolicyCurve", "ProgressBar", "Projection", "RankedAlong", "RankedProfile", "RankedTop", "Retrieval", "SOFT", "SPACES",
-    "SWAMPS", "SelectiveRisk", "Separation", "Size", "StepCost", "TermShares", "Timing", "answers", "barrier", "bootstrap",
-    "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count", "curvature", "dominates",
-    "exit_costs", "fgsm", "fixed_policy", "flop_counter", "forward_flops", "grad_cam", "gradient_statistics", "host_syncs",
-    "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mark", "mask_iou", "nearest", "noise_level",
-    "noise_step", "noise_tolerance", "noisy_logits", "of_classes", "on_object", "operations", "overlap", "overlaps",
-    "pearson", "percent", "preserve_state", "procrustes", "project", "project_epochs", "project_pca", "project_tsne",
-    "ranked_along", "ranked_output_variance", "ranked_profile", "ranked_top", "reach", "relative_time", "reliance",
-    "retrieve", "selective_risk", "separation", "separation_of", "shares_now", "sharpness", "single_directions",
-    "step_costs", "step_counts", "term_shares", "threshold_policy", "time_per_iteration", "tolerance",
+    "SWAMPS", "SeenByTwo", "SelectiveRisk", "Separation", "Size", "StepCost", "TermShares", "Timing", "answers", "barrier",
+    "bootstrap", "calibration", "chance_overlap", "cka", "collect_features", "compare_times", "count", "curvature",
+    "dominates", "exit_costs", "factors", "fgsm", "fixed_policy", "flop_counter", "forward_flops", "grad_cam",
+    "gradient_statistics", "host_syncs", "last_convolution", "layer_to_explain", "loss_between", "loss_slice", "mark",
+    "mask_iou", "nearest", "noise_level", "noise_step", "noise_tolerance", "noisy_logits", "of_classes", "on_object",
+    "operations", "overlap", "overlaps", "pearson", "percent", "preserve_state", "procrustes", "project", "project_epochs",
+    "project_pca", "project_tsne", "ranked_along", "ranked_output_variance", "ranked_profile", "ranked_top", "reach",
+    "relative_time", "reliance", "retrieve", "seen_by_two", "selective_risk", "separation", "separation_of", "shares_now",
+    "sharpness", "single_directions", "step_costs", "step_counts", "term_shares", "threshold_policy", "time_per_iteration",
+    "tolerance",
 ]  # fmt: skip

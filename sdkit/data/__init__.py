@@ -1,10 +1,10 @@
 """Data sets by name, your own images, and how batches are made of them.
 
 Every function of DATASETS gives a `Data` and takes, besides its own options, those that all share: `root` (the folder of data
-sets; default: `data` in `core.home()`), `download` (where there is anything to fetch), `validation` (images carved from the
-training set), `train_size` (a subset of it), `seed` (of every choice made here, never of training) and `norm` (what
-normalises). Of the training images: `distort` (names of DISTORTIONS), `cutout` (the side of a hole, pixels) and `mixup`
-(mixtures of two images: the parameter of their share). `as_data` takes your own images with the same options.
+sets; default: $SDKIT_DATA_ROOT, else `data` in `core.home()`), `download` (where there is anything to fetch), `validation`
+(images carved from the training set), `train_size` (a subset of it), `seed` (of every choice made here, never of training) and
+`norm` (what normalises). Of the training images: `distort` (names of DISTORTIONS), `cutout` (the side of a hole, pixels) and
+`mixup` (mixtures of two images: the parameter of their share). `as_data` takes your own images with the same options.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .cifar import cifar10, cifar100
 from .digits import digits
 from .distort import DISTORTIONS
 from .faces import faces
-from .folder import image_folder
+from .folder import content_of, image_folder
 from .loader import PAIRS, Evaluation, Loader
 from .options import data_set
 from .own import check, own
 from .pixels import Images
 from .published import caltech101, cub200, cub200_retrieval, dukemtmc, imagenet, stanford_dogs
 from .reid import reid
-from .shapes import shapes
+from .shapes import FACTORS, alone, factors_of, shapes
 from .small import fer2013, rafdb, tiny_imagenet
 from .stream import Streamed
 
@@ -74,9 +74,10 @@ ABOUT: dict[str, str] = {
 }
 
 __all__ = [
-    "ABOUT", "DATASETS", "DISTORTIONS", "PAIRS", "Data", "Evaluation", "Images", "Loader", "Streamed", "as_data",
-    "caltech101", "cifar10", "cifar100", "cub200", "cub200_retrieval", "digest", "digits", "dukemtmc", "faces", "fer2013",
-    "image_folder", "imagenet", "rafdb", "reader", "reid", "shapes", "stanford_dogs", "tiny_imagenet",
+    "ABOUT", "DATASETS", "DISTORTIONS", "Data", "Evaluation", "FACTORS", "Images", "Loader", "PAIRS", "Streamed", "alone",
+    "as_data", "caltech101", "cifar10", "cifar100", "content_of", "cub200", "cub200_retrieval", "digest", "digits",
+    "dukemtmc", "faces", "factors_of", "fer2013", "image_folder", "imagenet", "rafdb", "reader", "reid", "shapes",
+    "stanford_dogs", "tiny_imagenet",
 ]  # fmt: skip
 
 
@@ -111,8 +112,8 @@ def reader(thing: Any) -> Callable[..., Data]:
 def digest(data: Data) -> str:
     """What makes a data set as hexadecimal digits: pixels, labels, classes, statistics and augmentation, but not its name.
 
-    Of images on disk, their paths below their folder, sizes and times count in place of pixels. What is as it is in every set
-    is left out, so that digests outlive new fields.
+    Of images on disk, their paths below their folder and their files' bytes count in place of pixels. What is as it is in every
+    set is left out, so that digests outlive new fields.
     """
     content = hashlib.sha256()
     for f in fields(data):

@@ -64,15 +64,11 @@ class Files:
     def __getitem__(self, place: int) -> str:
         return os.path.join(self.folder, os.fsdecode(self.letters[self.ends[place] : self.ends[place + 1]].tobytes()))
 
-    def digest(self) -> str:
-        """Of the folder and every name."""
-        return hashlib.sha256(self.folder.encode() + self.ends.tobytes() + self.letters.tobytes()).hexdigest()[:16]
-
 
 def stamp(paths: Iterable[str | Path], folder: str = "") -> str:
     """Of names (below `folder`, where one is given), sizes and times of files: changes when one of them does."""
     about = ((str(path).removeprefix(folder), os.stat(path)) for path in paths)
-    said = "\n".join(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in about)
+    said = "\n".join(f"{name} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for name, s in about)  # a copy may keep the second
     return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -249,7 +245,7 @@ def listed(folder: Path, cache: Path, pick: Callable[[str], bool] = lambda name:
     path = cache / f"list-{hashlib.sha256(repr((str(folder.resolve()), found)).encode()).hexdigest()[:16]}.npz"
     kept = load(path)
     if kept is not None and np.array_equal(kept.get("changed"), changed):
-        return bytes(kept["names"]).decode("utf-8", "surrogateescape").split("\n"), torch.from_numpy(kept["y"]), found
+        return os.fsdecode(bytes(kept["names"])).split("\n"), torch.from_numpy(kept["y"]), found
     names, y = [], []
     for k, name in enumerate(
         tqdm(found, desc=f"listing {folder.name}", unit=" classes", disable=None if len(found) > 50 else True)
@@ -260,7 +256,7 @@ def listed(folder: Path, cache: Path, pick: Callable[[str], bool] = lambda name:
         names += [f"{name}/{f}" for f in inside]
         y += [k] * len(inside)
     labels = np.array(y, np.int64)
-    letters = np.frombuffer("\n".join(names).encode("utf-8", "surrogateescape"), np.uint8)
+    letters = np.frombuffer(os.fsencode("\n".join(names)), np.uint8)
     save(path, lambda file: np.savez(file, names=letters, y=labels, changed=changed))
     return names, torch.from_numpy(labels), found
 
@@ -310,7 +306,8 @@ SAMPLED = 20_000  # training images that computed statistics are of at most, eve
 def measured(files: Files, places: Tensor, framing: Framing, cache: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of every channel of clean images at `places` in [0, 1], exact for up to 20,000; kept in `cache`."""
     part = "" if len(places) == len(files) else hashlib.sha256(places.numpy()).hexdigest()[:8] + "-"
-    path = cache / f"statistics-{files.digest()}-{part}{framing.height}x{framing.width}-{framing.side}-{framing.crop}.npz"
+    seen = stamp(map(files.__getitem__, range(len(files))))[:16]  # an image that is replaced is another one
+    path = cache / f"statistics-{seen}-{part}{framing.height}x{framing.width}-{framing.side}-{framing.crop}.npz"
     kept = load(path)
     if kept is None or kept.get("counts", np.empty(0)).shape != (3, 256):
         chosen = places.numpy()[np.unique(np.linspace(0, len(places) - 1, min(len(places), SAMPLED)).astype(np.int64))]

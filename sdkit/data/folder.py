@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .base import Data
+from .content import cache_of, content, data_root
 from .files import CROPS, Crop, Files, Framing, listed, measured
 from .options import data_set
 from .pixels import Images, none_of
@@ -21,7 +23,8 @@ from .stream import Decoded, Streamed
 def image_folder(*, root: Path, folder: str = "", size: int = 224, crop: Crop = "resized") -> Data:
     """Your own images: `folder`/train/<class>/* and `folder`/test/<class>/*, or val in place of test.
 
-    folder: below `root`, or a path of its own; a run is known by it, so it is what tells two sets apart. size: pixels of a side
+    folder: below `root`, or a path of its own. A run is known by it and by what lies in it: a folder with one image more or
+    another is another set. size: pixels of a side
     that the network sees. crop: "resized", "window", "squashed" or "padded", see `files.Framing`. Where test and val both have
     class folders, val is the validation split unless `validation` carves one. There is nothing to download.
     """
@@ -38,7 +41,7 @@ def image_folder(*, root: Path, folder: str = "", size: int = 224, crop: Crop = 
             f"no images by class in {tree / lacks.split()[0]}: image_folder expects {tree}/train/<class>/<image> and "
             f"{tree}/test/<class>/<image> (or val), and {lacks} has no class folder"
         )
-    cache, frame = root / "cache", framing(size, crop)
+    cache, frame = cache_of(root), framing(size, crop)
     names, y, classes = listed(train, cache)
     held = {}
     for split in evaluated:
@@ -49,6 +52,18 @@ def image_folder(*, root: Path, folder: str = "", size: int = 224, crop: Crop = 
         held[split] = on_disk(tree / split, n, torch.tensor([classes.index(c) for c in found])[labels], frame)
     val = held["val"] if len(held) == 2 else None
     return streamed(tree.name, classes, on_disk(train, names, y, frame), held[evaluated[0]], cache, val=val)
+
+
+def content_of(name: str, *, root: Path | None = None, folder: str = "", **_: Any) -> str | None:
+    """The digest of the images that a data set's options name, where these do not say what it is; None of every other set."""
+    root = data_root() if root is None else Path(root)
+    tree, cache, found = root / Path(folder).expanduser(), cache_of(root), hashlib.sha256()
+    if name != "image_folder" or not folder or not labelled(tree / "train"):
+        return None
+    for split in (tree / s for s in ("train", "test", "val") if labelled(tree / s)):
+        names = listed(split, cache)[0]
+        found.update(f"{split.name} {content(Files(split, names), range(len(names)), cache)}\n".encode())
+    return found.hexdigest()
 
 
 def streamed(

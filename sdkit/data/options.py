@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ..core import check_arguments, home, pick
+from ..core import check_arguments, pick
 from .base import Data
+from .content import data_root
 from .distort import DISTORTIONS, POLICIES
 from .pixels import Images, parted, take
 
@@ -73,7 +74,7 @@ COMMON = [
 def data_set(make: Callable[..., Data], name: str = "") -> Callable[..., Data]:
     """A function to a whole set -> one that takes the options of `with_options` besides its own, and `root` and `download`.
 
-    `root` is the folder of data sets (None: `data` in `core.home()`), `download` whether to fetch what is missing: sets that
+    `root` is the folder of data sets (None: `content.data_root()`), `download` whether to fetch what is missing: sets that
     need neither take them, too. What `make` itself asks for of these, it gets, `root` as a Path.
     """
     own = inspect.signature(make, eval_str=True).parameters
@@ -90,7 +91,7 @@ def data_set(make: Callable[..., Data], name: str = "") -> Callable[..., Data]:
         seed, root = said["seed"], said["root"]
         if seed < 0:
             raise ValueError(f"the seed of {name} is a whole number from 0, got {seed!r}")
-        said["root"] = Path(home() / "data" if root is None else root)
+        said["root"] = data_root() if root is None else Path(root)
         return with_options(make(**{k: said[k] for k in own}), **{p.name: said[p.name] for p in COMMON})
 
     load.__signature__ = inspect.Signature([*every.values()], return_annotation="Data")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .base import Data
+from .content import cache_of
 from .fetch import Archive, fetch, unpack
 from .files import Crop, Framing, listed
 from .folder import framing, labelled, on_disk, streamed
@@ -53,7 +54,7 @@ def imagenet(*, root: Path, size: int = 224, crop: Crop = "resized", side: int |
     never downloaded: its makers ask for registration.
     All 1,000 classes go by torchvision's names for them; of a part of ImageNet they are called as their folders are.
     """
-    folder, cache = root / "imagenet", root / "cache"
+    folder, cache = root / "imagenet", cache_of(root)
     for split, archive in (("train", "ILSVRC2012_img_train.tar"), ("val", "ILSVRC2012_img_val.tar")):
         if not labelled(folder / split):
             if not (folder / archive).is_file() or not (folder / "ILSVRC2012_devkit_t12.tar.gz").is_file():
@@ -121,7 +122,7 @@ def caltech101(
     There is no official split. Our reading: 80 % of every class for training, drawn from `seed`, and without the class
     BACKGROUND_Google, as torchvision has it; background=True counts it as class 102.
     """
-    folder, cache = root / "caltech101", root / "cache"
+    folder, cache = root / "caltech101", cache_of(root)
     images = folder / "101_ObjectCategories"
     if download and not images.is_dir():
         parts = unpack(fetch(CALTECH, folder), folder, "caltech-101")
@@ -165,7 +166,7 @@ def stanford_dogs(*, root: Path, download: bool, size: int = 224, crop: Crop = "
                 f"breed {int(y[wrong[0]]) + 1}: unpack lists.tar (md5 {DOGS[1].md5}) there again"
             )
     sets = (on_disk(images, names, y, framing(size, crop)) for (names, _), y in zip((train, test), labels, strict=True))
-    return streamed("stanford_dogs", [b.partition("-")[2] for b in breeds], *sets, root / "cache")
+    return streamed("stanford_dogs", [b.partition("-")[2] for b in breeds], *sets, cache_of(root))
 
 
 def _dogs(images: Path, path: Path) -> tuple[list[str], Tensor]:
@@ -191,7 +192,7 @@ def cub200(*, root: Path, download: bool, size: int = 224, crop: Crop = "window"
     """
     every, first, classes = _cub("cub200", root, download, framing(size, crop))
     train, test = (take(every, (first == part).nonzero()[:, 0]) for part in (1, 0))
-    return streamed("cub200", classes, train, test, root / "cache")
+    return streamed("cub200", classes, train, test, cache_of(root))
 
 
 @data_set
@@ -282,7 +283,7 @@ def _learn_and_find(name: str, classes: Sequence[str], learned: Images, root: Pa
             f"{classes[int(few.nonzero()[0])]} of {name} has fewer than two images: one to learn from, one held out"
         )
     out, kept = parted(learned.y, len(classes), np.random.Generator(np.random.PCG64([seed, 3])))
-    return streamed(name, classes, take(learned, kept), take(learned, out), root / "cache", **more)
+    return streamed(name, classes, take(learned, kept), take(learned, out), cache_of(root), **more)
 
 
 def present(images: Path, names: Sequence[str], path: Path) -> None:

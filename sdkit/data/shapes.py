@@ -14,13 +14,16 @@ pixels are made as `drawing` says.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ..core import pick
 from .base import Data, whole_set
+from .content import cache_of
 from .drawing import BARS, BLOBS, KINDS, SHAPES, SIZE, STRETCH, TEXTURES, Array, Scenes, directions, render
 from .files import remembered
 from .options import data_set
@@ -156,7 +159,7 @@ def shapes(*, root: Path, seed: int, classes: int = 12) -> Data:
     """
     if classes not in FAMILIES:
         raise ValueError(f"shapes has {', '.join(map(str, FAMILIES))} classes, got {classes!r}")
-    arrays = cached(root / f"shapes-v{VERSION}-{classes}-seed{seed}.npz", classes, seed)
+    arrays = cached(cache_of(root).parent / f"shapes-v{VERSION}-{classes}-seed{seed}.npz", classes, seed)
     train, test = (
         Images(**{part: torch.from_numpy(arrays[f"{split}_{part}"]) for part in ("x", "y", "mask", "kind")})
         for split in PER_CLASS
@@ -180,3 +183,57 @@ def cached(path: Path, classes: int, seed: int) -> dict[str, Array]:
         for split, n in PER_CLASS.items()
         for part, shape in (("x", (3, SIZE, SIZE)), ("y", ()), ("mask", (SIZE, SIZE)), ("kind", ()))
     })  # fmt: skip
+
+
+FACTORS = ("whole", "shape", "texture")
+"""What `alone` draws: both factors of a class, or one where the other says nothing."""
+
+
+@lru_cache(maxsize=8)
+def alone(factor: str, images: int = 600, classes: int = 12, seed: int = 0) -> Images:
+    """Clear images in which one factor of a class is all that there is to go by.
+
+    For the shape alone objects have textures that no class has, for the texture alone shapes that no class has; for the whole
+    both are a class's. Everything else is drawn as for the data set, from lots of its own.
+    Nobody may write to them: they are kept.
+
+    Args:
+        factor: of FACTORS.
+        images: how many, evenly of the factor's values.
+        classes: of the data set that a network was trained on.
+        seed: of the images.
+
+    Returns:
+        The images; a label is the place of the shape, of the texture, or of the class.
+
+    Raises:
+        KeyError: there is no such factor.
+        ValueError: the data set has every shape and texture, so that none is left to be strange; or has no such classes.
+    """
+    pick(factor, FACTORS, "factor")
+    if classes not in FAMILIES:
+        raise ValueError(f"shapes has {', '.join(map(str, FAMILIES))} classes, got {classes!r}")
+    n_shapes, n_textures = FAMILIES[classes]
+    strange = {"shape": np.arange(n_textures, len(TEXTURES)), "texture": np.arange(n_shapes, len(SHAPES)), "whole": np.zeros(1)}
+    if not len(strange[factor]):
+        raise ValueError(
+            f"shapes with {classes} classes has every {'texture' if factor == 'shape' else 'shape'}: take 12 or 20"
+        )
+    values = {"shape": n_shapes, "texture": n_textures, "whole": classes}[factor]
+    rng = np.random.Generator(np.random.PCG64([seed, classes, len(PER_CLASS) + FACTORS.index(factor), VERSION]))
+    y = np.arange(images) % values
+    other = rng.choice(strange[factor], len(y))
+    shape, texture = {"shape": (y, other), "texture": (other, y), "whole": (y // n_textures, y % n_textures)}[factor]
+    parts = [
+        render(draw_scenes(shape[i : i + CHUNK], texture[i : i + CHUNK], rng, classes, Grades(shares=(1.0, 0, 0, 0, 0))))
+        for i in range(0, len(y), CHUNK)
+    ]
+    x, mask = (torch.from_numpy(np.concatenate([p[k] for p in parts])) for k in range(2))
+    return Images(x, torch.from_numpy(y.astype(np.int64)), mask=mask)
+
+
+def factors_of(classes: int = 12) -> dict[str, list[int]]:
+    """Factor -> the value that each class has of it: what its logits are added up by."""
+    textures = FAMILIES[classes][1]
+    every = range(classes)
+    return {"whole": [*every], "shape": [k // textures for k in every], "texture": [k % textures for k in every]}

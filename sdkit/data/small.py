@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .base import Data, whole_set
+from .content import cache_of
 from .fetch import Archive, fetch, unpack
 from .files import Files, Framing, remembered, save, stamp, views
 from .folder import labelled
@@ -60,7 +61,7 @@ def tiny_imagenet(*, root: Path, download: bool, size: int = 64) -> Data:
         )
     test = [f"val/images/{file}" for file, _ in rows]
     present(folder, test, notes)
-    x, held = (decoded(folder, n, pixels(size), root / "cache", f"tiny_imagenet {part}")
+    x, held = (decoded(folder, n, pixels(size), cache_of(root), f"tiny_imagenet {part}")
                for n, part in ((names, "train"), (test, "val")))  # fmt: skip
     y = torch.tensor([wnids.index(wnid) for _, wnid in rows])
     classes = told_apart([words.get(wnid, wnid) for wnid in wnids], wnids)
@@ -92,7 +93,7 @@ def fer2013(*, root: Path, size: int = 32, public: bool = False) -> Data:
             "the second has no labels"
         )
     frame = pixels(size)
-    kept = remembered(root / "cache" / f"fer2013-{stamp([path])[:16]}-{size}.npz", lambda: _fer(path, frame))
+    kept = remembered(cache_of(root) / f"fer2013-{stamp([path])[:16]}-{size}.npz", lambda: _fer(path, frame))
     held = "public" if public else "private"
     train, test = (Images(*(torch.from_numpy(kept[f"{part}_{v}"]) for v in "xy")) for part in ("training", held))
     return whole_set("fer2013", FER_CLASSES, train, test)
@@ -171,7 +172,7 @@ def rafdb(*, root: Path, size: int = 32) -> Data:
         lacking = [name for k, name in enumerate(RAF_CLASSES) if not (y == k).any()]
         if lacking:
             raise ValueError(f"{folder} has no {part} image of the expression {lacking[0]}: this is not the whole set")
-        sets.append(Images(decoded(folder, [n for n, _ in rows], pixels(size), root / "cache", f"rafdb {part}"), y))
+        sets.append(Images(decoded(folder, [n for n, _ in rows], pixels(size), cache_of(root), f"rafdb {part}"), y))
     return whole_set("rafdb", RAF_CLASSES, *sets)
 
 

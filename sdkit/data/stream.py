@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from ..core import Batch
 from .base import Data
-from .files import Files, Framing, Unreadable, stamp, view, views, workers
+from .content import cache_of, content, data_root
+from .files import Files, Framing, Unreadable, view, views, workers
 from .loader import Evaluation, Loader
 from .pixels import normalise
 
@@ -49,8 +50,8 @@ class Decoded:
         return Decoded(self.files, self.places.index_select(dim, places), self.framing)
 
     def digest(self) -> str:
-        """Of the files' names below their folder, sizes and times, in their order, and of how they are framed."""
-        return f"{stamp((self.files[i] for i in self.places.tolist()), self.files.folder)} {self.framing}"
+        """Of the files' names below their folder and their content, in their order, and of how they are framed."""
+        return f"{content(self.files, self.places.tolist(), cache_of(data_root()))} {self.framing}"
 
     def to(self, device: str | torch.device) -> Tensor:
         """All of them as a tensor on the device: for splits that fit."""

@@ -17,25 +17,27 @@ def beside_a_bar(events: Iterable[Progress | Epoch], words: str) -> Iterator[Pro
     from tqdm import tqdm
 
     bar = None
-    for event in events:
-        if isinstance(event, Progress):
-            if bar is None:
-                bar = tqdm(
-                    total=event.epochs * event.steps_per_epoch,
-                    initial=event.step,
-                    unit="step",
-                    file=place(),
-                    mininterval=1.0,
-                    desc=words,
-                    dynamic_ncols=True,
-                    leave=True,
-                )
-            bar.update(event.step + 1 - bar.n)
-        elif bar is not None:
-            bar.set_postfix_str(f"test {event.accuracy['final']:.1%}", refresh=False)
-        yield event
-    if bar is not None:
-        bar.close()
+    try:
+        for event in events:
+            if isinstance(event, Progress):
+                if bar is None:
+                    bar = tqdm(
+                        total=event.epochs * event.steps_per_epoch,
+                        initial=event.step,
+                        unit="step",
+                        file=place(),
+                        mininterval=1.0,
+                        desc=words,
+                        dynamic_ncols=True,
+                        leave=True,
+                    )
+                bar.update(event.step + 1 - bar.n)
+            elif bar is not None:
+                bar.set_postfix_str(f"test {event.accuracy['final']:.1%}", refresh=False)
+            yield event
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def place() -> Any:

@@ -31,7 +31,9 @@ def base_experiment(data: str = "shapes", model: str = "four-stage", recipe: str
 def small_experiment(base: Experiment, **options: Any) -> Experiment:
     """The small vanilla run that sweeps vary: 200 digits to learn from and 400 to choose by, seconds a run.
 
-    Its recipe is "quick", or the base's where that is a smaller one.
+    Its recipe is "quick", or the base's where that is a smaller one, and it learns from half of what the base does where that
+    is less.
     """
     recipe = min(base.recipe, RECIPES["quick"], key=lambda r: r.epochs)
-    return Experiment(data="digits", recipe=recipe, dataset={"train_size": 200, "validation": 400}, seed=base.seed, **options)
+    size = min(200, max(base.dataset.get("train_size") or 400, 20) // 2)
+    return Experiment(data="digits", recipe=recipe, dataset={"train_size": size, "validation": 400}, seed=base.seed, **options)

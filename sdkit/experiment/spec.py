@@ -14,7 +14,7 @@ import torch
 
 from .. import runs
 from ..core import Moment, Progress, Word, as_declared, check_arguments, pick
-from ..data import DATASETS, Data, as_data, reader
+from ..data import DATASETS, Data, as_data, content_of, reader
 from ..methods import Combined, Method
 from ..models import MODELS, Backbone, as_backbone
 from ..models.options import check_options
@@ -125,6 +125,8 @@ class Experiment:
         except (KeyError, TypeError, ValueError) as error:
             words = error.args[0] if error.args else error
             raise ValueError(f"no line of code repeats this run here: {words}") from error
+        if again.config.get("content") != config.get("content"):
+            raise ValueError(f"this run saw other images than {again.config['dataset']['folder']} holds now")
         if again.config != config:
             raise ValueError(f"this run was made by another version of sdkit: the nearest line of today makes another: {again}")
         return again
@@ -210,7 +212,10 @@ class Experiment:
             "dataset": {k: v for k, v in dataset.items() if k not in options.PLACES},
             "teacher": self.teacher.config if self.teacher else None,
         }
-        return options.plain(plain | ({"schedule": self.schedule} if self.schedule else {}))
+        content = content_of(self.data, **self.dataset)
+        return options.plain(
+            plain | ({"schedule": self.schedule} if self.schedule else {}) | ({"content": content} if content else {})
+        )
 
     @cached_property
     def key(self) -> str:
@@ -233,22 +238,17 @@ class Experiment:
             "model": own.spoken(self.model),
             "data": own.spoken(self.data),
         }
-        rest = {
-            "recipe": self.recipe if name == "own" else name,
-            "knobs": knobs,
-            "network": self.network,
-            "dataset": self.dataset,
-            "teacher": self.teacher,
-            "seed": self.seed,
-            "schedule": self.schedule,
-        }
+        rest = {"recipe": self.recipe if name == "own" else name, "knobs": knobs}
+        rest |= {k: getattr(self, k) for k in ("network", "dataset", "teacher", "seed", "schedule")}
         blank = {"recipe": "quick", "teacher": None, "seed": 0}
         said |= {k: str(v) if k == "teacher" else repr(v) for k, v in rest.items() if v != blank.get(k, {})}
         return f"Experiment({', '.join(f'{k}={v}' for k, v in said.items())})"
 
     def load_data(self) -> Data:
-        """The data set with this experiment's options."""
+        """The data set with this experiment's options. ValueError where its folder is no longer what it was."""
         data = own.find(self.data, "data")
+        if content_of(self.data, **self.dataset) != self.config.get("content"):
+            raise ValueError(f"the images in {self.dataset['folder']} have changed: make the experiment anew, it is another")
         return data(**self.dataset) if callable(data) else as_data(data, **self.dataset)
 
     def build(self, progress: bool = True) -> tuple[Backbone, Method, Data]:
@@ -327,10 +327,10 @@ class Experiment:
             raise ValueError("a recipe of 0 epochs trains nothing, it is for teachers that are taken as they are: say epochs=1")
         if fresh:
             self.stored.delete()
-        if self.stored.status != "done":
-            events = self.iterate(threads, progress)
-            for _ in beside_a_bar(events, f"{'+'.join(self.parts)} on {own.short(self.data)}") if progress else events:
-                pass
+        if self.stored.status != "done" or self.stored.resumable():
+            with contextlib.closing(self.iterate(threads, progress)) as events:  # an interrupt lets go of the run's lock, too
+                for _ in beside_a_bar(events, f"{'+'.join(self.parts)} on {own.short(self.data)}") if progress else events:
+                    pass
         elif old := self.outdated():
             warnings.warn(
                 f"run {self.key} was trained by another version of the code of {' and '.join(old)}: "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
@@ -85,7 +87,7 @@ def run_all(
         threads = said or max(cores // jobs, 1)
         total, words = sum(e.recipe.epochs for e in waiting), f"{len(waiting)} runs"
         work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
-            delayed(_train)(e, threads, str(home()), borne, own_parts(e)) for e in _in_turn(waiting)
+            delayed(_train)(e, threads, str(home()), borne, own_parts(e), os.getpid()) for e in _in_turn(waiting)
         )
         with (
             counted(lambda: sum(len(e.stored.history()) for e in waiting), total, words)
@@ -120,10 +122,31 @@ def own_parts(experiment: Experiment) -> dict[str, Any]:
     return {name: OWN[name] for name in names & OWN.keys()}
 
 
-def _train(experiment: Experiment, threads: int, where: str, borne: tuple[type[Exception], ...], parts: dict[str, Any]) -> None:
+def _train(
+    experiment: Experiment, threads: int, where: str, borne: tuple[type[Exception], ...], parts: dict[str, Any], caller: int
+) -> None:
+    _end_with(caller)
     OWN.update(parts)
     os.environ["SDKIT_HOME"] = where  # a worker may be older than the caller's
     torch.set_num_threads(threads)
     for e in (*_taught_by(experiment), experiment):
         with contextlib.suppress(*borne):
             e.run(progress=False, threads=threads)
+
+
+def _end_with(caller: int) -> None:
+    """Ends this process soon after its caller was killed: what it trains goes on from its checkpoint when asked for again."""
+    if os.getppid() != caller or WATCHED:  # in one process with it, or on another machine
+        return
+
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(0.5)
+        os._exit(1)
+
+    WATCHED.append(threading.Thread(target=watch, daemon=True))
+    WATCHED[0].start()
+
+
+WATCHED: list[threading.Thread] = []
+"""The thread that watches the caller of this process."""

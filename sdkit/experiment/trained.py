@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import Moment, Progress
-from ..data import Data
+from ..data import Data, alone, factors_of
 from ..methods import Exit, Method
 from ..models import Backbone
 from ..runs import Run
@@ -123,6 +123,27 @@ class Trained:
         network = self.exit(exit)
         with torch.inference_mode():
             return torch.cat([network(b.x).float().cpu() for b in self.data.evaluation(split, device=default_device())])
+
+    def factors(self, exit: str = "final", count: int = 600) -> dict[str, tuple[Tensor, Tensor, list[int]]]:
+        """What an exit says of images of one factor of the class alone: for `analysis.factors`.
+
+        Args:
+            exit: of `exit_names()`.
+            count: images of each factor.
+
+        Returns:
+            "whole", "shape", "texture" -> logits [N, K], the factor's value of every image [N], of every class [K]. Empty for
+            data whose factors nobody knows: the built-in shapes alone are drawn from them.
+        """
+        if self.experiment.data != "shapes":
+            return {}
+        network, classes, found = self.exit(exit), self.data.num_classes, {}
+        for factor, values in factors_of(classes).items():
+            images = alone(factor, count, classes)
+            with torch.inference_mode():
+                logits = network(self.data.normalised(images.x, default_device())).float().cpu()
+            found[factor] = logits, images.y, values
+        return found
 
     def labels(self, split: str = "test") -> Tensor:
         """The labels of a split, [N]."""

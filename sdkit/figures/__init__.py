@@ -36,8 +36,8 @@ from .report import Report, folder, index, report
 from .retrieval import cmc, hits
 from .screens.cached import CachedFigure, cards, quick_png, thumbnail
 from .screens.explorer import curves_figure, points_figure, run_curves, run_points
-from .screens.inspector import LossBoard, loss_board
-from .screens.training import Course, Screen, course_table, courses
+from .screens.inspector import LossBoard, loss_board, loss_in_words
+from .screens.training import Course, Screen, course_table, courses, courses_in_words, terms_shown
 from .screens.viewers import (
     answer_cards,
     answer_marks,
@@ -56,23 +56,24 @@ from .screens.viewers import (
 from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
 from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
 from .shares import term_shares
-from .side_by_side import agreement, loss_plane, paths, scoreboard
+from .side_by_side import agreement, factor_course, loss_plane, paths, scoreboard
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
+from .tables import table_gains
 from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
-    "term_shares",
-    "STYLE", "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "Screen", "Sheet", "ablation", "agreement",
+    "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "STYLE", "Screen", "Sheet", "ablation", "agreement",
     "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table", "cam_cards",
-    "cam_marks", "cards", "cmc", "course_table", "courses", "curves_figure", "distillations", "distorted_pairs",
-    "exit_accuracy", "exit_bars", "exit_pca", "feature_frame", "feature_marks", "feature_panels", "feature_points", "folder",
-    "gain_by_length", "gradients", "heat_maps", "hits", "house", "index", "label", "lambda_curves", "lambda_table",
-    "learning_curves", "legend", "length_sheet", "look", "looks", "loss_board", "loss_plane", "loss_terms", "marks",
-    "mechanisms", "minima", "mu_sensitivity", "new", "noise", "noise_marks", "noise_panels", "overview", "paths", "pictures",
-    "pipeline", "png", "points_figure", "projections", "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks",
-    "ranked_panels", "ranked_probabilities", "ranked_variance", "ranked_view", "recorded_gains", "reliability", "report",
-    "risk_coverage", "run_curves", "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves",
-    "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "thresholds",
-    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "under_attack", "variants",
-    "wrong_classes",
+    "cam_marks", "cards", "cmc", "course_table", "courses", "courses_in_words", "curves_figure", "distillations",
+    "distorted_pairs", "exit_accuracy", "exit_bars", "exit_pca", "factor_course", "feature_frame", "feature_marks",
+    "feature_panels", "feature_points", "folder", "gain_by_length", "gradients", "heat_maps", "hits", "house", "index",
+    "label", "lambda_curves", "lambda_table", "learning_curves", "legend", "length_sheet", "look", "looks", "loss_board",
+    "loss_in_words", "loss_plane", "loss_terms", "marks", "mechanisms", "minima", "mu_sensitivity", "new", "noise",
+    "noise_marks", "noise_panels", "overview", "paths", "pictures", "pipeline", "png", "points_figure", "projections",
+    "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks", "ranked_panels", "ranked_probabilities",
+    "ranked_variance", "ranked_view", "recorded_gains", "reliability", "report", "risk_coverage", "run_curves",
+    "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves", "self_features", "separation_bars",
+    "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "table_gains", "term_shares", "terms_shown",
+    "thresholds", "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "under_attack",
+    "variants", "wrong_classes",
 ]  # fmt: skip

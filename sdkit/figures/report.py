@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +23,17 @@ from ..core import home
 from ..papers import PAPERS, Paper
 from ..papers import figure as about
 from ..papers.checks import Verdict
+from ..runs import read_json
 from .style import letters, png
 
 BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
 """Word -> colour and sign; any other word is grey with a question mark."""
+
+WORDS = ("held", "did not hold", "cannot be told at this scale")
+"""Every word of a `Verdict`."""
+
+ORDER = ("byot", "ddgsd", "self_guidance", "drg_dsr", "sfr")
+"""The papers as their notebooks follow each other."""
 
 LOOK = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem;
@@ -33,6 +41,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-
 h1 { font-size: 1.7rem } h2 { border-bottom: 2px solid #0072B2; padding-bottom: .2rem; margin-top: 3rem }
 .notice { background: #fff5e6; border-left: 5px solid #E69F00; padding: .6rem 1rem }
 .paper { color: #555 } a { color: #005a8e }
+.tally { border-collapse: collapse } .tally th, .tally td { text-align: left; vertical-align: top; padding: .4rem }
+.tally td + td { text-align: right } .tally tr { border-bottom: 1px solid #d9d9d9 } .tally tfoot { font-weight: 600 }
 """
 FIGURE_LOOK = """
 .sdkit-figure { border: 1px solid #d9d9d9; border-radius: 8px; padding: 1rem 1.2rem; margin: 1.2rem 0;
@@ -107,15 +117,28 @@ def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str 
 
 
 def index(folder: Path | str) -> Path:
-    """Write folder/index.html, a page of all reported figures by paper, and return its path. Links are relative."""
-    folder = Path(folder)
-    records = [(p, json.loads(p.read_text(encoding="utf-8"))) for p in sorted(folder.glob("*/*.json"), key=_natural)]
-    records = [(p, r) for p, r in records if p.with_suffix(".png").exists() and "verdicts" in r]
-    parts = [_notebooks(folder)]
-    for _, paper in sorted({(r["number"], r["paper"]) for _, r in records}):
+    """Write folder/index.html, a page of all reported figures by paper, and return its path. Links are relative.
+
+    What stands beside a figure and cannot be read is named on the page.
+    """
+    folder, records, wrong = Path(folder), [], []
+    for path in (p for p in sorted(folder.glob("*/*.json"), key=_natural) if p.with_suffix(".png").exists()):
+        try:
+            record = read_json(path)
+            if "verdicts" not in record:  # somebody else's
+                continue
+            _figure(record, "")
+            if not all(isinstance(record[name], str) for name in ("number", "paper", "title", "source", "notice")):
+                raise TypeError("its paper is no text")
+            records.append((path, record))
+        except Exception as error:  # a page of many figures does not fail by one
+            wrong.append(f"{path} is not what sdkit wrote beside a figure ({type(error).__name__}: {error}): draw it again")
+    parts = [_notebooks(folder), *(f'<p class="notice">{_e(words)}</p>' for words in wrong), _contents([r for _, r in records])]
+    for paper in in_order(r["paper"] for _, r in records):
         mine = [(p, r) for p, r in records if r["paper"] == paper]
         first = mine[0][1]
-        parts.append(f'<h2>{_e(first["number"])} · {_e(first["title"])}</h2>\n<p class="paper">{_e(first["source"])}</p>')
+        parts.append(f'<h2 id="{_e(paper)}">{_e(first["number"])} · {_e(first["title"])}</h2>')
+        parts.append(f'<p class="paper">{_e(first["source"])}</p>')
         if first["notice"]:
             parts.append(f'<p class="notice">{_e(first["notice"])}</p>')
         for p, r in mine:
@@ -135,11 +158,50 @@ def index(folder: Path | str) -> Path:
     return folder / "index.html"
 
 
+def in_order(papers: Iterable[str]) -> list[str]:
+    """The papers, each once, as their notebooks follow each other; others behind them."""
+    return sorted({*papers}, key=lambda paper: (ORDER.index(paper) if paper in ORDER else len(ORDER), paper))
+
+
+def tally(records: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
+    """Paper -> verdict -> how many claims of its figures came out so, of WORDS."""
+    found: dict[str, Counter[str]] = {}
+    for record in records:
+        found.setdefault(record["paper"], Counter()).update(v["word"] for v in record["verdicts"])
+    return {paper: found[paper] for paper in in_order(found)}
+
+
+def _contents(records: list[dict[str, Any]]) -> str:
+    """A table of the papers: what held of each, and a link to each of its figures."""
+    if not records:
+        return ""
+    counts, rows = tally(records), []
+    for paper, count in counts.items():
+        mine = [r for r in records if r["paper"] == paper]
+        links = " · ".join(f'<a href="#{_e(quote(r["id"]))}">{_e(_name(r))}</a>' for r in mine)
+        title = f'<a href="#{_e(paper)}">{_e(mine[0]["title"])}</a>'
+        rows.append(f"<tr><td>{title}<br><small>{links}</small></td>{_numbers(count)}</tr>")
+    total: Counter[str] = sum(counts.values(), Counter())
+    head = "".join(f'<th scope="col">{_e(word)}</th>' for word in ("paper and figures", *WORDS))
+    return (
+        f'<h2>Contents</h2>\n<table class="tally"><thead><tr>{head}</tr></thead>\n<tbody>{"".join(rows)}</tbody>\n'
+        f"<tfoot><tr><td>all</td>{_numbers(total)}</tr></tfoot></table>"
+    )
+
+
+def _numbers(count: Counter[str]) -> str:
+    return "".join(f"<td>{count[word]}</td>" for word in WORDS)
+
+
+def _name(record: dict[str, Any]) -> str:
+    """What the figure is called, its variant behind a comma."""
+    name = f"{record['figure']}" + (f", {record['variant']}" if record["variant"] else "")
+    return f"Fig. {name}" if name[:1].isdigit() else name[:1].upper() + name[1:]
+
+
 def _figure(record: dict[str, Any], source: str, pdf: str = "") -> str:
     """One figure as HTML: picture, caption, the paper's claim, verdicts, note."""
-    variant = f", {record['variant']}" if record["variant"] else ""
-    name = f"{record['figure']}{variant}"
-    name = f"Fig. {name}" if name[:1].isdigit() else name[:1].upper() + name[1:]
+    name = _name(record)
     out = [
         f'<section class="sdkit-figure" id="{_e(record["id"])}"><h3>{_e(name)}</h3>',
         f'<img src="{_e(source)}" width="{_e(record["width"])}" alt="{_e(name)}: {_e(record["caption"])}">',

@@ -89,3 +89,27 @@ def paths(between: Mapping[str, LossSlice], ax: Axes, barriers: Mapping[str, flo
     ax.spines["bottom"].set_color(PALE)
     legend(ax, outside=True)
     return ax
+
+
+def factor_course(curves: Mapping[str, Mapping[str, Sequence[float]]], epochs: Sequence[float], axes: Sequence[Axes]) -> None:
+    """How well each factor of the class is told along training, a panel a factor, a line a network.
+
+    Args:
+        curves: factor -> network -> accuracy in [0, 1] after every epoch.
+        epochs: [E] from 1.
+        axes: one a factor.
+
+    Raises:
+        ValueError: a curve has another number of epochs.
+    """
+    styles = looks([*next(iter(curves.values()))])
+    for ax, (factor, lines) in zip(axes, curves.items(), strict=True):
+        for name, line in lines.items():
+            if len(line) != len(epochs):
+                raise ValueError(f"{name} has {len(line)} epochs, not {len(epochs)}: compare runs of one length")
+            style = {k: v for k, v in styles[name].items() if k in ("color", "linestyle")}
+            ax.plot(epochs, 100 * np.asarray(line, dtype=float), label=label(name), linewidth=1.6, **style)
+        ax.set_title(f"the {factor}", fontsize=SIZE)
+        ax.set_xlabel("epoch")
+    axes[0].set_ylabel("told of the test images, %")
+    legend(axes[-1], outside=True)

@@ -1,7 +1,8 @@
 """Runs on disk: one folder each, and all of them as a table."""
 
-from .files import Damaged, load_tensors, replacing, save_tensors, write_json
-from .folder import CHECKPOINT_EVERY, HELD, ROOM, Run, all_runs, find, find_checkpoint, key_of, root, scheduled
+from .files import Damaged, digest, load_tensors, read_json, replacing, write, write_json
+from .folder import CHECKPOINT_EVERY, HELD, Busy, Run, all_runs, find, find_checkpoint, key_of, root, scheduled
+from .recorder import ROOM
 from .table import (
     READ,
     SWEPT,
@@ -19,6 +20,7 @@ from .table import (
 )
 
 __all__ = [
+    "Busy",
     "CHECKPOINT_EVERY",
     "Damaged",
     "HELD",
@@ -30,6 +32,7 @@ __all__ = [
     "SWEPT",
     "all_runs",
     "columns",
+    "digest",
     "epoch_table",
     "find",
     "find_checkpoint",
@@ -37,14 +40,15 @@ __all__ = [
     "load_tensors",
     "measured_in",
     "points",
+    "read_json",
     "records",
     "replacing",
     "root",
-    "save_tensors",
     "scheduled",
     "select",
     "settings_of",
     "swept",
     "varied",
+    "write",
     "write_json",
 ]

@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,16 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..core import Progress, home
-from ..train import Diverged, Epoch, Training, device_name
-from .files import Damaged, load_tensors, replacing, save_tensors, write_json
+from ..train import Diverged, Epoch, Training
+from .files import Damaged, digest, load_tensors, read_json, remove, unwritten
+from .recorder import Recorder, kept_states, read_history, whole
 
 
 def key_of(config: dict[str, Any]) -> str:
     """Twelve hex digits that name an experiment's content."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+    plain = json.dumps(config, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def root() -> Path:
@@ -33,19 +35,23 @@ def root() -> Path:
 
 
 class Run:
-    """One run on disk. Reading never changes it; `follow` writes it."""
+    """One run on disk. Reading never changes it; `follow` writes it.
+
+    What is read is compared with the digest that was kept of it: `Damaged` names the file, and the mend.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def key(self) -> str:
+        """The name of its folder."""
         return self.folder.name
 
     @property
     def status(self) -> str:
         """ "new", "training" (or interrupted), "done" or "diverged"."""
-        return self._read("history.json", {"status": "new"})["status"]
+        return read_history(self.folder)["status"]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -59,58 +65,84 @@ class Run:
 
     def history(self) -> list[Epoch]:
         """One record per finished epoch."""
-        records = self._read("history.json", {"epochs": []})["epochs"]
-        return [Epoch(**{k: float("nan") if v is None else v for k, v in r.items()}) for r in records]
+        try:
+            return [_epoch(record) for record in read_history(self.folder)["epochs"]]
+        except (TypeError, AttributeError) as error:
+            raise Damaged(
+                f"{self.folder / 'history.json'} holds an epoch that this sdkit cannot read ({error}): read it by the one that "
+                f"wrote it, or {self._again}"
+            ) from error
 
     def outputs(self) -> tuple[np.ndarray, Tensor]:
         """The recorded epochs [E] and the final exit's logits of the watched test images after each, [E, W, K] float32."""
-        files = sorted((self.folder / "outputs").glob("*.npy"))
-        if not files:
+        files = read_history(self.folder)["files"]
+        names = sorted(n for n in files if re.fullmatch(r"outputs/\d+\.npy", n))
+        names = names or sorted(f"outputs/{f.name}" for f in (self.folder / "outputs").glob("[0-9]*.npy"))
+        if not names:
             raise FileNotFoundError(f"run {self.key} has no recorded outputs in {self.folder / 'outputs'}: train it again")
-        return np.array([int(f.stem) for f in files]), torch.from_numpy(np.stack([np.load(f) for f in files])).float()
+        found = self._read(names, lambda paths: np.stack([np.load(path) for path in paths]))
+        return np.array([int(Path(name).stem) for name in names]), torch.from_numpy(found).float()
 
     def logits(self) -> Tensor:
         """The final exit's logits of the test set after the last epoch, [N, K] float32, N <= 10,000."""
-        path = self.folder / "logits.npy"
-        if not path.exists():
-            raise FileNotFoundError(
-                f"run {self.key} has no {path.name} yet (it is {self.status}): run its experiment to the end"
-            )
-        return torch.from_numpy(np.load(path)).float()
+        return torch.from_numpy(self._read(["logits.npy"], lambda paths: np.load(paths[0]))).float()
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The trained "model" and "method", as state dicts."""
-        path = self.folder / "weights.safetensors"
-        if not path.exists():
-            raise FileNotFoundError(f"run {self.key} has no weights yet (it is {self.status}): run its experiment to the end")
-        try:
-            flat = load_tensors(path)
-        except Exception as error:
-            raise Damaged(
-                f"{path} is damaged ({error}): delete the folder {self.folder} and run the experiment again"
-            ) from error
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "method": {}}
-        for name, tensor in flat.items():
+        for name, tensor in self._read(["weights.safetensors"], lambda paths: load_tensors(paths[0])).items():
             part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+            parts.setdefault(part, {})[rest] = tensor
         return parts
 
-    def _said(self, part: str) -> dict[str, Any]:
-        said = self._read("experiment.json", {})
-        if said and part not in said:
-            raise Damaged(f"run {self.key} is an earlier sdkit's: delete {self.folder}, and its experiment is trained again")
-        return said.get(part, {})
+    def resumable(self) -> bool:
+        """Whether it was left with a checkpoint to go on from."""
+        return (self.folder / "checkpoint.pt").is_file()
 
-    def _read(self, name: str, missing: Any) -> Any:
-        path = self.folder / name
-        if not path.exists():
-            return missing
+    def is_busy(self) -> bool:
+        """Whether a process, this one or another, trains it at this moment."""
+        lock = self.folder / "lock"
+        if self._held:
+            return True
+        if not lock.is_file():
+            return False
         try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise Damaged(
-                f"{path} is not the JSON sdkit writes ({error}): delete the folder {self.folder} and run again"
-            ) from error
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a folder that this user may read alone
+            return False
+
+    @property
+    def _again(self) -> str:
+        return f"delete the folder {self.folder} and run the experiment again, as run(fresh=True) does"
+
+    def _read(self, names: list[str], load: Callable[[list[Path]], Any]) -> Any:
+        """What `load` makes of files of the run, each compared with its digest."""
+        said = read_history(self.folder)
+        if said["status"] != "done" and not (self.folder / names[0]).exists():
+            what = Path(names[0]).stem
+            raise FileNotFoundError(f"run {self.key} has no {what} yet (it is {said['status']}): run its experiment to the end")
+        try:
+            return load([whole(self.folder, name, said["files"]) for name in names])
+        except Damaged as error:
+            raise Damaged(f"{error}: {self._again}") from error
+        except Exception as error:
+            at = self.folder / (names[0] if len(names) == 1 else "outputs")
+            raise Damaged(f"{at} is damaged ({str(error).partition(chr(10))[0]}): {self._again}") from error
+
+    def _said(self, part: str) -> dict[str, Any]:
+        path = self.folder / "experiment.json"
+        if not os.path.lexists(path):
+            return {}
+        try:
+            said = read_json(whole(self.folder, path.name, read_history(self.folder)["files"]))
+        except Damaged as error:
+            raise error if self._again in str(error) else Damaged(f"{error}: {self._again}") from error
+        if not isinstance(said, dict) or not isinstance(said.get(part), dict):
+            raise Damaged(f"run {self.key} is an earlier sdkit's: delete {self.folder}, and its experiment is trained again")
+        return said[part]
 
     # writing
 
@@ -118,9 +150,10 @@ class Run:
         """Removes the run's folder. Waits while another living process records it; an absent one is no error."""
         if self.folder.exists():
             with self._alone():
+                remove(self.folder / "history.json")  # first: what is left of it is no run that is done
                 for path in self.folder.iterdir():
                     if path.name != "lock":
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                        remove(path)
 
     def follow(
         self,
@@ -129,155 +162,104 @@ class Run:
         checkpoint_every: float | None = None,
         start: Path | None = None,
         keep: bool = False,
+        wait: bool = True,
     ) -> Iterator[Progress | Epoch]:
         """Trains what `build` returns and records it, from the last checkpoint where there is one. Yields what it yields.
 
-        checkpoint_every: seconds of training that a crash may cost; 0 writes a checkpoint after every epoch.
-        Default: CHECKPOINT_EVERY.
-        start: a state of the same training that another run kept, to go on from where this run has none of its own.
-        keep: whether every epoch's state is kept for forks, as long as there is room for it.
-        Waits while another living process records the same run, then reads what that one left.
+        A checkpoint that is damaged, or that lost an epoch's outputs, is warned of, and a state kept before it, or the first
+        epoch, is gone on from instead: to the same bits.
+
+        Args:
+            config: the experiment in names and numbers.
+            build: makes the training.
+            checkpoint_every: seconds of training that a crash may cost; 0 writes a checkpoint after every epoch.
+                Default: CHECKPOINT_EVERY.
+            start: a state of the same training that another run kept, to go on from where this run has none of its own.
+            keep: whether every epoch's state is kept for forks, as long as there is room for it.
+            wait: while another living process records the same run, and then reads what that one left.
+
+        Yields:
+            A Progress after every step, an Epoch after every epoch.
+
+        Raises:
+            Busy: another process records it, and `wait` is False.
+            Damaged: a file of the run cannot be what sdkit wrote.
+            Diverged: the loss stopped being a number.
         """
-        with self._alone():
+        made = None if self.folder.exists() else build()  # what cannot be built leaves no folder
+        sweep_empty(self.folder.parent)
+        with self._alone(wait):
+            recorder = Recorder(self.folder, self.key)
+            recorder.sweep()
             if self.status == "done":
+                recorder.checkpoint.unlink(missing_ok=True)  # of a process that died in its last moment
                 return
-            training, history = build(), []
-            checkpoint = self.folder / "checkpoint.pt"
-            if checkpoint.exists():
-                saved = self._checkpoint()
-                training.load_state_dict(saved["training"])
-                history = saved["history"]
-            else:
-                history = self._inherit(start, training) if start else []
-                write_json(self.folder / "experiment.json", {"config": config, "environment": self._environment(training)})
-            self._write_history("training", history)
-            checkpoint_every, saved = CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every, time.monotonic()
+            training = recorder.begin(config, build, start, made)
+            every, saved = CHECKPOINT_EVERY if checkpoint_every is None else checkpoint_every, time.monotonic()
             try:
                 for event in training.iterate():
                     if isinstance(event, Epoch):
-                        history.append(event.record())
-                        self._write_outputs(event)
-                        self._write_history("training", history)
-                        if keep or time.monotonic() - saved >= checkpoint_every:
-                            with replacing(checkpoint) as temporary:
-                                torch.save({"key": self.key, "training": training.state_dict(), "history": history}, temporary)
-                            saved = time.monotonic()
-                        if keep:
-                            self._keep(len(history))
+                        due = keep or time.monotonic() - saved >= every
+                        recorder.add(event, training, due, keep)
+                        saved = time.monotonic() if due else saved
                     yield event
             except Diverged as error:
-                self._write_history("diverged", [*history, error.epoch.record()])
-                checkpoint.unlink(missing_ok=True)
+                recorder.say("diverged", error.epoch.record())
+                recorder.checkpoint.unlink(missing_ok=True)
                 raise
-            self._write_weights(training)
-            self._write_history("done", history)
-            checkpoint.unlink(missing_ok=True)
+            recorder.end(training)
 
     def kept(self, epochs: int) -> Path:
         """Where its state after so many epochs is kept, if it is."""
         return self.folder / "epochs" / f"{epochs:04d}.pt"
 
-    def _keep(self, epochs: int) -> None:
-        """Keeps the checkpoint under a second name. Beyond `ROOM` the oldest kept states of all runs go."""
-        place = self.kept(epochs)
-        place.parent.mkdir(exist_ok=True)
-        place.unlink(missing_ok=True)
-        try:
-            os.link(self.folder / "checkpoint.pt", place)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(self.folder / "checkpoint.pt", place)
-        with contextlib.suppress(FileNotFoundError):  # another run's training makes room at this very moment
-            room, files = ROOM, [(f.stat(), f) for f in self.folder.parent.glob("*/epochs/*.pt")]
-            for about, file in sorted(files, key=lambda pair: pair[0].st_mtime, reverse=True):
-                room -= about.st_size
-                if room < 0 and file != place:
-                    file.unlink()
-
-    def _inherit(self, state: Path, training: Training) -> list[dict[str, Any]]:
-        """Puts the training where another run's kept state was. -> the history until there; none where it is gone."""
-        try:
-            saved = torch.load(state, map_location="cpu", weights_only=True)
-        except FileNotFoundError:  # room was made for newer ones: the epochs are trained again, to the same bits
-            return []
-        training.load_state_dict(saved["training"])
-        for epoch in range(len(saved["history"])):
-            outputs = state.parents[1] / "outputs" / f"{epoch:04d}.npy"
-            if outputs.exists():
-                with replacing(self.folder / "outputs" / outputs.name) as temporary:
-                    shutil.copyfile(outputs, temporary)
-        if saved["history"] and saved["history"][-1]["test"]:  # nothing is left to train that would write them
-            with replacing(self.folder / "logits.npy") as temporary:
-                shutil.copyfile(state.parents[1] / "logits.npy", temporary)
-        return saved["history"]
-
-    def _checkpoint(self) -> dict[str, Any]:
-        path = self.folder / "checkpoint.pt"
-        try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            belongs = saved["key"]
-        except Exception as error:
-            raise Damaged(
-                f"the checkpoint {path} cannot be read ({type(error).__name__}: it was cut or is not sdkit's): "
-                "delete it, and the run starts again from its first epoch"
-            ) from error
-        if belongs != self.key:
-            raise Damaged(
-                f"the checkpoint {path} belongs to the experiment {belongs}, not to {self.key}: "
-                "put it back into its own folder or delete it"
-            )
-        return saved
-
-    def _write_history(self, status: str, history: list[dict[str, Any]]) -> None:
-        write_json(self.folder / "history.json", {"status": status, "epochs": history})
-
-    def _write_outputs(self, epoch: Epoch) -> None:
-        places = {
-            self.folder / "outputs" / f"{epoch.epoch:04d}.npy": epoch.outputs,
-            self.folder / "logits.npy": epoch.test_outputs,
-        }
-        for path, kept in places.items():
-            if kept is not None:
-                with replacing(path) as temporary, open(temporary, "wb") as f:
-                    np.save(f, kept.numpy())
-
-    def _write_weights(self, training: Training) -> None:
-        flat = {}
-        for part, module in (("model", training.model), ("method", training.method)):
-            flat |= {
-                f"{part}.{k}": v.detach().cpu().contiguous() for k, v in module.state_dict().items() if isinstance(v, Tensor)
-            }
-        with replacing(self.folder / "weights.safetensors") as temporary:
-            save_tensors(flat, temporary)
-
-    def _environment(self, training: Training) -> dict[str, Any]:
-        from .. import __version__
-
-        return {
-            "sdkit": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": device_name(training.device, training.threads, training.precision),
-            "threads": training.threads,
-            "precision": training.precision,
-            "machine": platform.platform(),
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
-            "steps per epoch": len(training.loader),
-        } | training.environment
+    @property
+    def _held(self) -> bool:
+        return str(self.folder.absolute()) in HELD
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, wait: bool = True) -> Iterator[None]:
         """Holds the run's lock, which the system lets go when a process dies. Waits for another process, not for this one."""
-        from filelock import FileLock
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.key in HELD:
+        if self._held:
             raise RuntimeError(f"run {self.key} is being trained in this very process: stop that training first")
-        with FileLock(self.folder / "lock"):
-            HELD.add(self.key)
-            try:
-                yield
-            finally:
-                HELD.discard(self.key)
+        place = str(self.folder.absolute())
+        lock = FileLock(self.folder / "lock", thread_local=False)  # a generator may be closed by another thread
+        try:
+            while True:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=-1 if wait else 0)
+                if (self.folder / "lock").exists():
+                    break
+                lock.release()  # the folder was deleted while this process waited for it
+        except Timeout:
+            raise Busy(f"run {self.key} is being trained by another process") from None
+        except OSError as error:
+            raise unwritten(self.folder / "lock", error) from error
+        HELD.add(place)
+        try:
+            yield
+        finally:
+            HELD.discard(place)
+            lock.release()
+
+
+class Busy(RuntimeError):
+    """Another process trains the run."""
+
+
+NUMBER = (int, float, type(None))
+
+
+def _epoch(record: dict[str, Any]) -> Epoch:
+    """An epoch as it was written. TypeError where it says what an epoch does not, or no numbers."""
+    epoch = Epoch(**{k: float("nan") if v is None else v for k, v in record.items()})
+    for part in ("terms", "accuracy", "validation", "test"):
+        if not all(isinstance(v, NUMBER) for v in getattr(epoch, part).values()):
+            raise TypeError(f"{part} holds something that is no number")
+    plain = (epoch.epoch, epoch.lr, epoch.seconds, epoch.train_accuracy, epoch.loss, epoch.test_loss)
+    if not all(isinstance(v, NUMBER) for v in plain) or not isinstance(epoch.changes, list):
+        raise TypeError("a field of it is no number")
+    return epoch
 
 
 CHECKPOINT_EVERY = 5.0
@@ -287,9 +269,19 @@ CHECKPOINT_EVERY = 5.0
 HELD: set[str] = set()
 """The runs that this process is training."""
 
+EMPTY_FOR = 86_400.0
+"""Seconds after which a folder in which nothing was ever recorded is swept."""
 
-ROOM = 300_000_000
-"""Bytes that the kept states of all runs may take together."""
+
+def sweep_empty(root: Path) -> None:
+    """Removes folders that hold nothing but a lock, left by trainings that never began."""
+    for folder in root.iterdir() if root.is_dir() else ():
+        with contextlib.suppress(OSError, Timeout):  # another process sweeps, or begins to train in it
+            if time.time() - folder.stat().st_mtime < EMPTY_FOR or {f.name for f in folder.iterdir()} - {"lock"}:
+                continue
+            with FileLock(folder / "lock", timeout=0):
+                (folder / "lock").unlink(missing_ok=True)
+                folder.rmdir()
 
 
 def scheduled(planned: dict[Any, dict[str, float]], steps_per_epoch: int) -> list[tuple[int, str, float]]:
@@ -302,34 +294,39 @@ def scheduled(planned: dict[Any, dict[str, float]], steps_per_epoch: int) -> lis
 
 
 def find_checkpoint(config: dict[str, Any], upto: float) -> Path | None:
-    """The latest state, after `upto` epochs at most, that any run kept of the training that is asked for."""
-    best: tuple[int, Path | None] = 0, None
+    """The latest whole state, after `upto` epochs at most, that any run kept of the training that is asked for."""
+    found: list[tuple[int, Path, str | None]] = []
     plain = {k: v for k, v in config.items() if k != "schedule"}
-    for folder in {f.parents[1] for f in root().glob("*/epochs/*.pt")}:
+    states: dict[Path, list[Path]] = {}
+    for file in kept_states(root()):
+        states.setdefault(file.parents[1], []).append(file)
+    for folder, kept in states.items():
         run = Run(folder)
-        try:
-            steps, same = (
-                run.environment.get("steps per epoch"),
-                {k: v for k, v in run.config.items() if k != "schedule"} == plain,
-            )
-        except Damaged:  # nothing to go on from, and nothing that stands in the way
-            continue
-        if steps is None or not same:
-            continue
-        wanted = scheduled(config.get("schedule", {}), steps)
-        done = sorted((t["step"], t["knob"], t["after"]) for e in run.history() for t in e.changes)
-        for file in (folder / "epochs").glob("*.pt"):
-            epochs = int(file.stem)
-            same = [t for t in wanted if t[0] < epochs * steps] == [t for t in done if t[0] < epochs * steps]
-            if same and best[0] < epochs <= upto:
-                best = epochs, file
-    return best[1]
+        with contextlib.suppress(Damaged, TypeError, KeyError):  # nothing to go on from, and nothing that stands in the way
+            steps, files = run.environment.get("steps per epoch"), read_history(folder)["files"]
+            if steps is None or {k: v for k, v in run.config.items() if k != "schedule"} != plain:
+                continue
+            wanted = scheduled(config.get("schedule", {}), steps)
+            done = sorted((t["step"], t["knob"], t["after"]) for e in run.history() for t in e.changes)
+            for file in kept:
+                epochs = int(file.stem)
+                same = [t for t in wanted if t[0] < epochs * steps] == [t for t in done if t[0] < epochs * steps]
+                if same and 0 < epochs <= upto:
+                    found.append((epochs, file, files.get(f"epochs/{file.name}")))
+    for _, file, known in sorted(found, reverse=True, key=lambda f: f[0]):
+        with contextlib.suppress(OSError, Damaged):  # room was made for newer ones
+            if known is None or digest(file) == known:  # one that is damaged is as good as gone: its epochs are trained again
+                return file
+    return None
 
 
 def all_runs() -> list[Run]:
     """Every recorded run, the newest last."""
-    folders = [f.parent for f in root().glob("*/experiment.json")] if root().is_dir() else []
-    return [Run(f) for f in sorted(folders, key=lambda f: (f / "experiment.json").stat().st_mtime)]
+    found = []
+    for file in root().glob("*/experiment.json"):
+        with contextlib.suppress(OSError):  # deleted at this very moment
+            found.append((file.lstat().st_mtime, file.parent))
+    return [Run(folder) for _, folder in sorted(found)]
 
 
 def find(start: str) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from ..train import Epoch, Recipe, recipe_name
 from .files import Damaged
 from .folder import Run, key_of, root
+from .recorder import read_history
 
 
 # runs as a table
@@ -59,15 +61,27 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _row(run: Run) -> RunRow:
     """A run as a row. Whatever is wrong with it becomes the row's last word: one bad folder hides no other."""
     try:
-        config, kept = run.config, run._read("history.json", {"status": "new", "epochs": []})
-        settings = settings_of(config) | {"steered": any(e["changes"] for e in kept["epochs"])}
+        config, kept = run.config, read_history(run.folder)
+        history = run.history()
+        settings = settings_of(config) | {"steered": any(e.changes for e in history)}
         return RunRow(run, kept["status"], settings, measured_in(kept["epochs"]) | _weighed(run.folder / "weights.safetensors"))
     except Damaged as error:
         return RunRow(run, "damaged", {}, {}, str(error))
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        wrong = f"{run.folder} does not hold what sdkit writes ({said}): delete the folder and run the experiment again"
-        return RunRow(run, "damaged", {}, {}, wrong)
+        return RunRow(run, "damaged", {}, {}, _odd(run, f"{type(error).__name__}: {error}"))
+
+
+def _odd(run: Run, said: str) -> str:
+    """Why a run whose files are whole cannot be read, and the mend."""
+    from .. import __version__
+
+    try:
+        other = run.environment.get("sdkit")
+    except Damaged as error:
+        return str(error)
+    if other != __version__:
+        return f"{run.folder} was recorded by sdkit {other}, which can read it; this one, {__version__}, cannot ({said})"
+    return f"{run.folder} does not hold what sdkit writes ({said}): delete the folder and run the experiment again"
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -107,10 +121,15 @@ def measured_in(epochs: list[dict[str, Any]]) -> dict[str, float]:
 
 def _weighed(path: Path) -> dict[str, float]:
     """The parameters of the network and of the method's own parts, counted in the header of the weights file."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
+    if not path.is_file():
+        raise ValueError(f"{path.name} is no file")
     with open(path, "rb") as f:
-        header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        length = int.from_bytes(f.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError(f"{path.name} is cut")
+        header = json.loads(f.read(length))
     counts = {"model": 0, "method": 0}
     for name, tensor in header.items():
         part, _, rest = name.partition(".")

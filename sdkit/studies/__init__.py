@@ -1,11 +1,13 @@
 """Many runs: what a plan lists, what is kept of each, what they say beside each other."""
 
+from .by_factor import by_factor
 from .compare import Band, Comparison, Row, compared, one_length
-from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status
+from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status, seconds_left
 from .gains import Gain
 from .headline import Headline, headline
 from .lengths import ByLength, Level, Said, by_length
 from .plan import Plan, plans, read_plan
+from .rerun import SCALES, table
 from .result import (
     CURVES,
     Result,
@@ -17,11 +19,13 @@ from .result import (
     source_digest,
     write_result,
 )
+from .tables import Line, PaperTable, Place
 from .tune import EqualTuning, Try, Tuned, tune
 
 __all__ = [
-    "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Plan",
-    "PlanStatus", "Result", "Row", "Said", "Try", "Tuned", "by_length", "compared", "execute_plan", "headline",
-    "load_results", "one_length", "plan_status", "plans", "read_plan", "read_result", "result_label", "result_of",
-    "results_folder", "source_digest", "tune", "write_result",
+    "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
+    "PaperTable", "Place", "Plan", "PlanStatus", "Result", "Row", "SCALES", "Said", "Try", "Tuned", "by_factor", "by_length",
+    "compared",
+    "execute_plan", "headline", "load_results", "one_length", "plan_status", "plans", "read_plan", "read_result",
+    "result_label", "result_of", "results_folder", "seconds_left", "source_digest", "table", "tune", "write_result",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import torch
 
 from ..experiment import Experiment
-from ..runs import Damaged, key_of
+from ..runs import Busy, Damaged, key_of
 from ..train import Diverged, Epoch, default_device, device, device_name, graphs
 from .plan import Plan, plans, read_plan
-from .result import Result, _short, load_results, read_result, result_of, results_folders, write_result
+from .result import Result, _short, read_result, result_of, results_folders, write_result
 
 Say = Callable[[str], None]
 
@@ -48,11 +48,13 @@ def execute_plan(
 
     A run is begun only if, by the steps measured so far, it ends in time, or if no call of this length could hold it: then it
     is left at its checkpoint, and the next call goes on from there. minutes=0 only says what is missing.
-    out: where records go, default data/records. data: the folder of data sets. spare: see `Run.follow`.
+    out: where records go, default data/records. data: the folder of data sets. checkpoint_every: see `Run.follow`.
+    A run that another process trains is left to it, and the next one taken: several calls share a plan.
     """
     chosen, began = read_plan(plan, data), time.monotonic()
     until = math.inf if minutes is None else began + 60 * minutes
-    kept = {r.key: r for place in results_folders(out) for r in load_results(chosen.name, place)}
+    report = ExecutionReport([], [], {})
+    kept, damaged = _kept(chosen.name, results_folders(out))
     missing = [e for e in chosen.experiments if e.key not in kept]
     say(f"{chosen.name}: {len(chosen.experiments) - len(missing)} of {len(chosen.experiments)} recorded")
     if minutes == 0:
@@ -60,35 +62,79 @@ def execute_plan(
             say(f"  missing: {_spoken(e)}")
         return ExecutionReport([], [e.key for e in missing], {})
     paces = {_twin(r.config): r.environment["seconds an epoch"] for r in kept.values() if _here(r)}
-    report = ExecutionReport([], [], {})
-    for e in missing:
-        try:
-            ended = all(_train(step, began, until, paces, checkpoint_every, say) for step in (*_teachers(e), e))
-            if ended:
-                path = write_result(result_of(e, chosen.name, chosen.curves, _about(e, paces)), out)
-                size = path.stat().st_size / 1e3
-                say(f"  recorded: {_spoken(e)}, {_accuracy(e)}, {size:.0f} kB")
-                report.recorded.append(e.key)
-                continue
-        except Damaged as error:
-            say(f"  damaged: {error}")
-            report.damaged[e.key] = str(error)
-        report.missing.append(e.key)
+    waiting = [e for e in missing if e.key not in damaged]
+    for key in (e.key for e in missing if e.key in damaged):  # to be mended by hand: it may be there in git
+        say(f"  damaged: {damaged[key]}")
+        report.damaged[key] = damaged[key]
+        report.missing.append(key)
+    while waiting:
+        busy = [e for e in waiting if not _record(e, chosen, out, began, until, paces, checkpoint_every, say, report)]
+        if len(busy) == len(waiting):
+            break
+        waiting = busy  # of those that another process trained at its turn, some may have ended, or been left
+    report.missing.extend(e.key for e in waiting)
     say(
         f"{len(report.recorded)} recorded in {(time.monotonic() - began) / 60:.1f} minutes, {len(report.missing)} missing"
+        + (f", {len(waiting)} of them being trained by another process" if waiting else "")
         + ("" if not report.missing else ": the same command goes on")
     )
     return report
 
 
+def _kept(plan: str, places: list[Path]) -> tuple[dict[str, Result], dict[str, str]]:
+    """What is recorded of a plan in some folders, by key, and what is wrong with those records that cannot be read."""
+    kept: dict[str, Result] = {}
+    damaged: dict[str, str] = {}
+    for path in (path for place in places for path in sorted((place / plan).glob("*.json"))):
+        try:
+            kept.setdefault(path.stem, read_result(path))
+        except Damaged as error:
+            damaged.setdefault(path.stem, str(error))
+    return kept, damaged
+
+
+def _record(
+    e: Experiment,
+    plan: Plan,
+    out: Path | None,
+    began: float,
+    until: float,
+    paces: dict[str, float],
+    checkpoint_every: float | None,
+    say: Say,
+    report: ExecutionReport,
+) -> bool:
+    """Trains and records one run as far as the time allows. -> False where another process trains it, or its teacher."""
+    if any((place / plan.name / f"{e.key}.json").is_file() for place in results_folders(out)):
+        say(f"  recorded by another process: {_spoken(e)}")
+        return True
+    try:
+        ended = all(_train(step, began, until, paces, checkpoint_every, say) for step in (*_teachers(e), e))
+        if ended:
+            path = write_result(result_of(e, plan.name, plan.curves, _about(e, paces)), out)
+            say(f"  recorded: {_spoken(e)}, {_accuracy(e)}, {path.stat().st_size / 1e3:.0f} kB")
+            report.recorded.append(e.key)
+            return True
+    except Busy:
+        say(f"  trained by another process: {_spoken(e)}")
+        return False
+    except Damaged as error:
+        say(f"  damaged: {error}")
+        report.damaged[e.key] = str(error)
+    report.missing.append(e.key)
+    return True
+
+
 def _train(
     e: Experiment, began: float, until: float, paces: dict[str, float], checkpoint_every: float | None, say: Say
 ) -> bool:
-    """Trains one run as far as the time allows. -> whether it ended."""
+    """Trains one run as far as the time allows. -> whether it ended. Busy where another process trains it."""
     run = e.stored
     if run.status in ("done", "diverged"):
         return True
-    resumed = (run.folder / "checkpoint.pt").exists()
+    if run.is_busy():
+        raise Busy(run.key)
+    resumed = run.resumable()
     now = time.monotonic()
     if until < math.inf:
         if now >= until:
@@ -103,7 +149,7 @@ def _train(
         paces.setdefault(_twin(e.config), pace)
     say(f"  {'goes on' if resumed else 'begins'}: {_spoken(e)}")
     walls, last = [], None
-    with closing(run.follow(e.config, partial(e.training, _threads()), checkpoint_every)) as walk:
+    with closing(run.follow(e.config, partial(e.training, _threads()), checkpoint_every, wait=False)) as walk:
         try:
             for event in walk:
                 if last is None:
@@ -137,6 +183,25 @@ def _probe(e: Experiment) -> float:
     seconds = (time.perf_counter() - began) / done
     seen = len(training.data.train.y) + (len(training.data.test.y) + len(training.data.val.y)) / 2
     return seconds * max(seen / e.recipe.batch_size, 1)
+
+
+def seconds_left(experiments: Iterable[Experiment]) -> float:
+    """Seconds that trainings will take on this device, one after another, from a few steps of each kind; nothing is kept.
+
+    Args:
+        experiments: what is not trained yet, teachers among them or not.
+
+    Returns:
+        What is left of them and of their teachers, a checkpoint's epochs counted as done.
+    """
+    every = dict.fromkeys(
+        step for e in experiments for step in (*_teachers(e), e) if e.stored.status not in ("done", "diverged")
+    )
+    paces: dict[str, float] = {}
+    for e in every:
+        if _twin(e.config) not in paces:
+            paces[_twin(e.config)] = _probe(e)
+    return sum(paces[_twin(e.config)] * (e.recipe.epochs - len(e.stored.history())) for e in every)
 
 
 def _threads() -> int:
@@ -211,19 +276,14 @@ def plan_status(plan: str | None = None) -> list[PlanStatus]:
     for path in (p for p in plans() if plan in (None, p.stem)):
         try:
             found.append(read_plan(path))
-        except (ValueError, KeyError) as error:
+        except Exception as error:
             found.append(Plan(path.stem, "", [], ()))
-            wrong[path.stem] = [str(error.args[0])]
+            wrong[path.stem] = [str(error.args[0] if error.args else error)]
     folders = {f.name for place in results_folders() if place.is_dir() for f in place.iterdir() if f.is_dir()}
     gone = (folders if plan is None else {plan}) - {known.name for known in found}
     for known in [*found, *(Plan(name, "Its plan is not here.", [], ()) for name in sorted(gone))]:
-        kept: dict[str, Result] = {}
-        damaged = wrong.get(known.name, [])
-        for path in (path for place in results_folders() for path in sorted((place / known.name).glob("*.json"))):
-            try:
-                kept.setdefault(path.stem, read_result(path))
-            except Damaged as error:
-                damaged.append(str(error))
+        kept, unread = _kept(known.name, results_folders())
+        damaged = [*wrong.get(known.name, []), *unread.values()]
         listed = {e.key: e for e in known.experiments}
         records = [kept[key] for key in listed if key in kept] + [r for key, r in kept.items() if key not in listed]
         out.append(PlanStatus(known.name, known.about, records, [e for key, e in listed.items() if key not in kept], damaged))

@@ -115,7 +115,8 @@ class Gain:
             return "no: one seed does not say what a seed does"
         if self.needed > max(100, len(self.seeds)):
             return "no: not by a hundred seeds either"
-        return f"no: some {max(self.needed, len(self.seeds) + 1) - len(self.seeds):.0f} more seeds would tell as much"
+        more = max(self.needed, len(self.seeds) + 1) - len(self.seeds)
+        return f"no: {more:.0f} more seed{'s' if more > 1 else ''} would tell as much"
 
 
 def gain_of(pairs: Pairs, variance: float, freedom: float, epochs: int = 0) -> Gain:

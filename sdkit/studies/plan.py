@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,9 @@ from .result import CURVES
 LISTS = {"seeds": "seed", "epochs": "recipe", "models": "model", "methods": "method"}
 """Of a plan's entry: one experiment for every value, the last of these changing fastest. Epochs stand for the entry's recipe
 with so many."""
+
+NAME = re.compile(r"\w[\w .-]*")
+"""What a plan may be called."""
 
 
 # plans
@@ -50,21 +54,27 @@ def read_plan(said: str | Path, data: Path | None = None) -> Plan:
     except FileNotFoundError:
         names = ", ".join(p.stem for p in plans()) or "none"
         raise FileNotFoundError(f"no plan {path}: the plans here are {names}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"the plan {path} is not JSON ({error}): mend it there") from error
     if not isinstance(plan, dict) or not isinstance(plan.get("runs"), list) or not plan["runs"]:
         raise ValueError(f'the plan {path} says no runs: it needs "runs", a list of an Experiment\'s arguments')
     for name in plan:
         pick(name, ("name", "about", "curves", "runs"), f"part of a plan ({path.name})")
+    called = plan.get("name", path.stem)
+    if not isinstance(called, str) or not NAME.fullmatch(called):
+        raise ValueError(
+            f"the name of the plan {path} is that of a folder of records: letters, digits, spaces and . _ - alone, the first a "
+            f"letter or digit, got {called!r}"
+        )
     experiments: dict[str, Experiment] = {}
     for number, entry in enumerate(plan["runs"], 1):
         try:
             experiments |= {e.key: e for e in _entry(entry, data)}
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             words = error.args[0] if error.args else error
             raise ValueError(f"run {number} of the plan {path.name} is no experiment: {words}") from error
     curves = tuple(pick(c, CURVES, "curve of a record") for c in plan.get("curves", CURVES))
-    return Plan(plan.get("name", path.stem), plan.get("about", ""), list(experiments.values()), curves)
+    return Plan(called, str(plan.get("about", "")), list(experiments.values()), curves)
 
 
 def _entry(entry: dict[str, Any], data: Path | None) -> list[Experiment]:

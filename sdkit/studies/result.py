@@ -9,8 +9,10 @@ import hashlib
 import json
 import math
 import re
+import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,10 @@ import torch
 from torch import Tensor
 
 from .. import runs
-from ..analysis import calibration, ranked_along
+from ..analysis import calibration, factors, ranked_along
 from ..core import home
-from ..experiment import Experiment
-from ..runs import Damaged, Run, epoch_table, key_of, replacing
+from ..experiment import Experiment, Trained
+from ..runs import Damaged, Run, epoch_table, key_of, read_json, write
 from ..train import Epoch, tidy
 
 FORMAT = 1
@@ -109,29 +111,38 @@ def results_folders(out: Path | None = None) -> list[Path]:
 
 
 def load_results(plan: str | None = None, where: Path | None = None) -> list[Result]:
-    """Every record, of one plan or of all, each verified. Damaged where one is not what was written."""
-    place = results_folder(where)
+    """Every record, of one plan or of all, each verified. One that is not what was written is warned of and left out."""
+    place, found = results_folder(where), []
     known = sorted(p.name for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
     chosen = known if plan is None else [plan] if plan in known else []
-    return [read_result(path) for name in chosen for path in sorted((place / name).glob("*.json"))]
+    for path in (path for name in chosen for path in sorted((place / name).glob("*.json"))):
+        try:
+            found.append(read_result(path))
+        except Damaged as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
 
 
 def read_result(path: Path) -> Result:
     """One record. Damaged, with the mend, where it is not what was written."""
+    mend = "take it back from git or delete it, and the plan is run again for it"
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        said = plain.pop("hash")
-        form = plain.pop("format")
-        record = Result(**plain)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{path} is no record ({error}): delete it, and the plan is run again for it") from error
-    if form != FORMAT:
+        plain = read_json(path)
+    except Damaged as error:
+        raise Damaged(f"{error}: {mend}") from error
+    form = plain.get("format") if isinstance(plain, dict) else None
+    if isinstance(form, int) and form > FORMAT:
         raise Damaged(f"{path} is a record of the form {form}, this sdkit reads {FORMAT}: use the sdkit that wrote it")
-    wrong = "its content is not what its hash says" if said != _hash(plain) else _wrong(record)
+    try:
+        said, _ = plain.pop("hash"), plain.pop("format")
+        record = Result(**plain)
+        wrong = "its content is not what its hash says" if form != FORMAT or said != _hash(plain) else _wrong(record)
+    except Exception as error:  # whatever else may stand there
+        raise Damaged(f"{path} is no record ({type(error).__name__}: {error}): {mend}") from error
     if not wrong and path.stem != record.key:
         wrong = f"its file name should be {record.key}.json"
     if wrong:
-        raise Damaged(f"{path} is damaged: {wrong}; take it back from git or delete it, and the plan is run again for it")
+        raise Damaged(f"{path} is damaged: {wrong}; {mend}")
     return record
 
 
@@ -140,8 +151,10 @@ def write_result(record: Result, out: Path | None = None) -> Path:
     plain = tidy(asdict(record))
     text = json.dumps({"format": FORMAT} | plain | {"hash": _hash(plain)}, indent=1, ensure_ascii=False, allow_nan=False)
     path = results_folder(out) / record.plan / f"{record.key}.json"
-    with replacing(path) as temporary:
-        temporary.write_text(NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n", encoding="utf-8")
+    for left in path.parent.glob(f".{path.name}.*"):  # half written by a process that died
+        if time.time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
+    write(path, (NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n").encode())
     return path
 
 
@@ -198,6 +211,8 @@ def check_run(experiment: Experiment) -> Run:
             wrong = f"outputs/ has not one file for each of the {epochs} epochs"
         elif not all(t.isfinite().all() for part in run.weights().values() for t in part.values() if t.is_floating_point()):
             wrong = "its weights are not all numbers"
+        else:
+            run.outputs(), run.logits()  # each held to its digest
     if wrong:
         raise Damaged(f"run {run.key} is damaged: {wrong}; delete the folder {run.folder}, and the plan runs it again")
     return run
@@ -256,7 +271,37 @@ def _calibration(experiment: Experiment, run: Run) -> dict[str, Any]:
 def _right(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Which of the test images the last epoch answers right, a bit each: what tells two runs image by image."""
     logits, y = _last(experiment, run)
-    return {"images": len(y), "bits": np.packbits((logits.argmax(1) == y).numpy()).tobytes().hex()}
+    return right_images(logits.argmax(1) == y)
+
+
+def right_images(right: Tensor) -> dict[str, Any]:
+    """Which images are answered right, [N] bool, a bit each, as a record keeps it."""
+    return {"images": len(right), "bits": np.packbits(right.numpy()).tobytes().hex()}
+
+
+def _factors(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """Which images of each factor alone the network answers right, a bit each; nothing where nobody knows the factors."""
+    return {name: right_images(factors(*said).right) for name, said in Trained(experiment, run).factors().items()}
+
+
+def judged_by(found: Result, right: dict[str, Any]) -> Result:
+    """A result whose last accuracy, and which images it is right of, are those of other images than the test set's.
+
+    Args:
+        found: of a run that ended well.
+        right: what `right_images` keeps of them.
+
+    Returns:
+        The same in all else: gains are taken of it image by image.
+    """
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(right["bits"]), np.uint8), count=right["images"])
+    return replace(
+        found,
+        epochs={k: v for k, v in found.epochs.items() if not k.startswith("test.")}
+        | {"accuracy.final": [float(bits.mean())] * len(found.epochs["epoch"])},
+        environment=found.environment | {"test images": right["images"]},
+        curves=found.curves | {"right": right},
+    )
 
 
 def _last(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
@@ -269,6 +314,7 @@ CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
     "ranked": _ranked,
     "calibration": _calibration,
     "right": _right,
+    "factors": _factors,
 }
 """What a record may keep beside the history, computed from the run's recorded outputs."""
 

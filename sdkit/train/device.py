@@ -22,8 +22,20 @@ from ..core import pick
 
 
 def default_device() -> torch.device:
-    """Where to compute: $SDKIT_DEVICE, else a CUDA card, else the CPU."""
-    return torch.device(os.environ.get("SDKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """Where to compute: $SDKIT_DEVICE, else a CUDA card, else the CPU. ValueError where there is no such device."""
+    said, cards = os.environ.get("SDKIT_DEVICE"), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not said:
+        return torch.device("cuda" if cards else "cpu")
+    try:
+        chosen = torch.device(said)
+    except RuntimeError:  # torch lists two dozen kinds of devices
+        raise ValueError(f"SDKIT_DEVICE is cpu, cuda or cuda:1 for the second card, got {said!r}") from None
+    if chosen.type == "cuda" and (chosen.index or 0) >= cards:
+        there = f"cards from cuda:0 to cuda:{cards - 1}" if cards else "no CUDA card"
+        raise ValueError(
+            f"SDKIT_DEVICE={said}, but PyTorch {torch.__version__} finds {there}: unset it, or say SDKIT_DEVICE=cpu"
+        )
+    return chosen
 
 
 def device_name(on: torch.device, number: int | None = None, kind: str | None = None) -> str:

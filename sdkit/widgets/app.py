@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as W
+from markupsafe import Markup
 
 from .. import figures, runs
 from ..core import pick
@@ -15,6 +16,7 @@ from ..methods import METHODS
 from ..models import MODELS
 from ..train import RECIPES
 from .cam import CamViewer
+from .descriptions import repeated
 from .explorer import Explorer
 from .features import FeatureViewer
 from .inspector import LossInspector
@@ -25,6 +27,13 @@ from .ranked import RankedViewer
 
 TOGETHER = ("drg+dsr",)
 """Joined methods that the list offers beside the single ones."""
+
+INTRODUCTION = Markup(
+    '<div style="line-height: 1.4; max-width: 60em"><h1 style="font-size: 1.5em; margin: 0.2em 0">'
+    "Self-distillation, live</h1>A network that teaches itself: choose a method, press <b>Start</b>, and turn its knobs while "
+    "it trains. What has finished can be compared under <b>Recorded runs</b>, taken apart term by term in the <b>Loss "
+    "inspector</b>, and looked into with the <b>Viewers</b>. Every panel gives the code that repeats what it shows.</div>"
+)
 
 VIEWERS = {"weight noise": NoiseViewer, "features": FeatureViewer, "Grad-CAM": CamViewer, "ranked outputs": RankedViewer}
 
@@ -48,7 +57,8 @@ class App(Panel):
         }
         pick(first, self.makers, "tab")
         self.panels: dict[str, Any] = {}
-        self.box = self.tabs = W.Tab([W.VBox() for _ in self.makers], titles=list(self.makers))
+        self.tabs = W.Tab([W.VBox() for _ in self.makers], titles=list(self.makers))
+        self.box = W.VBox([Words(INTRODUCTION), self.tabs])
         styled(app=self.tabs)
         self.tabs.observe(lambda change: self._open(change.new), "selected_index")
         self.tabs.selected_index = list(self.makers).index(first)
@@ -78,19 +88,33 @@ class Choose(Panel):
         self.model = choice("network", list(MODELS), "four-stage")
         self.data = choice("data", list(DATASETS), "digits")
         self.recipe = choice("recipe", list(RECIPES), "quick")
-        self.seed = W.BoundedIntText(description="seed", value=0, min=0, max=10**6, layout=W.Layout(width="12em"))
+        self.seed = W.BoundedIntText(
+            description="seed", value=0, min=0, max=10**6, layout=W.Layout(width="9em"), style={"description_width": "initial"}
+        )
         self.place = W.VBox()
+        self.folder = W.Text(
+            description="folder",
+            placeholder="a folder with train/CLASS/* and test/CLASS/*",
+            continuous_update=False,
+            layout=W.Layout(width="36em", display="none"),
+        )
         self.lists = {"method": self.method, "model": self.model, "data": self.data, "recipe": self.recipe, "seed": self.seed}
         styled(**{f"choose_{name}": box for name, box in self.lists.items()})
-        for box in self.lists.values():
+        styled(choose_folder=self.folder)
+        for box in (*self.lists.values(), self.folder):
             box.observe(lambda _: self._show(), "value")
-        self.box = W.VBox([beside(*self.lists.values()), self.notice, self.place])
+        self.box = self.framed(beside(*self.lists.values()), self.folder, self.notice, self.place)
         self._show()
 
     def _show(self) -> None:
         """The panel of what is chosen: a training that runs goes on, and is there again when it is chosen again."""
         try:
-            chosen = {name: box.value for name, box in self.lists.items()}
+            chosen: dict[str, Any] = {name: box.value for name, box in self.lists.items()}
+            own = self.data.value == "image_folder"
+            self.folder.layout.display = None if own else "none"
+            if own and not self.folder.value.strip():
+                raise ValueError("say which folder holds your images: it has train/CLASS/* and test/CLASS/* within")
+            chosen |= {"dataset": {"folder": self.folder.value.strip()}} if own else {}
             vanilla = Experiment(**chosen | {"method": "vanilla"})
             try:
                 experiment = Experiment(**chosen)
@@ -124,7 +148,7 @@ class OfRuns(Panel):
         for box in (self.beside, self.kind):
             box.observe(lambda _: self._show(), "value")
         lists = [*([self.kind] if len(panels) > 1 else []), self.run, *([self.beside] if several else []), self.refresh]
-        self.box = W.VBox([beside(*lists), self.notice, self.place])
+        self.box = self.framed(beside(*lists), self.notice, self.place)
         self._offered: Any = None
         self.look()
 
@@ -165,14 +189,7 @@ class OfRuns(Panel):
 
 def opened(record: runs.RunRow) -> Trained:
     """A finished run with its network, a panel's included; loaded once."""
-
-    def load() -> Trained:
-        experiment, history = Experiment.of(record.run.config), record.run.history()
-        if any(e.changes for e in history):
-            experiment = experiment.as_steered(history, record.run.environment["steps per epoch"])
-        return Trained(experiment, record.run)
-
-    return kept("opened", str(record.run.folder), load)
+    return kept("opened", str(record.run.folder), lambda: Trained(repeated(record.run), record.run))
 
 
 def said(record: runs.RunRow) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import analysis, figures
 from ..experiment import Trained
 from ..methods import Exit
-from .parts import choice, picture
+from .parts import beside, choice, picture
 from .viewer import LABELS, Viewer, Watch, table
 
 TARGETS = {"the class that the exit answers": "answer", "the true class": "true"}
@@ -53,7 +53,7 @@ class CamViewer(Viewer):
         hottest = "hottest share of the pixels, for the overlap of two maps"
         self.top = self.keep("top", W.FloatSlider(0.2, min=0.05, max=0.5, step=0.05, description=hottest, **LABELS))
         self.maps = picture("sdkit-maps")
-        self.lay_out(self.image, W.HBox([self.exits, self.target]), self.top, self.maps)
+        self.lay_out(self.image, beside(self.exits, self.target), self.top, self.maps)
 
     def state(self) -> CamState:
         return CamState(self.image.value, self.exits.value, self.target.value, self.top.value)
@@ -136,6 +136,12 @@ class CamViewer(Viewer):
         if not state.exits:
             raise ValueError("no exit is chosen: choose one or more in the list")
         self.maps.value = self.png(state)
+        answers = ", ".join(
+            f"{figures.label(r['run'])} {r['exit']} answers {r['answer']} with {r['confidence']:.0%}"
+            for r in self.measured(state)
+        )
+        true = self.images.classes[int(self.images.test.y[state.image])]
+        self.page.tell("sdkit-maps", f"Heat maps of test image {state.image}, true class {true}: {answers}.")
         named = {f"{figures.label(n)} {e}": m for n, maps in self.shown_maps(state).items() for e, m in maps.items()}
         rows = {f"{a} and {b}": [f"{v:.2f}"] for (a, b), v in analysis.overlaps(named, state.top).items()}
         chance = analysis.chance_overlap(state.top)

@@ -10,12 +10,25 @@ from markupsafe import Markup
 from .. import figures
 from ..experiment import Experiment, find, short
 from ..figures.screens.explorer import words
-from ..runs import RunRow
+from ..runs import Run, RunRow
 from .parts import sentence
 
 STATES = {"training": "not finished (training, or interrupted: its line continues it)", "new": "not begun"}
 MEASURED = ("accuracy.", "best.", "validation.", "seconds", "parameters", "scaff")
 """How the columns begin that tell what came out of a run."""
+
+
+def repeated(run: Run) -> Experiment:
+    """The experiment that repeats a run, with the knobs that were turned by hand. ValueError where no line of today does."""
+    experiment = Experiment.of(run.config)
+    if run.key == experiment.key:
+        return experiment
+    history = run.history()
+    if not any(e.changes for e in history):
+        return experiment
+    if (steps := run.environment.get("steps per epoch")) is None:
+        raise ValueError(f"run {run.key} does not say how many steps an epoch has: train it again to repeat its turns")
+    return experiment.as_steered(history, steps)
 
 
 def symbols(table: Iterable[RunRow]) -> dict[str, str]:
@@ -51,7 +64,7 @@ def description(row: RunRow, symbols: Mapping[str, str]) -> Markup:
         turned = ", ".join(what for _, what in figures.marks(row.run.history()))
         said.append(Markup("knobs were turned while it ran: {}").format(turned))
     try:
-        said.append(Markup("<code>{}</code>").format(Experiment.of(row.run.config)))
+        said.append(Markup("<code>{}</code>").format(repeated(row.run)))
     except Exception as error:  # of another sdkit
         said.append(sentence(error))
     numbers = {words(n): Markup("<b>{}</b>").format(_number(n, v)) for n, v in row.measured.items() if n.startswith(MEASURED)}

@@ -17,13 +17,13 @@ from ..experiment import Experiment
 from ..figures import quick_png
 from ..figures.screens.explorer import nearest, places, ring, words
 from ..runs import Points, RunRow
-from .descriptions import description, line, symbols
-from .parts import CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, styled
+from .descriptions import description, line, repeated, symbols
+from .parts import BLANK, CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, styled
 from .pointer import ARROWS, Pointer
 
 ANY = "any"
 FILTERS = {"method": "method", "data": "data set", "model": "network", "recipe": "recipe"}
-BLANK = quick_png(Figure((0.1, 0.1)))
+KEYS = "Left and right arrow choose the one before or after."
 CURVES_KEPT = 60
 """The drawn curves of so many runs are kept, so that sliding back shows them at once."""
 
@@ -68,9 +68,9 @@ class Explorer(Panel):
         self.complete = W.Checkbox(description="finished runs only", value=bool(self.wish.get("complete")), indent=False)
         self.boxes = {**self.axes, **self.filters, "complete": self.complete}
         self.refresh = W.Button(description="Refresh", tooltip="read the folder again: runs that were added or went on")
-        about = "recorded runs as points; left and right arrow choose the one before or after"
-        self.plane = Pointer("sdkit-plane", about=about)
-        self.list = W.Select(options=[], rows=16, layout=W.Layout(width="98%"))
+        self.plane = Pointer("sdkit-plane", about=KEYS)
+        self.list = W.Select(options=[], rows=16, layout=W.Layout(width="auto"), description="run")
+        self.list.style.description_width = "initial"
         self.counted, self.says, self.sweep, self.curves = Words(), Words(), W.VBox(), picture("sdkit-run-curves")
         self.sliders: dict[str, W.SelectionSlider] = {}
         self.plane_export = CodeExport("runs", self.plane_code, self.plane_figure, self.plane_data)
@@ -89,7 +89,7 @@ class Explorer(Panel):
         lists = [beside(*self.axes.values()), beside(*self.filters.values(), self.complete, self.refresh)]
         both = W.HBox([points, names], layout=W.Layout(flex_flow="row wrap"))
         below = [self.notice, self.sweep, self.says, self.curves, self.run_export.box]
-        self.box = W.VBox([*lists, both, *below])
+        self.box = self.framed(*lists, both, *below)
         styled(explorer=self.box)
         self.look()
         if self.chosen is None and self.shown:
@@ -232,7 +232,7 @@ class Explorer(Panel):
     def _not_run(self) -> Markup:
         told = ", ".join(f"{s.description} = {s.label}" for s in self.sliders.values())
         try:
-            mend = Markup("This line runs it: <code>{}</code>").format(self._line_of_sliders())
+            mend = Markup("This line runs it: <code>{}</code>").format(self._of_sliders())
         except Exception as error:
             mend = str(error)
         return Markup('<div style="line-height: 1.4"><b>not run</b>: {}. {}</div>').format(told, mend)
@@ -240,11 +240,11 @@ class Explorer(Panel):
     def _wanted(self) -> dict[str, Any]:
         return {name: slider.value for name, slider in self.sliders.items()}
 
-    def _line_of_sliders(self) -> str:
+    def _of_sliders(self) -> Experiment:
         """The experiment at the sliders' values, whether or not it was run."""
         like, wanted = Experiment.of(self.family[0].run.config), self._wanted()
         knobs = {n.removeprefix("knobs."): v for n, v in wanted.items() if n.startswith("knobs.")}
-        return str(replace(like, knobs={**like.knobs, **knobs}, seed=int(wanted.get("seed", like.seed))))
+        return replace(like, knobs={**like.knobs, **knobs}, seed=int(wanted.get("seed", like.seed)))
 
     # pictures
 
@@ -260,6 +260,7 @@ class Explorer(Panel):
         _, figure, ax = self._seen
         ring(points, ax, key)
         self.plane.value = quick_png(figure)
+        self._tell(points, chosen)
         if asked is not self._asked:
             return
         if chosen is None or chosen.status == "damaged":
@@ -271,6 +272,13 @@ class Explorer(Panel):
             while len(self._curves) > CURVES_KEPT:
                 del self._curves[next(iter(self._curves))]
         self.curves.value = self._curves[stamp]
+
+    def _tell(self, points: Points, chosen: RunRow | None) -> None:
+        """Both pictures in words."""
+        x, y, _ = (words(name) for name in points.columns)
+        now = line(chosen, self.varied) if chosen else "none"
+        self.plane.about = f"{len(points.keys)} recorded runs as points, {y} over {x}. Chosen: {now}. {KEYS}"
+        self.page.tell("sdkit-run-curves", f"Curves of the chosen run: {now}.")
 
     def _row(self, key: str) -> RunRow:
         return next(r for r in self.shown if r.run.key == key)
@@ -309,8 +317,15 @@ class Explorer(Panel):
     def run_code(self) -> str:
         """The line that repeats the chosen run, or runs what the sliders ask for."""
         asked = self.chosen is None and self.family
-        code = self._line_of_sliders() if asked else str(Experiment.of(self._whole().run.config))
-        return "\n".join([*imports(code), f"{code}.run()"])
+        said = self._of_sliders() if asked else repeated(self._whole().run)
+        return "\n".join(
+            [
+                *imports(said, also=["figures"]),
+                "",
+                f"run = {said}.run()",
+                f"figures.show(figures.curves_figure({said.method!r}, run.history))",
+            ]
+        )
 
     def run_figure(self) -> Figure:
         """The curves of the chosen run."""

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from .. import analysis, figures
 from ..experiment import Trained
-from .parts import LatestOnly, Words, choice, picture, styled
+from .parts import LatestOnly, Words, beside, choice, picture, styled, told
 from .pointer import ARROWS, Pointer
 from .viewer import LABELS, Viewer, Watch, table
 
+KEYS = "Move the mouse over the points, or press the arrow keys."
 LOGITS = "logits of final, every epoch"
 PROJECTIONS = {"PCA": "PCA", "t-SNE (openTSNE)": "openTSNE", "t-SNE (scikit-learn)": "sklearn"}
 
@@ -69,14 +70,13 @@ class FeatureViewer(Viewer):
         for name in ("epoch", "count", "classes", "point"):
             self.keep(name, getattr(self, name))
         self.judging = LatestOnly(self._judge, self.failed)
-        about = "features on a plane: move the mouse over the points, or press the arrow keys"
-        self.plane, self.image, self.about = Pointer("sdkit-plane", about=about), picture("sdkit-image"), Words()
+        self.plane, self.image, self.about = Pointer("sdkit-plane", about=KEYS), picture("sdkit-image"), Words()
         styled(about=self.about)
         self.count.observe(lambda change: setattr(self.classes, "value", tuple(range(change.new))), "value")
         self.plane.observe(self._on_place, ["hover", "at"])
         self.plane.observe(self._on_key, "pressed")
-        lists = W.HBox([W.VBox([self.feature, self.engine]), self.classes])
-        self.lay_out(lists, self.count, self.epoch, self.point, self.plane, W.HBox([self.image, self.about]))
+        lists = beside(W.VBox([self.feature, self.engine]), self.classes)
+        self.lay_out(lists, self.count, self.epoch, self.point, self.plane, beside(self.image, self.about))
 
     def state(self) -> FeatureState:
         along = self.feature.value == LOGITS
@@ -183,12 +183,13 @@ class FeatureViewer(Viewer):
         return list(range(len(self.names))) if len(self.names) <= 42 else sorted(state.classes)
 
     def frame_of(self, state: FeatureState) -> Hashable:
-        return tuple((name, p.engine) for name, p in self.planes(state)[0].items()), tuple(self._among(state))
+        return tuple((name, p.engine) for name, p in self.planes(state)[0].items()), tuple(self._among(state)), state.classes
 
     def frame(self, state: FeatureState) -> Figure:
         planes, among = self.planes(state)[0], self._among(state)
         figure, axes = figures.feature_panels(len(planes), len(among))
-        figures.feature_frame({name: p.engine for name, p in planes.items()}, among, axes, self.names)
+        engines = {name: p.engine for name, p in planes.items()}
+        figures.feature_frame(engines, among, axes, self.names, sorted(state.classes))
         return figure
 
     def layer_of(self, state: FeatureState) -> Hashable:
@@ -222,6 +223,10 @@ class FeatureViewer(Viewer):
         self.about.value = Markup("test image {}, true class <b>{}</b>{}").format(at, true, answers)
         end = "after the last epoch: features of the exits are recorded only there"
         when = end if state.epoch is None else f"epoch {state.epoch + 1}"
+        self.page.tell("sdkit-image", told(self.about.value))
+        apart = self.planes(state)[1]
+        scores = ", ".join(f"{figures.label(n)}: silhouette {s.silhouette:.2f}" for n, s in apart.items())
+        self.plane.about = f"{len(places)} test images as points of a plane, {state.feature}. {scores}. {KEYS}"
         self.says.value = f"{len(places)} test images, {state.feature}, {when}"
 
     # what the reader does
@@ -284,7 +289,8 @@ class FeatureViewer(Viewer):
             "    apart[name] = analysis.separation_of(f, y)",
             f"among = {among}",
             "figure, axes = figures.feature_panels(len(points), len(among))",
-            "figures.feature_frame({name: p.engine for name, p in points.items()}, among, axes, data.classes)",
+            f"shown = {sorted(state.classes)}",
+            "figures.feature_frame({name: p.engine for name, p in points.items()}, among, axes, data.classes, shown)",
             "figures.feature_points(points, y, among, axes, {n: s for n, s in apart.items() if s}, reach)",
             f"figures.feature_marks(points, {min(state.chosen, self.point.max)}, axes)",
         ]

@@ -10,18 +10,23 @@ from typing import Any, NamedTuple
 
 import ipywidgets as W
 import torch
-from IPython.display import display
 from markupsafe import Markup
 
+from ..core import pick
 from ..experiment import Trained, find, short
-from ..figures import LossBoard, loss_board
+from ..figures import LossBoard, loss_board, loss_in_words
 from ..methods import METHODS, Combined, Frozen, Method
 from ..methods.inspector import FrozenStep, StepReport, step_report
 from ..rng import LocalRNG
-from .parts import CodeExport, LatestOnly, Words, choice, kept, notice, picture, sentence, slider, with_ends
+from .parts import CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, read, slider, with_ends
+from .terms import explained
 
 DRAWS = 64
 """That the slider reaches."""
+
+
+BATCH = 16
+"""Images of a step."""
 
 
 class Asked(NamedTuple):
@@ -35,12 +40,12 @@ class Asked(NamedTuple):
     at: float  # when, seconds
 
 
-class LossInspector:
+class LossInspector(Panel):
     """A held step of a recorded run: sliders for a method's knobs beside what each term says and does.
 
     methods: names to choose from, several joined by "+"; None takes the run's own and every method that fits its network.
     A method other than the run's own brings auxiliary classifiers that are not trained. batch_size: images of the step.
-    method, image, knobs, draw: where to begin; None goes on where the last inspector of this run in this kernel was left.
+    method, image, knobs, draw, soften: where to begin; None goes on where this kernel's last inspector of the run was left.
     """
 
     def __init__(
@@ -48,11 +53,12 @@ class LossInspector:
         trained: Trained,
         methods: Sequence[str] | None = None,
         *,
-        batch_size: int = 16,
+        batch_size: int = BATCH,
         method: str | None = None,
         image: int | None = None,
         knobs: Mapping[str, float] | None = None,
         draw: int | None = None,
+        soften: str | None = None,
     ) -> None:
         self.trained, self.batch_size = trained, batch_size
         own = trained.experiment.method
@@ -64,6 +70,7 @@ class LossInspector:
         if knobs:
             self._turned[begin] = dict(knobs)
         self._held: dict[str, FrozenStep] = {}
+        self._untouched: dict[str, dict[str, float]] = {}  # method -> its knobs before any hand
         self._boards: dict[str, LossBoard] = {}
         self.last: StepReport | None = None
 
@@ -75,35 +82,34 @@ class LossInspector:
         self.soften = choice("softened by", ["T"], "T")
         self.draw = W.IntSlider(
             value=self._left.get("draw", 0) if draw is None else draw, min=0, max=DRAWS - 1, description="draw",
-            tooltip="what chance has drawn, such as a sub-network: each number is another draw", layout=W.Layout(width="60%"),
+            tooltip="what chance has drawn, such as a sub-network: each number is another draw",
+            layout=W.Layout(flex="1 1 22em", width="auto", max_width="36em"),
         )  # fmt: skip
         self.again = W.Button(description="Draw another", tooltip="the next one")
-        self.drawing = W.HBox([self.draw, self.again])
+        self.drawing = beside(self.draw, self.again)
         self.knobs, self.sliders = W.VBox(), {}
-        self.picture, self.says, self.notice = picture("sdkit-inspector"), Words(), notice()
+        self.picture, self.says, self.terms = picture("sdkit-inspector"), Words(), Words()
         for widget, css in (
             (self.method, "method"), (self.image, "image"), (self.soften, "soften"), (self.draw, "draw"),
             (self.again, "again"), (self.says, "says"),
         ):  # fmt: skip
             widget.add_class(f"sdkit-inspector-{css}")
-        self.latest = LatestOnly(self._work, self._failed)
+        self.latest = LatestOnly(self._work, self.failed)
         self.twin = CodeExport("loss-inspector", self.code, self._figure, self.data)
-        self.box = W.VBox(
-            [
-                W.HBox([self.method, self.image, self.soften], layout=W.Layout(flex_flow="row wrap")),
-                self.knobs, self.drawing, self.picture, self.says, self.notice, self.twin.box,
-            ]
+        self.box = self.framed(
+            beside(self.method, self.image, self.soften), self.knobs, self.drawing, self.picture, self.terms, self.says,
+            self.notice, self.twin.box,
         )  # fmt: skip
         self._show_knobs()
+        if soften is not None:
+            pick(soften, held.temperatures, "temperature")
+            self.soften.value = soften
         self.method.observe(lambda _: self._on_method(), "value")
         for control in (self.image, self.draw, self.soften):
             control.observe(lambda _: self._ask(), "value")
         self.again.on_click(lambda _: setattr(self.draw, "value", (self.draw.value + 1) % DRAWS))
         self._ask()
         self.latest.wait(30)
-
-    def _ipython_display_(self) -> None:
-        display(self.box)
 
     def held(self, name: str) -> FrozenStep:
         """The step under a method, made the first time."""
@@ -118,26 +124,34 @@ class LossInspector:
             batch, before = next(batches), next(batches, None)
             if before is None:
                 raise ValueError(f"the inspector takes two batches of {self.batch_size}: say a smaller batch_size")
+            self._untouched[name] = method.settings()
             self._held[name] = FrozenStep(model, method, batch, before, data.mean, data.std)
             for knob, value in self._turned.get(name, {}).items():
                 setattr(self._held[name].method, knob, value)
         return self._held[name]
 
     def code(self) -> str:
-        """The line that opens this inspector as it is, and the experiment that trains with these knobs."""
+        """The lines that open this inspector as it is, and the experiment that trains with these knobs."""
         now, begin = self._asked(), self.trained.experiment
-        same = {k: v for k, v in now.knobs.items() if v != begin.knobs.get(k)} if now.method == begin.method else now.knobs
-        said = {"method": now.method, "image": now.image, "knobs": same} | (
-            {"draw": now.draw} if self.held(now.method).draws else {}
-        )
-        arguments = ", ".join(f"{k}={v!r}" for k, v in said.items() if v != {})
-        lines = [f"LossInspector({begin}.run(), {arguments})"]
-        if same or now.method != begin.method:
+        turned = {k: v for k, v in now.knobs.items() if v != self._untouched[now.method][k]}
+        said: dict[str, Any] = {"method": now.method, "image": now.image}
+        said |= {"knobs": turned} if turned else {}
+        said |= {"draw": now.draw} if self.held(now.method).draws else {}
+        said |= {"soften": now.soften} if len(self.soften.options) > 1 else {}
+        said |= {"batch_size": self.batch_size} if self.batch_size != BATCH else {}
+        lines = [
+            *imports(begin),
+            "from sdkit.widgets import LossInspector",
+            "",
+            f"run = {begin}.run()",
+            f"LossInspector(run, {', '.join(f'{k}={v!r}' for k, v in said.items())})",
+        ]
+        if turned or now.method != begin.method:
             asks = any("teacher" in find(p, "method").handed_in() for p in now.method.split("+"))
             base = begin.knobs if now.method == begin.method else {}
             teacher = begin.teacher if asks else None
-            turned = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, schedule={})
-            lines.append(f"# trained with these knobs: {turned}")
+            trains = replace(begin, method=now.method, knobs=base | now.knobs, teacher=teacher, schedule={})
+            lines.insert(-1, f"# trained with these knobs: {trains}")
         return "\n".join(lines)
 
     def data(self) -> dict[str, list[Any]]:
@@ -155,7 +169,7 @@ class LossInspector:
         return loss_board(self.last, self.trained.data.classes)
 
     def _asked(self) -> Asked:
-        turned = {name: box.value for name, box in self.sliders.items()}
+        turned = {name: read(box, self._untouched[self.name][name], self._put[name]) for name, box in self.sliders.items()}
         soften = self.soften.value if self.soften.value in self.sliders else None
         return Asked(self.name, self.image.value, turned, self.draw.value, soften, time.monotonic())
 
@@ -173,7 +187,7 @@ class LossInspector:
             self.held(self.method.value)
         except (KeyError, TypeError, ValueError) as error:
             self.method.value = self.name
-            self._failed(error)
+            self.failed(error)
             return
         self.name = self.method.value
         self._show_knobs()
@@ -188,7 +202,7 @@ class LossInspector:
             image = self.image.value
             self.image.options = places
             self.image.value = image
-        values = held.method.settings() | self._turned.get(self.name, {})
+        values = self._put = held.method.settings() | self._turned.get(self.name, {})  # exactly what the sliders are put to
         self.sliders = {}
         for knob, about in held.method.knobs.items():
             box = self.sliders[knob] = slider(about, values[knob])
@@ -209,6 +223,8 @@ class LossInspector:
         now = step_report(held, config.image, config.knobs.get(config.soften), config.draw)
         board = self._boards.setdefault(config.method, LossBoard(self.trained.data.classes))
         self.picture.value, self.last = board.png(now), now
+        self.terms.value = explained(now.terms, config.method)
+        self.page.tell("sdkit-inspector", loss_in_words(now, self.trained.data.classes))
         self.notice.value = ""
         self.says.value = self._about(held, config) + f" Answered in {1000 * (time.monotonic() - config.at):.0f} ms."
 
@@ -222,9 +238,6 @@ class LossInspector:
                 "Its memory holds what this network says today: of this batch for the last epoch, of another for the last step."
             )
         return Markup(" ").join(said)
-
-    def _failed(self, error: Exception) -> None:
-        self.notice.value = sentence(error)
 
 
 def around(trained: Trained, name: str) -> tuple[torch.nn.Module, Method]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +31,14 @@ class Pace(NamedTuple):
 
     images: float = math.nan  # a second, while it trains
     seconds_left: float = math.nan  # evaluation included
+
+
+class Left(NamedTuple):
+    """What of a training's knobs is still asked for when it has ended."""
+
+    knobs: dict[str, float]  # as they are
+    settings: dict[str, float]  # as the last step read them
+    changes: list[dict[str, Any]]  # in the epoch that it was in
 
 
 class Live:
@@ -63,7 +73,8 @@ class Live:
         self.steps_per_epoch: int | None = self.stored.environment.get("steps per epoch")
         self.pending: dict[str, float] = {}  # what the next step will read
         self._by_hand: dict[str, float] = {}
-        self._training: Training | None = None
+        self._training: Training | None = None  # while it trains
+        self._left: Left | None = None  # of the last one
         self._go, self._stop, self._deciding = threading.Event(), threading.Event(), threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -124,8 +135,9 @@ class Live:
     @property
     def settings(self) -> dict[str, float]:
         """The knobs as they are now."""
-        if self._training is not None and self.open:
-            return self._training.method.settings() | self.pending
+        now = self._now()
+        if now is not None and self.open:
+            return now.knobs | self.pending
         now = {k: v for k, v in self.experiment.knobs.items() if k in knobs_of(self.experiment)}
         for turned in self.experiment.schedule.values():
             now |= turned
@@ -153,9 +165,14 @@ class Live:
         """What its curves show."""
         return Course(list(self.history), list(self.running), marks(self._so_far(), self.steps_per_epoch))
 
+    def _now(self) -> Left | None:
+        """The knobs of the training that runs, or that ended last."""
+        training = self._training
+        return Left(training.method.settings(), training.settings, training.changes) if training is not None else self._left
+
     def _so_far(self) -> list[Epoch]:
         """The history, then the epoch that has not ended, with the knobs turned in it and those of its next step alone."""
-        training, progress = self._training, self.progress
+        training, progress = self._now(), self.progress
         if training is None or progress is None or not self.open:
             return list(self.history)
         moved = list(training.changes) if progress.epoch >= len(self.history) else []
@@ -182,9 +199,14 @@ class Live:
             if self._training is not None:  # turned in an epoch that a stop gave up: turned again when it goes on
                 given_up = {t["knob"] for t in self._training.changes} if self.state == "stopped" else set()
                 self.pending = {k: v for k, v in self._by_hand.items() if k in given_up} | self.pending
+                self._left = Left(self._training.method.settings(), self._training.settings, list(self._training.changes))
         except Exception as error:  # the thread's only way to speak is its state
             self._become(f"failed: {error.args[0] if isinstance(error, KeyError) else error}", "running", "paused")
+            with contextlib.suppress(runs.Damaged):  # what cannot be read is left alone
+                if not self.stored.history():  # a start that failed leaves nothing that looks like a training
+                    shutil.rmtree(self.stored.folder, ignore_errors=True)
         finally:
+            self._training = self._sample = None  # a panel lives as long as its kernel: network, optimiser and data do not
             self.listen(None)
 
     def _follow(self, walk) -> None:
@@ -199,7 +221,7 @@ class Live:
                     self.running = [p for p in self.running if p[0] <= len(self.history)]
                     before = (began, 0, {})
                 if isinstance(event, Epoch):
-                    self.history.append(event)
+                    self.history.append(replace(event, outputs=None, test_outputs=None))  # which are on the disk
                     self.pull = self._pull()
                     before = (time.monotonic(), 0, {})
                 else:

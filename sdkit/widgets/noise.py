@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .. import analysis, figures
 from ..experiment import Trained
-from .parts import LatestOnly, Words, picture, styled
+from .parts import LatestOnly, Words, beside, picture, styled
 from .viewer import LABELS, Viewer, Watch, table
 
 SIGMAS = {
@@ -46,6 +46,8 @@ class NoiseViewer(Viewer):
     """
 
     name = "noise-viewer"
+    described = {"sdkit-curves": "Accuracy and loss over the size of the weight noise, and slices of the loss."}
+    pictures = ("figure", "answers")
 
     def __init__(
         self, runs: Mapping[str, Trained], limit: int = 400, draws: int = 5, sigmas: Mapping[bool, Sequence[float]] = SIGMAS
@@ -68,7 +70,7 @@ class NoiseViewer(Viewer):
         self.answering = LatestOnly(self._answer, self.failed)
         self.relative.observe(self._on_kind, "value")
         self.fresh.on_click(self._on_fresh)
-        self.lay_out(self.relative, self.level, self.curves, W.HBox([self.fresh, self.words]), self.cards)
+        self.lay_out(self.relative, self.level, self.curves, beside(self.fresh, self.words), self.cards)
 
     def _levels(self) -> list[tuple[str, int]]:
         return [(f"{s:g}", i) for i, s in enumerate(self.sigmas[self.relative.value])]
@@ -155,6 +157,8 @@ class NoiseViewer(Viewer):
         cached = self.cached("cards", draw)
         axes = [cached.figure.axes[i : i + CARDS] for i in range(0, len(cached.figure.axes), CARDS)]
         self.cards.value = cached.png(figures.answer_marks(answers, y, classes, axes))
+        right = ", ".join(f"{figures.label(n)} {int((a.label == y).sum())}" for n, a in answers.items())
+        self.page.tell("sdkit-cards", f"Answers for {len(y)} training images under this noise. Right: {right}.")
         which = f"one of the {self.draws} of the curves" if state.draw < self.draws else "not among those of the curves"
         self.words.value = f"Answers under draw {state.draw + 1} of the noise ({which}); on top the true classes"
 
@@ -180,4 +184,14 @@ class NoiseViewer(Viewer):
             "figures.noise(curves, *axes[:2])",
             "figures.slices(cuts, axes[2])",
             f"figures.noise_marks(curves, {state.level}, axes, steps)",
+            "says, data = {}, t.data",
+            "for name, t in runs.items():",
+            f'    x, y = t.images("train", {CARDS})',
+            f"    logits = analysis.noisy_logits(t.model, x, {self.sigmas[state.relative][state.level]}, {state.relative}, "
+            f"draw={state.draw})",
+            "    says[name] = analysis.answers(logits)",
+            f"y, shown = data.train.y[:{CARDS}], data.train.x[:{CARDS}].float() / 255",
+            f"answers, axes = figures.cards(len(runs), {CARDS})",
+            "figures.answer_cards(shown, list(runs), [data.classes[c] for c in y.tolist()], axes)",
+            "figures.answer_marks(says, y, data.classes, axes)",
         ]

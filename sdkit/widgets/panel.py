@@ -17,9 +17,32 @@ from ..core import Progress, home
 from ..experiment import Experiment
 from ..train import Epoch
 from .live import Live, knobs_of, unfinished
-from .parts import CodeExport, LatestOnly, Panel, Words, beside, every, kept, picture, read, slider, styled, with_ends
+from .parts import (
+    CodeExport,
+    LatestOnly,
+    Panel,
+    Words,
+    beside,
+    choice,
+    every,
+    imports,
+    kept,
+    picture,
+    read,
+    slider,
+    styled,
+    with_ends,
+)
+from .terms import explained
 
 NEXT = "the next fork"
+PLAIN = {
+    "recorded": "recorded: the stored run, as it is",
+    "live": "live: the training begun here",
+    NEXT: "nothing now: they wait for the next fork",
+}
+"""What the list says of a training that the sliders may turn."""
+
 SHOWN = 4
 """The most trainings that the picture shows. When there are more, the oldest forks leave it; their runs stay recorded."""
 
@@ -46,23 +69,25 @@ class TrainingPanel(Panel):
         values = experiment.knobs
         if None in values.values():  # a default that the method chooses by its network
             values = experiment.build()[1].settings()
+        self.values = values  # of the experiment, exactly
+        self.followed: dict[str, float] = {}  # what the sliders were moved to, exactly
         knobs = knobs_of(experiment)
         self.sliders = {name: slider(knob, values[name]) for name, knob in knobs.items()}
         self.start = W.Button(description="Start", tooltip="train with the knobs as they are")
         self.pause = W.Button(description="Pause", disabled=True, tooltip="wait between two steps")
         self.stop = W.Button(description="Stop", disabled=True, tooltip="end after this step; whole epochs are kept")
-        self.target = W.Dropdown(
-            description="Sliders turn", options=["what Start trains"], layout=W.Layout(width="max-content")
-        )
+        self.target = choice("Sliders turn", ["what Start trains"], "what Start trains")
+        self.target.tooltip = "which training reads the sliders: each move is read at its next step"
         last = max(experiment.recipe.epochs - 1, 1)
         self.fork_at = W.IntSlider(description="after epoch", value=1, min=1, max=last, layout=W.Layout(width="24em"))
         self.fork = W.Button(
             description="Fork", tooltip="train on from that epoch with the knobs as they are, beside the curves"
         )
-        self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%"))
+        self.progress = W.IntProgress(max=1, layout=W.Layout(width="auto", height="10px"))
+        self.terms = Words()
         self.says, self.picture = Words(Markup("<code>{}</code>").format(experiment)), picture("sdkit-curves")
         self.export = CodeExport(f"training-{experiment.method}", self.code, self.figure, self.data)
-        shown = ("start", "pause", "stop", "says", "target", "fork", "fork_at", "progress")
+        shown = ("start", "pause", "stop", "says", "target", "fork", "fork_at", "progress", "terms")
         styled(**{name: getattr(self, name) for name in shown})
         styled(**self.sliders)
         self._due, self._screen, self._forks = every(0.2), figures.Screen(), count(1)
@@ -77,7 +102,9 @@ class TrainingPanel(Panel):
             box.observe(lambda _, name=name: self._try(lambda: self._on_turn(name)), "value")
         turned = [with_ends(box, knobs[name], name) for name, box in self.sliders.items()]
         buttons, forks = beside(self.start, self.pause, self.stop, self.target), beside(self.fork, self.fork_at)
-        self.box = W.VBox([*turned, buttons, self.progress, self.says, self.notice, self.picture, forks, self.export.box])
+        self.box = self.framed(
+            *turned, buttons, self.progress, self.says, self.notice, self.picture, self.terms, forks, self.export.box
+        )
         if experiment.stored.history():
             self._show("recorded", Live(experiment, self._listener("recorded"), experiment.stored))
         if left := unfinished(experiment):  # by a kernel that died
@@ -94,8 +121,25 @@ class TrainingPanel(Panel):
         return self.live.history if self.live else []
 
     def code(self) -> str:
-        """The experiment that the sliders turn, as code, with every knob that was turned while it trained."""
-        return str(self.live.steered() if self.live else self._chosen())
+        """What is on the screen as code: every training of the picture, with the knobs turned in it, and the picture."""
+        shown = {name: live.steered() for name, live in self._shown()} or {"live": self._chosen()}
+        runs = [f"    {name!r}: {experiment}.run()," for name, experiment in shown.items()]
+        cut = {
+            n: len(live.history)
+            for n, live in self._shown()
+            if live.history and len(live.history) < live.experiment.recipe.epochs
+        }
+        lines = [*imports(*shown.values(), also=["figures"]), "", "runs = {", *runs, "}"]
+        if cut:
+            lines.append(f"epochs = {cut}  # on the screen until now")
+        first = ", epochs.get(name)" if cut else ""
+        return "\n".join(
+            [
+                *lines,
+                f"courses = {{name: figures.Course.of(t.run{first}) for name, t in runs.items()}}",
+                "figures.show(figures.Screen().draw(courses))",
+            ]
+        )
 
     def figure(self) -> Figure:
         """The curves, for paper."""
@@ -133,7 +177,7 @@ class TrainingPanel(Panel):
             raise ValueError(
                 f"the training has {len(parent.history)} whole epochs, and a fork begins after one: choose another"
             )
-        values = {name: read(box) for name, box in self.sliders.items()}
+        values = {name: self._read(name) for name in self.sliders}
         experiment = parent.steered(epochs).fork(epochs, values)
         symbols = {name: knob.symbol for name, knob in knobs_of(self.experiment).items()}
         moved = ", ".join(f"{symbols[name]} {value:.4g}" for name, value in experiment.schedule.get(epochs, {}).items())
@@ -143,7 +187,7 @@ class TrainingPanel(Panel):
 
     def _on_turn(self, name: str) -> None:
         if not self.is_quiet and self.live is not None and self.live.open and self.target.value != NEXT:
-            self.live.turn(name, read(self.sliders[name]))
+            self.live.turn(name, self._read(name))
             self._drawing.ask(None)
 
     def _on_target(self) -> None:
@@ -157,7 +201,8 @@ class TrainingPanel(Panel):
 
     def _follow_knobs(self) -> None:
         """Moves the sliders to the knobs of the training that they turn."""
-        for name, value in self.live.settings.items():
+        self.followed = self.live.settings
+        for name, value in self.followed.items():
             self.put(self.sliders[name], value=value)
 
     def _try(self, act: Callable[[], None]) -> None:
@@ -168,8 +213,12 @@ class TrainingPanel(Panel):
         except Exception as error:
             self.failed(error)
 
+    def _read(self, name: str) -> float:
+        return read(self.sliders[name], self.values[name], self.followed.get(name))
+
     def _chosen(self) -> Experiment:
-        moved = {name: read(box) for name, box in self.sliders.items()}
+        now = {name: self._read(name) for name in self.sliders}
+        moved = {name: value for name, value in now.items() if value != self.values[name]}
         return replace(self.experiment, knobs={**self.experiment.knobs, **moved})
 
     def _show(self, name: str, live: Live) -> None:
@@ -179,7 +228,7 @@ class TrainingPanel(Panel):
             del self.trainings[forks[0]]
         self.trainings[name] = live
         with self.target.hold_sync():  # in two messages, the page answers the first one with the first option
-            self.put(self.target, options=[*self.trainings, NEXT], value=name)
+            self.put(self.target, options=[(PLAIN.get(n, n), n) for n in (*self.trainings, NEXT)], value=name)
         self.live = live
 
     def _begin(self) -> None:
@@ -226,15 +275,22 @@ class TrainingPanel(Panel):
             self.progress.value = self.progress.max if live.state == "done" else progress.step + 1
         elif live.history:
             self.progress.max, self.progress.value = live.experiment.recipe.epochs, len(live.history)
-        self.says.value = Markup("{} · run <code>{}</code>").format(Markup(" · ").join(words), live.stored.key)
+        if live.stored.folder.exists():  # one that could not start has none
+            words.append(Markup("run <code>{}</code>").format(live.stored.key))
+        self.says.value = Markup(" · ").join(words)
+
+    def _shown(self) -> list[tuple[str, Live]]:
+        """The trainings in the picture; last, and so drawn boldly, the one that the sliders turn."""
+        return sorted(self.trainings.items(), key=lambda pair: pair[1] is self.live)
 
     def _courses(self) -> dict[str, figures.Course]:
-        """The trainings in the picture; last, and so drawn boldly, the one that the sliders turn."""
-        shown = sorted(self.trainings.items(), key=lambda pair: pair[1] is self.live)
-        return {name: live.course() for name, live in shown}
+        return {name: live.course() for name, live in self._shown()}
 
     def _draw(self, _: Any) -> None:
-        self.picture.value = self._screen.png(self._courses() or {"live": figures.Course([])})
+        courses = self._courses() or {"live": figures.Course([])}
+        self.picture.value = self._screen.png(courses)
+        self.terms.value = explained(figures.terms_shown(courses), self.experiment.method)
+        self.page.tell("sdkit-curves", figures.courses_in_words(courses))
 
 
 def lasting(seconds: float) -> str:

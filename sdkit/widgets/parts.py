@@ -20,6 +20,9 @@ from matplotlib.figure import Figure
 from traitlets import validate
 
 from ..core import Knob, home
+from ..experiment import Experiment, find
+from ..figures import quick_png
+from .page import Page
 
 
 class Words(W.HTML):
@@ -43,6 +46,17 @@ class Panel:
     def notice(self) -> Words:
         """A place for what went wrong, in one sentence."""
         return notice()
+
+    @cached_property
+    def page(self) -> Page:
+        """Names its handles and says its pictures in words; it stands in the panel's box."""
+        return Page()
+
+    def framed(self, *rows: W.Widget) -> W.VBox:
+        """The panel's box."""
+        box = W.VBox([*rows, self.page])
+        styled(panel=box)
+        return box
 
     def failed(self, error: Exception | str) -> None:
         """A mistake is a sentence in the panel."""
@@ -150,7 +164,7 @@ class CodeExport:
         except Exception as error:
             self.shown.value = sentence(error)
             return
-        copied = '<img data-click="{}" src="data:," hidden alt="" onerror="{}">'
+        copied = '<img data-click="{}" src="data:," hidden alt="" onerror="{}"><span role="status"></span>'
         self.shown.value = Markup('<code style="{}">{}</code>' + copied).format(
             CODE, code, next(self._clicks), _to_clipboard(code)
         )
@@ -196,13 +210,16 @@ def slider(knob: Knob, value: float) -> W.FloatSlider:
         readout_format=".4g",
         description=knob.symbol,
         tooltip=f"{knob.symbol}: {low:g} is {knob.at_low}; {high:g} is {knob.at_high}",
-        layout=W.Layout(width="100%"),
+        layout=W.Layout(width="auto"),
     )
 
 
-def read(box: W.FloatSlider) -> float:
-    """A slider's value without rounding errors."""
-    return float(f"{box.value:.10g}")
+def read(box: W.FloatSlider, *exact: float | None) -> float:
+    """A slider's value as it is shown, to four digits; one of `exact` where it stands there, or a page moved it from there."""
+    known = [v for v in exact if v is not None]
+    grid = [(box.min + round((v - box.min) / box.step) * box.step, v) for v in known] + [(v, v) for v in known]
+    near = [v for at, v in grid if abs(at - box.value) < 1e-6 * box.step]
+    return float(near[0] if near else f"{box.value:.4g}")
 
 
 def _step(low: float, high: float, value: float) -> float:
@@ -216,18 +233,39 @@ def _step(low: float, high: float, value: float) -> float:
     return grid[0] if grid else (high - low) / 1000
 
 
-def with_ends(box: W.FloatSlider, knob: Knob, name: str) -> W.VBox:
-    """A slider labelled with its knob's symbol and name, above what its two ends mean."""
-    box.description, box.style.description_width = f"{knob.symbol}  {name}", "11em"
-    ends = [f"{x:g}: {words}" if words else "" for x, words in ((box.min, knob.at_low), (box.max, knob.at_high))]
-    style = "display: flex; justify-content: space-between; gap: 2em; line-height: 1.3; margin: 0 76px 6px 11.5em"
-    said = Words(Markup('<div style="{}"><span>{}</span><span style="text-align: right">{}</span></div>').format(style, *ends))
-    return W.VBox([box, said])
+def with_ends(box: W.FloatSlider, knob: Knob, name: str) -> W.HBox:
+    """A slider labelled with its knob's symbol and name, beside what its two ends mean."""
+    box.description, box.style.description_width = f"{knob.symbol}  {name}", "10em"
+    box.layout = W.Layout(flex="1 1 22em", width="auto", max_width="36em")
+    ends = [
+        Markup("<b>{:g}</b> {}").format(x, words) for x, words in ((box.min, knob.at_low), (box.max, knob.at_high)) if words
+    ]
+    said = Words(Markup('<div style="line-height: 1.25">{}</div>').format(Markup(" &nbsp;·&nbsp; ").join(ends)))
+    said.layout = W.Layout(flex="1 1 16em", width="auto", margin="0 2px")
+    styled(ends=said)
+    row = W.HBox([box, said], layout=W.Layout(flex_flow="row wrap", align_items="center"))
+    styled(knob=row)
+    return row
 
 
-def imports(code: str) -> list[str]:
-    """The import lines that the code of experiments needs."""
-    return ["from sdkit import Experiment, Recipe" if "Recipe(" in code else "from sdkit import Experiment"]
+def imports(*experiments: Experiment, also: Sequence[str] = ()) -> list[str]:
+    """The lines that the code of experiments begins with. also: what else of sdkit it uses."""
+    chain = list(experiments)
+    for e in chain:
+        chain += [e.teacher] if e.teacher else []
+    recipe = ["Recipe"] if any("Recipe(" in str(e) for e in chain) else []
+    lines = {f"from sdkit import {', '.join(['Experiment', *recipe, *also])}": None}
+    for e in chain:
+        for kind, names in (("method", e.method.split("+")), ("model", [e.model]), ("data", [e.data])):
+            for part in (find(n, kind) for n in names if "@" in n):
+                module, name = getattr(part, "__module__", "__main__"), getattr(part, "__name__", "")
+                here = module == "__main__" or not name
+                lines[
+                    f"# {name or e.data} is your own: run the cell that makes it first"
+                    if here
+                    else f"from {module} import {name}"
+                ] = None
+    return list(lines)
 
 
 def styled(**widgets: W.Widget) -> None:
@@ -244,14 +282,29 @@ def beside(*widgets: W.Widget) -> W.HBox:
 def choice(label: str, options: Mapping[str, Any] | Iterable[Any], value: Any) -> W.Dropdown:
     """A list to choose from. Of a mapping the keys are shown, the values chosen."""
     options = list(options.items()) if isinstance(options, Mapping) else list(options)
-    return W.Dropdown(description=label, options=options, value=value, layout=W.Layout(width="max-content"))
+    return W.Dropdown(
+        description=label,
+        options=options,
+        value=value,
+        layout=W.Layout(width="max-content"),
+        style={"description_width": "initial"},
+    )
+
+
+BLANK = quick_png(Figure((0.1, 0.1), facecolor="none"))
+"""What stands where nothing has been drawn yet: a browser shows no picture at all as a broken one."""
 
 
 def picture(css_class: str) -> W.Image:
     """A place for a figure's PNG bytes."""
-    image = W.Image(format="png", layout=W.Layout(max_width="100%"))
+    image = W.Image(value=BLANK, format="png", layout=W.Layout(max_width="calc(100% - 4px)", align_self="flex-start"))
     image.add_class(css_class)
     return image
+
+
+def told(html: str) -> str:
+    """HTML as a sentence for those who do not see the page."""
+    return Markup(str(html).replace("<", " <")).striptags()
 
 
 def notice() -> Words:
@@ -292,5 +345,10 @@ def every(seconds: float) -> Callable[[], bool]:
 
 
 def _to_clipboard(code: str) -> str:
-    """JavaScript that puts text on the clipboard. A browser that forbids it leaves the shown code to be selected by hand."""
-    return f"navigator.clipboard && navigator.clipboard.writeText({json.dumps(code)}).catch(() => 0)"
+    """JavaScript that puts text on the clipboard and says so; where a page may not, as on plain http, it selects the text."""
+    return (
+        "(async at => { const say = at.nextElementSibling; "
+        f"try {{ await navigator.clipboard.writeText({json.dumps(code)}); say.textContent = 'copied'; }} "
+        "catch { getSelection().selectAllChildren(at.previousElementSibling); "
+        "say.textContent = 'This page may not write to the clipboard: the code is selected, press Ctrl+C.'; } })(this)"
+    )

@@ -39,6 +39,7 @@ class RankedViewer(Viewer):
     """
 
     name = "ranked-viewer"
+    described = {"sdkit-curves": "The variance of the ranked outputs over the epochs, and the outputs of one epoch by rank."}
     redrawn = (1,)
 
     def __init__(self, runs: Mapping[str, Trained], limit: int = 2000) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from .. import figures
 from ..data import Data
 from ..experiment import Trained
-from .parts import CodeExport, LatestOnly, Panel, Words, imports, kept, styled
+from .parts import CodeExport, LatestOnly, Panel, Words, imports, kept, styled, told
+from .pointer import Pointer
 
 MOST = 200
 """Results that one viewer keeps; beyond, the oldest ones that the screen does not need go first."""
@@ -26,7 +27,7 @@ MOST = 200
 FRAMES = 12
 """Drawn frames that one viewer keeps."""
 
-LABELS = {"style": {"description_width": "initial"}, "layout": {"width": "100%"}}
+LABELS = {"style": {"description_width": "initial"}, "layout": {"width": "auto", "max_width": "60em"}}
 """A slider as wide as the page, with all of its name."""
 
 Watch = Callable[[Iterable], Iterable]
@@ -50,6 +51,8 @@ class Viewer(Panel):
     """
 
     name = "viewer"
+    described: Mapping[str, str] = {}  # CSS class of a picture -> what it is, said before the words below it
+    pictures: tuple[str, ...] = ("figure",)  # what `lines` call the pictures on the screen
     redrawn: tuple[int, ...] = ()  # places of the Axes that `layer` draws whole, frame and all
 
     def __init__(self, runs: Mapping[str, Trained], *options: Hashable) -> None:
@@ -58,7 +61,7 @@ class Viewer(Panel):
         self.memory: dict[str, dict] = kept(self.name, key, lambda: {"found": {}, "controls": {}})
         self.found: dict[tuple, Any] = self.memory["found"]
         self.frames: dict[Hashable, figures.CachedFigure] = {}
-        self.progress = W.IntProgress(max=1, layout=W.Layout(width="100%", visibility="hidden"))
+        self.progress = W.IntProgress(max=1, layout=W.Layout(width="auto", height="8px", visibility="hidden"))
         self.says = Words()
         styled(says=self.says, progress=self.progress)
         self.export = CodeExport(self.name, self.code, self.figure, self.data)
@@ -70,9 +73,9 @@ class Viewer(Panel):
     def lay_out(self, *rows: W.Widget) -> None:
         """The panel: the rows, and below them what every viewer has. Then it shows its first state."""
         for row in rows:
-            if hasattr(row, "value") and isinstance(row.value, bytes):
+            if isinstance(row, Pointer):
                 row.layout.align_self = "flex-start"  # a picture keeps its size
-        self.box = W.VBox([*rows, self.progress, self.notice, self.says, self.export.box])
+        self.box = self.framed(*rows, self.progress, self.notice, self.says, self.export.box)
         styled(**{self.name: self.box})
         self.changed()
 
@@ -226,8 +229,13 @@ class Viewer(Panel):
     def code(self) -> str:
         """The lines that make what is on screen."""
         runs = [f"    {name!r}: {t.experiment}.run()," for name, t in self.runs.items()]
-        first = ["from sdkit import analysis, figures", *imports("".join(runs)), "", "runs = {", *runs, "}"]
-        return "\n".join([*first, *self.lines(self.state()), "figures.show(figure)"])
+        needs = imports(*(t.experiment for t in self.runs.values()), also=["analysis", "figures"])
+        first = [*needs, "", "runs = {", *runs, "}"]
+        last = f"figures.show({self.pictures[0]})"
+        if len(self.pictures) > 1:
+            first.insert(0, "from IPython.display import display")
+            last = f"display({', '.join(f'figures.show({p})' for p in self.pictures)})"
+        return "\n".join([*first, *self.lines(self.state()), last])
 
     def _compute(self, state: Any) -> None:
         missing = [key for key in self.needs(state) if key not in self.found]
@@ -260,6 +268,8 @@ class Viewer(Panel):
         if self.ready(state):
             self.draw(state)
             self.notice.value = ""
+            for css, words in self.described.items():
+                self.page.tell(css, f"{words} {told(self.says.value)}")
 
 
 class Stale(Exception):

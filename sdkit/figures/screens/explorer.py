@@ -180,8 +180,8 @@ def curves_figure(name: str, history: Sequence[Epoch]) -> Figure:
     figure, axes = new(columns=3, width=12.4, height=2.9)
     figure.set_dpi(90)
     figure.set_layout_engine("none")
-    for ax, left in zip(axes, (0.05, 0.325, 0.69), strict=True):
-        ax.set_position([left, 0.17, 0.215, 0.73])  # the legends of the last two stand to their right
+    for ax, left in zip(axes, (0.05, 0.31, 0.655), strict=True):
+        ax.set_position([left, 0.17, 0.2, 0.73])  # the legends of the last two stand to their right
     run_curves(name, history, axes)
     return figure
 

@@ -80,7 +80,7 @@ class LossBoard:
         return self.figure
 
     def _build(self, report: StepReport, shown: list[int]) -> None:
-        self.figure = Figure((10.6, 6.3), dpi=self.dpi, facecolor="white")
+        self.figure = Figure((10.6, 5.2), dpi=self.dpi, facecolor="white")
         FigureCanvasAgg(self.figure)
         self._moving, self._moves, self._shown = [], [], shown
         extras = [
@@ -323,6 +323,19 @@ def loss_board(report: StepReport, classes: Sequence[str]) -> Figure:
     for artist in board._moving:
         artist.set_animated(False)
     return figure
+
+
+def loss_in_words(report: StepReport, classes: Sequence[str]) -> str:
+    """What `loss_board` draws, for those who do not see it, in numbers."""
+    said = [f"{name} answers {classes[o.answer]} with {100 * o.probability:.1f} %" for name, o in report.opinions.items()]
+    terms = ", ".join(f"{name} {value:.4f}" for name, value in report.terms.items())
+    pulls = [
+        f"{term} on {reader} at most {float(_pull(report, term, reader).abs().max()):.2g}" for term, reader in _rows(report)
+    ]
+    return (
+        f"An image of class {classes[int(report.label.argmax())]}; {', '.join(said)}. "
+        f"Terms of the loss: {terms}, sum {report.total:.4f}. Gradients of the logits: {', '.join(pulls) or 'none'}."
+    )
 
 
 def _shown(report: StepReport) -> list[int]:

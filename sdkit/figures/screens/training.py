@@ -13,9 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ...runs import Run
 from ...train import Epoch
 from ..style import GREY, INK, SIZE, house, instead, legend
-from ..training import LINES, line_style, over_epochs, series
+from ..training import LINES, line_style, marks, over_epochs, series
 from .cached import CachedFigure
 
 PANES = (("terms", "term of the loss"), ("accuracy", "test accuracy, %"))
@@ -28,6 +29,12 @@ class Course(NamedTuple):
     history: Sequence[Epoch]  # the finished epochs
     running: Sequence[tuple[float, Mapping[str, float]]] = ()  # the terms' means within epochs, by the epochs before
     changes: Sequence[tuple[float, str]] = ()  # place on the epoch axis, words
+
+    @classmethod
+    def of(cls, run: Run, epochs: int | None = None) -> Course:
+        """A recorded run's, or that of its first so many epochs."""
+        history = run.history()[:epochs]
+        return cls(history, (), marks(history, run.environment.get("steps per epoch")))
 
 
 def courses(trainings: Mapping[str, Course], ax_terms: Axes, ax_accuracy: Axes) -> tuple[Axes, Axes]:
@@ -58,6 +65,25 @@ def courses(trainings: Mapping[str, Course], ax_terms: Axes, ax_accuracy: Axes) 
     return ax_terms, ax_accuracy
 
 
+def terms_shown(trainings: Mapping[str, Course]) -> list[str]:
+    """The names of the terms that any of the trainings has."""
+    return _names(trainings, "terms")
+
+
+def courses_in_words(trainings: Mapping[str, Course]) -> str:
+    """What `courses` draws, for those who do not see it: where each training stands, in numbers."""
+    said = []
+    for name, course in trainings.items():
+        if not course.history:
+            said.append(f"{name}: no epoch has ended yet")
+            continue
+        last = course.history[-1]
+        terms = ", ".join(f"{term} {value:.3g}" for term, value in last.terms.items())
+        exits = ", ".join(f"{exit} {100 * value:.1f} %" for exit, value in last.accuracy.items())
+        said.append(f"{name}, after epoch {len(course.history)}: terms of the loss {terms}; test accuracy {exits}")
+    return f"Curves of {len(trainings)} training{'s' * (len(trainings) > 1)}. {'. '.join(said)}."
+
+
 def course_table(trainings: Mapping[str, Course]) -> dict[str, list[Any]]:
     """The same numbers as columns, a row per training and epoch; where an epoch has no value the cell is empty."""
     rows = [(name, e) for name, course in trainings.items() for e in course.history]
@@ -86,7 +112,7 @@ class Screen:
         self.figure = Figure((width, height), dpi=dpi, facecolor="white")
         FigureCanvasAgg(self.figure)
         self.axes = [house(ax) for ax in self.figure.subplots(1, 2)]
-        self.figure.subplots_adjust(left=0.065, right=0.865, bottom=0.15, top=0.9, wspace=0.56)
+        self.figure.subplots_adjust(left=0.065, right=0.865, bottom=0.15, top=0.9, wspace=0.64)
         self._frame: Any = None  # what `_cached` was drawn for
         self._cached: CachedFigure | None = None  # frame, scales and legends, without the curves
 

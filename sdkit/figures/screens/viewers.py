@@ -68,10 +68,17 @@ def feature_panels(networks: int, classes: int):
     return figure, np.array([house(figure.add_axes(box)) for box in boxes], dtype=object)
 
 
-def feature_frame(engines: Mapping[str, str], among: Sequence[int], axes: Sequence[Axes], classes: Sequence[str]) -> None:
+def feature_frame(
+    engines: Mapping[str, str],
+    among: Sequence[int],
+    axes: Sequence[Axes],
+    classes: Sequence[str],
+    shown: Sequence[int] | None = None,
+) -> None:
     """The frames that `feature_points` fills, a panel per network, and the names of up to 42 classes beside the last.
 
     engines: network -> what draws it. among: the classes that colours are for, in their order. classes: all names.
+    shown: of `among` those that are named; None: all.
     """
     for ax, (name, engine) in zip(axes, engines.items(), strict=True):
         bare(ax)
@@ -82,6 +89,7 @@ def feature_frame(engines: Mapping[str, str], among: Sequence[int], axes: Sequen
         handles = [
             Line2D([], [], linestyle="", color=color, marker=marker, label=classes[c])
             for c, (color, marker) in zip(among, looks_, strict=True)
+            if shown is None or c in shown
         ]
         legend(axes[-1], outside=True, handles=handles, ncols=columns)
 

@@ -13,8 +13,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from . import core, pages, runs
-from .train import Recipe, RecipeChanges
+from .. import core, pages, runs
+from ..train import Recipe, RecipeChanges
+from .grade import grade
+from .stored import LATEST, lines_of, remove, show, summary
+from .table import table
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
@@ -65,9 +68,9 @@ def train(
     Raises:
         ValueError: options that cannot go together, with the mend.
     """
-    from .data import DATASETS
-    from .experiment import Experiment, in_words, paper_experiment
-    from .papers import setting
+    from ..data import DATASETS
+    from ..experiment import Experiment, in_words, paper_experiment
+    from ..papers import setting
 
     if source:
         load(source)
@@ -135,23 +138,17 @@ def load(path: Path) -> None:
     cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
 
 
-def show(run: tyro.conf.Positional[str]) -> None:
-    """Print a recorded run: what was asked, and what each epoch left.
-
-    Args:
-        run: the first digits of the run's key.
-    """
-    summary(runs.find(run), whole=True)
-
-
-def listing(what: tyro.conf.Positional[str] = "all") -> None:
+def listing(what: tyro.conf.Positional[str] = "all", having: str = "") -> None:
     """List methods, networks, data sets, recipes and analyses with a line each, and the recorded runs.
 
     Args:
-        what: one of these groups, such as methods; `tables`, every row of the papers' tables and what it says, as Markdown; or
-            one of them, such as ddgsd_table3.
+        what: one of these groups, such as methods; `runs`, every recorded one; `tables`, every row of the papers' tables and
+            what it says, as Markdown; or one of them, such as ddgsd_table3.
+        having: only lines with this word in them; of methods, those with an argument of this name: teacher, temperature.
     """
-    from . import analysis, data, experiment, methods, models, papers, train
+    import inspect
+
+    from .. import analysis, data, experiment, methods, models, papers, train
 
     if what == "tables" or what in papers.TABLES:
         print(papers.settings.overview(papers.rows(None if what == "tables" else what), experiment.in_words))
@@ -165,24 +162,26 @@ def listing(what: tyro.conf.Positional[str] = "all") -> None:
         "analyses": {name: first_line(function) for name, function in analysis.ANALYSES.items()},
     }
     if what != "all":
-        core.pick(what, [*groups, "tables", *papers.TABLES], "list")
-        groups = {what: groups[what]}
+        core.pick(what, [*groups, "runs", "tables", *papers.TABLES], "list")
+        groups = {what: groups[what]} if what in groups else {}
+    wanting = {name for name, kind in methods.METHODS.items() if having in inspect.signature(kind).parameters}
     for title, rows in groups.items():
         print(f"\n{title}")
         for name, line in rows.items():
-            print(f"  {name:<26} {line}")
-    if what != "all":
-        return
-    print(f"\ntables of the papers, for `sdkit list TABLE` and `sdkit train --paper TABLE`:\n  {' '.join(papers.TABLES)}")
-    recorded = runs.all_runs()
-    print(f"\nruns in {runs.root()}: {len(recorded)}")
-    for run in recorded[-20:]:
-        print(f"  {run.key:<26} {describe(run)}")
+            if name in wanting if title == "methods" and wanting else having in f"{name} {line}":
+                print(f"  {name:<26} {line}")
+    if what == "all":
+        print(f"\ntables of the papers, for `sdkit table TABLE` and `sdkit list TABLE`:\n  {' '.join(papers.TABLES)}")
+    if what in ("all", "runs"):
+        lines = [line for line in lines_of(runs.records()) if having in line]
+        kept = lines if what == "runs" else lines[-LATEST:]
+        hidden = f", the last {len(kept)} of them; `sdkit list runs` shows all" if len(kept) < len(lines) else ""
+        print(f"\nruns in {runs.root()}: {len(lines)}{hidden}", *kept, sep="\n")
 
 
 def doctor() -> None:
     """Say what of this machine is right for sdkit, and the mend for what is not."""
-    from .doctor import main as examine
+    from ..doctor import main as examine
 
     raise SystemExit(examine())
 
@@ -207,8 +206,8 @@ def figures(
         seed: of their first weights.
         again: draw again although nothing changed.
     """
-    from .experiment import base_experiment
-    from .figures import index
+    from ..experiment import base_experiment
+    from ..figures import index
 
     folder = (
         core.home()
@@ -255,7 +254,7 @@ def record(
     Raises:
         SystemExit: 1 if a record is damaged.
     """
-    from .studies import execute_plan
+    from ..studies import execute_plan
 
     if execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
         raise SystemExit(1)
@@ -285,7 +284,7 @@ def app(port: int = 8866, browser: bool = True) -> None:
     print(f"sdkit: http://127.0.0.1:{port}/?token={token}", flush=True)
     options = ["--Voila.ip=127.0.0.1", f"--port={port}", f"--token={token}", "--show-margins", "--Voila.log_level=WARN"]
     Voila.launch_instance(
-        [str(Path(__file__).parent / "widgets" / "app.ipynb"), *options, *([] if browser else ["--no-browser"])],
+        [str(Path(__file__).parents[1] / "widgets" / "app.ipynb"), *options, *([] if browser else ["--no-browser"])],
         tornado_settings={"headers": {"Content-Security-Policy": LOCAL}},
     )
 
@@ -318,44 +317,6 @@ def sentence(error: Exception) -> str:
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
-def describe(run: runs.Run) -> str:
-    """A recorded run in one line."""
-    try:
-        config, history = run.config, run.history()
-    except runs.Damaged as error:
-        return str(error)
-    accuracy = f"{(history[-1].test or history[-1].accuracy)['final']:.1%}" if history else "no epoch yet"
-    return f"{run.status:<9} {config['method']} · {config['model']} · {config['data']} · seed {config['seed']:g} · {accuracy}"
-
-
-def summary(run: runs.Run, whole: bool = False) -> None:
-    """Prints the last epoch, and with `whole` all of them and what was asked."""
-    history = run.history()
-    if whole:
-        print(f"run {run.key}, {run.status}, in {run.folder}")
-        for name, value in {**run.config, **run.environment}.items():
-            print(f"  {name:<10} {value}")
-        print(
-            "  epoch   lr      train   " + "   ".join(f"{n:>8}" for n in history[0].accuracy) + "    loss terms"
-            if history
-            else ""
-        )
-        for e in history:
-            terms = "  ".join(f"{k} {v:.3f}" for k, v in e.terms.items())
-            exits = "   ".join(f"{a:8.1%}" for a in e.accuracy.values())
-            print(f"  {e.epoch + 1:5d}   {e.lr:.4f}  {e.train_accuracy:.1%}   {exits}    {terms}")
-            for t in e.changes:
-                print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
-    if history:
-        last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
-        images = "the whole test set" if last.test else "the watched test images"
-        print(
-            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {images}; "
-            f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
-            f"{sum(e.seconds for e in history):.0f} s of training"
-        )
-
-
 LOCAL = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: blob: ws://127.0.0.1:*"
 """What the page may ask for: nothing that is not on this machine."""
 
@@ -376,7 +337,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "figures": figures,
     "list": listing,
     "show": show,
+    "rm": remove,
     "record": record,
+    "table": table,
+    "grade": grade,
     "app": app,
     "doctor": doctor,
 }
@@ -384,15 +348,17 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     """The `sdkit` command. A mistake of the user's is one sentence, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # of a locale that cannot spell a name
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="sdkit", description="See self-distillation work.", args=arguments)
+    except BrokenPipeError:  # `sdkit list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (ValueError, KeyError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         if os.environ.get("SDKIT_TRACEBACK"):
             raise
         raise SystemExit(f"sdkit: {sentence(error)}") from error
     except KeyboardInterrupt:
         raise SystemExit("sdkit: stopped; what was recorded is kept, and the same command continues it") from None
-
-
-if __name__ == "__main__":
-    main()

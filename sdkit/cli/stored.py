@@ -1,0 +1,103 @@
+"""`sdkit show`, `sdkit rm`, and the lines in which `sdkit list` tells recorded runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import tyro
+
+from .. import runs
+
+SHOWN = ("method", "model", "data", "seed", "recipe")
+"""What a line always says; of the rest, what tells it from the other runs of its method."""
+
+LATEST = 20
+"""Runs that a list shows where it is not asked for all."""
+
+
+def show(run: tyro.conf.Positional[str]) -> None:
+    """Print a recorded run: the line of code that repeats it, where it was trained, and what each epoch left.
+
+    Args:
+        run: the first digits of the run's key.
+    """
+    summary(runs.find(run), whole=True)
+
+
+def remove(keys: tyro.conf.Positional[tuple[str, ...]], yes: bool = False) -> None:
+    """Delete recorded runs, after a question. Their experiments can be trained again.
+
+    Args:
+        keys: the first digits of each run's key.
+        yes: delete without a question.
+
+    Raises:
+        ValueError: no run is named.
+    """
+    if not keys:
+        raise ValueError("say which runs, by the first digits of their keys: `sdkit list runs` names them")
+    found = {run.key: run for run in map(runs.find, keys)}
+    rows = [row for row in runs.records() if row.run.key in found]
+    for line in lines_of(rows):
+        print(line)
+    if not yes and input(f"delete {len(found)} run{'s' if len(found) > 1 else ''}? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("nothing is deleted")
+        return
+    for run in found.values():
+        run.delete()
+    print(f"deleted {len(found)}")
+
+
+def lines_of(rows: Iterable[runs.RunRow]) -> list[str]:
+    """A line a run: its state, its setting, what of it differs among the runs of its method, and its accuracy."""
+    rows = list(rows)
+    apart = sorted(runs.varied([r for r in rows if not r.wrong]) - {*SHOWN})
+    return [f"  {row.run.key}  {_line(row, apart)}" for row in rows]
+
+
+def _line(row: runs.RunRow, apart: Iterable[str]) -> str:
+    if row.wrong:
+        return f"{row.status:<9} {row.wrong}"
+    accuracy = f"{row['accuracy.final']:.1%}" if row["accuracy.final"] is not None else "no epoch yet"
+    parts = [row["method"], row["model"], row["data"], f"seed {row['seed']:g}", row["recipe"]]
+    parts += [f"{name.rpartition('.')[2]} {_whole(row[name])}" for name in apart if row[name] is not None]
+    return f"{row.status:<9} {' · '.join(map(str, parts))} · {accuracy}"
+
+
+def _whole(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def summary(run: runs.Run, whole: bool = False) -> None:
+    """Prints the last epoch, and with `whole` all of them and what was asked."""
+    from ..experiment import Experiment
+
+    history = run.history()
+    if whole:
+        print(f"run {run.key}, {run.status}, in {run.folder}")
+        try:
+            print(f"repeat it by  {Experiment.of(run.config)}.run()")
+        except (TypeError, ValueError, KeyError) as error:  # with parts of a user's own, which only her code knows
+            print(f"it has parts that are not here ({error.args[0] if error.args else error}); what was asked:")
+            for name, value in run.config.items():
+                print(f"  {name:<20} {value}")
+        for name, value in run.environment.items():
+            print(f"  {name:<20} {_whole(value)}")
+        if history:
+            exits = "   ".join(f"{n:>8}" for n in history[0].accuracy)
+            print(f"  epoch   lr      train   {exits}    loss terms")
+        for e in history:
+            terms = "  ".join(f"{k} {v:.3f}" for k, v in e.terms.items())
+            exits = "   ".join(f"{a:8.1%}" for a in e.accuracy.values())
+            print(f"  {e.epoch + 1:5d}   {e.lr:.4f}  {e.train_accuracy:.1%}   {exits}    {terms}")
+            for t in e.changes:
+                print(f"          step {t['step']}: {t['knob']} turned from {t['before']:g} to {t['after']:g}")
+    if history:
+        last, best = history[-1], max(history, key=lambda e: e.accuracy["final"])
+        images = "the whole test set" if last.test else "the watched test images"
+        print(
+            f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {images}; "
+            f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
+            f"{sum(e.seconds for e in history):.0f} s of training"
+        )
