@@ -103,14 +103,15 @@ def fits(value: Any, declared: str, least: float = 0) -> bool:
     """Whether a value may be what an annotation says: loosely, so that what does not fit is bad for certain."""
     if declared.startswith("<class") or "." in declared:  # a type in place of its name
         declared = declared.removeprefix("<class '").removesuffix("'>").replace("collections.abc.", "").replace("pathlib.", "")
+    declared = "Sequence[str]" if declared.startswith("Sequence[typing.Literal") else declared
     number = isinstance(value, int | float | np.floating) and not isinstance(value, bool) and math.isfinite(value)
     several = isinstance(value, list | tuple | range | np.ndarray)
     plain = {
         "list": isinstance(value, list | tuple | range | str | dict | set | np.ndarray | torch.Tensor),
         "None": value is None,
         "bool": isinstance(value, bool),
-        "int": number and isinstance(value, int) and least <= value < 1000,
-        "float": number and least <= value < 1000,
+        "int": number and isinstance(value, int) and least <= value < (1000 if not least else 2**63),
+        "float": number and least <= value < (1000 if not least else math.inf),
         "str": False,  # no word above is one that any argument knows
         "Path": isinstance(value, str | Path),
         "Sequence[str]": several and not len(value),
@@ -400,7 +401,7 @@ OPTIONS = {
     "--method": ["", "drg+", "+", "drg+drg", "dgr", "kd", "-1"],
     "--model": ["", "resnet21", "torchvision:", "timm:", "x:y", "resnet18:"],
     "--data": ["", "cifar", "/nowhere/at/all", "digit"],
-    "--recipe": ["", "quik", "None"],
+    "--recipe": ["", "quik"],
     "--knob": ["", "alpha", "=", "=3", "alpha=", "alpha=3"],
     "--network": ["", "width", "=", "widht=8", "width=0", "width="],
     "--dataset": ["", "train_size", "=", "trian_size=3", "train_size="],

@@ -66,6 +66,8 @@ def time_per_iteration(
     """
     if repeats < 1:
         raise ValueError(f"a timing needs at least one repeat, got {repeats}")
+    if warmup < 0:
+        raise ValueError(f"warmup is how many calls are not timed, 0 or more, got {warmup}: say warmup=3, for example")
     for _ in range(warmup):
         step()
     return _timing([_seconds(step, 1, device) for _ in progress(range(repeats))])

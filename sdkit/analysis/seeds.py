@@ -36,11 +36,13 @@ def bootstrap(values: Sequence[float] | Tensor, level: float = 0.95, draws: int 
         The mean and the interval's ends.
 
     Raises:
-        ValueError: Fewer than two values, one that is not finite, or a level that is no share.
+        ValueError: Fewer than two values, one that is not finite, a level that is no share, or no draw.
     """
     x = torch.as_tensor(values, dtype=torch.float64)
     if x.ndim != 1 or len(x) < 2 or not x.isfinite().all() or not 0 < level < 1:
         raise ValueError(f"an interval takes two or more finite values and a level in (0, 1), got {x.tolist()}, {level=}")
+    if draws < 1:
+        raise ValueError(f"the values are drawn again once or more, got draws={draws}: say draws=10_000, for example")
     chosen = torch.randint(len(x), (draws, len(x)), generator=torch.Generator().manual_seed(seed))
     ends = x[chosen].mean(1).quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
     return Interval(float(x.mean()), *ends.tolist())
