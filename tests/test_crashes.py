@@ -25,6 +25,7 @@ def killed(kills: int, *names: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_few_kills_are_survived():
     found = killed(6, "dsr")

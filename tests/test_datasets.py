@@ -740,7 +740,10 @@ def test_a_path_is_a_folder_of_images_and_its_digest_is_that_of_its_files(tmp_pa
     assert digest(as_data(tmp_path / "pets", **said)) != before, "another size is another file"
     path.write_bytes(content)
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9))
-    assert digest(as_data(tmp_path / "pets", **said)) != before, "another time is another file"
+    assert digest(as_data(tmp_path / "pets", **said)) == before, "another time is no other file"
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert digest(as_data(tmp_path / "pets", **said)) != before, "another content is, whatever its size and time"
 
 
 def test_a_torchvision_folder_is_read_through_its_transform(tmp_path):

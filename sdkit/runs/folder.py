@@ -50,7 +50,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """ "new", "training" (or interrupted), "done" or "diverged"."""
+        """One of "new", "training" (or interrupted), "done" and "diverged"."""
         return read_history(self.folder)["status"]
 
     @property
