@@ -803,5 +803,7 @@ def accuracy(name: str, epochs: int) -> float:
 
 
 def test_every_method_learns(name):
-    """A short course is enough for most; maps that weigh a thousandfold, soft labels and embeddings take a longer one."""
-    assert any(accuracy(name, epochs) > 0.5 for epochs in (4, 10, 40)), "500 digits are enough for five times chance"
+    """A short course is enough for most; maps that weigh a thousandfold and embeddings take a longer one."""
+    slow = name in ("frskd", "defensive")  # a second network begins with this one; at a temperature of 20 all is soft
+    courses = (20, 40) if slow else (4, 10, 40)
+    assert any(accuracy(name, epochs) > 0.5 for epochs in courses), "500 digits are enough for five times chance"
