@@ -73,12 +73,17 @@ def home(tmp_path_factory) -> Path:
 SMALL = {"RECIPE": "smoke", "DATA": "digits", "MODEL": "four-stage", "TRAIN_SIZE": "128"}
 
 BEGUN_WITH = """
-import joblib
-from sklearn import datasets
-few = datasets.load_digits()
-few.update(images=few.images[:1120], target=few.target[:1120])
-datasets.load_digits = lambda: few
-joblib.parallel_config("sequential")
+def begin():
+    import joblib
+    from sklearn import datasets
+
+    few = datasets.load_digits()
+    few.update(images=few.images[:1120], target=few.target[:1120])
+    datasets.load_digits = lambda: few
+    joblib.parallel_config("sequential")
+
+begin()
+del begin
 """
 """What every kernel begins with: 120 digits to test on, not 797, and all runs in its own process, which knows of them."""
 
