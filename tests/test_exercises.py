@@ -310,6 +310,13 @@ def test_what_students_write_is_told_apart(start):
     assert says.startswith(start), says
 
 
+def test_an_exit_that_is_detached_is_named():
+    """Lists are of other lengths from draw to draw."""
+    for seed in range(4):
+        answer = judge(EXERCISES["byot.ensemble_logits"], lambda e: (sum(e[:-1]) + e[-1].detach()) / len(e), seed=seed)
+        assert answer.says.startswith("The value is right, but no gradient reaches `exits["), answer
+
+
 def test_a_reading_is_of_the_students_own_run():
     seen = {"ensemble": 0.8, "1/4": 0.62, "2/4": 0.7}
     assert check("byot.points_of_the_ensemble", 18.3, seen)

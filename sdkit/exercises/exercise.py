@@ -313,8 +313,12 @@ def agrees(
 
 def gradient_mistake(off: list[str], found: list[Outcome], solved: list[Outcome]) -> str:
     """What is wrong with an answer whose values are right."""
-    reached = [n for n in off if all(not s.gradients[n].any() for s in solved) and any(f.gradients[n].any() for f in found)]
-    missing = [n for n in off if all(not f.gradients[n].any() for f in found)]
+
+    def reaches(outcomes: list[Outcome], name: str) -> bool:
+        return any(bool(o.gradients[name].any()) for o in outcomes if name in o.gradients)
+
+    reached = [n for n in off if not reaches(solved, n)]
+    missing = [n for n in off if not reaches(found, n)]
     if reached and missing:
         return f"The value is right, but the wrong side is detached: `{missing[0]}` learns, and `{reached[0]}` is constant."
     if reached:
