@@ -275,7 +275,7 @@ def judge(exercise: Exercise, answer: Any, *evidence: Any, seed: int | None = No
 def mistake(exercise: Exercise, sets: list[tuple[Any, ...]], found: list[Outcome], solved: list[Outcome]) -> str:
     """The most likely mistake of an answer that could be compared; "" where there is none."""
     value_right = all(close(f.value, s.value) for f, s in zip(found, solved, strict=True))
-    off = next((names for f, s in zip(found, solved, strict=True) if (names := same_gradients(f, s))), [])
+    off = [(f, s) for f, s in zip(found, solved, strict=True) if same_gradients(f, s)]
     if value_right and not off:
         return ""
     first = found[0].value
@@ -291,7 +291,7 @@ def mistake(exercise: Exercise, sets: list[tuple[Any, ...]], found: list[Outcome
             "student's .detach() out."
         )
     if value_right:
-        return gradient_mistake(off, found, solved)
+        return gradient_mistake(*off[0])
     return scaled(found, solved) or furthest(exercise, sets, found, solved)
 
 
@@ -311,10 +311,11 @@ def agrees(
     return True
 
 
-def gradient_mistake(off: list[str], found: list[Outcome], solved: list[Outcome]) -> str:
-    """What is wrong with an answer whose values are right."""
-    reached = [n for n in off if all(not s.gradients[n].any() for s in solved) and any(f.gradients[n].any() for f in found)]
-    missing = [n for n in off if all(not f.gradients[n].any() for f in found)]
+def gradient_mistake(found: Outcome, solved: Outcome) -> str:
+    """What is wrong with an answer whose values are right, on an input where its gradients are not."""
+    off = same_gradients(found, solved)
+    reached = [name for name in off if not solved.gradients[name].any()]
+    missing = [name for name in off if not found.gradients[name].any()]
     if reached and missing:
         return f"The value is right, but the wrong side is detached: `{missing[0]}` learns, and `{reached[0]}` is constant."
     if reached:
