@@ -47,7 +47,8 @@ def main(out: Path = ROOT / "build" / "docs", drawn: Path | None = None) -> int:
 
     began, used = time.monotonic(), time.process_time()
     lay_out(out / "source", drawn or figures.folder())
-    failed = sphinx(["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), str(out / "source"), str(out / "html")])
+    options = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), "-d", str(out / "doctrees")]
+    failed = sphinx([*options, str(out / "source"), str(out / "html")])
     made = [p for p in (out / "html").rglob("*.html") if p.is_file()]
     size = sum(p.stat().st_size for p in (out / "html").rglob("*") if p.is_file())
     spent, took = time.process_time() - used, time.monotonic() - began
