@@ -176,6 +176,8 @@ def needs(name: str) -> list[str]:
         out.append(f"batches by class: {method.samples_per_class} images of each class in a batch")
     if name == "self-guidance":
         out.append("a network with stochastic depth: `survival` below 1")
+    if own := sum(p.numel() for p in method.parameters()):
+        out.append(f"parameters of its own: {own:,} beside the small four-stage network, only while it trains")
     if method.own_recipes():
         out.append("an optimiser of its own: a part of it trains by another recipe")
     return out
