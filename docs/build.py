@@ -100,7 +100,7 @@ def front() -> str:
 
 ```{{image}} docs/gain_by_length.png
 :alt: {effect}
-:width: 100%
+:class: effect
 ```
 
 A gain that vanishes to the right is speed; one that stays is a better end ([why these images](docs/lab.md), [how a gain is told
@@ -136,7 +136,8 @@ def guide() -> str:
     """The pages that people wrote."""
     names = ["README", *(f"docs/{name}" for name in GUIDE), "docs/speed/cpu", "CONTRIBUTING", "CHANGELOG"]
     names = [name for name in names if (ROOT / f"{name}.md").exists()]
-    return "# Guide\n\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(names) + "\n```\n"
+    titled = {"README": "What it is, and how to start <README>", "docs/speed/cpu": "Speed, every measurement <docs/speed/cpu>"}
+    return "# Guide\n\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(titled.get(n, n) for n in names) + "\n```\n"
 
 
 # ------------------------------------------------------------------------------------------------------------------ notebooks

@@ -95,8 +95,8 @@ def list_of_methods() -> str:
         'A plus trains several together: `"ps-kd+drg+dsr"`.',
     ]
     for title, names in families.items():
-        rows = [[f"[{markdown(named(n))}]({n}.md)", f"`{n}`", markdown(_idea(METHODS[n])), _needs_words(n)] for n in names]
-        parts += [f"## {title}", grid(("method", "name", "what it does", "needs"), rows)]
+        rows = [[f"[{markdown(named(n))}]({n}.md)<br>`{n}`", markdown(_idea(METHODS[n])), _needs_words(n)] for n in names]
+        parts += [f"## {title}", grid(("method", "what it does", "needs"), rows)]
     every = "\n".join(METHODS)
     return "\n\n".join([*parts, f"```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{every}\n```"]) + "\n"
 
