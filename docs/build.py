@@ -47,7 +47,8 @@ def main(out: Path = ROOT / "build" / "docs", drawn: Path | None = None) -> int:
 
     began, used = time.monotonic(), time.process_time()
     lay_out(out / "source", drawn or figures.folder())
-    failed = sphinx(["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), str(out / "source"), str(out / "html")])
+    options = ["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), "-d", str(out / "doctrees")]
+    failed = sphinx([*options, str(out / "source"), str(out / "html")])
     made = [p for p in (out / "html").rglob("*.html") if p.is_file()]
     size = sum(p.stat().st_size for p in (out / "html").rglob("*") if p.is_file())
     spent, took = time.process_time() - used, time.monotonic() - began
@@ -99,7 +100,7 @@ def front() -> str:
 
 ```{{image}} docs/gain_by_length.png
 :alt: {effect}
-:width: 100%
+:class: effect
 ```
 
 A gain that vanishes to the right is speed; one that stays is a better end ([why these images](docs/lab.md), [how a gain is told
@@ -135,7 +136,8 @@ def guide() -> str:
     """The pages that people wrote."""
     names = ["README", *(f"docs/{name}" for name in GUIDE), "docs/speed/cpu", "CONTRIBUTING", "CHANGELOG"]
     names = [name for name in names if (ROOT / f"{name}.md").exists()]
-    return "# Guide\n\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(names) + "\n```\n"
+    titled = {"README": "What it is, and how to start <README>", "docs/speed/cpu": "Speed, every measurement <docs/speed/cpu>"}
+    return "# Guide\n\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(titled.get(n, n) for n in names) + "\n```\n"
 
 
 # ------------------------------------------------------------------------------------------------------------------ notebooks

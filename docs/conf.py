@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
 HERE = Path(__file__).resolve().parent
@@ -57,14 +59,17 @@ html_theme_options = {
 }
 html_sidebars = {"index": []}
 copyright = "the sdkit authors, MIT licence"
-suppress_warnings = ["myst.header"]  # a notebook's headings may leave out a level
+suppress_warnings = [
+    "myst.header",  # a notebook's headings may leave out a level
+    "ref.python",  # `bytes` is a field of two classes, too
+]
 
 
 def setup(app: Any) -> None:
     """Formulas as MathML, docstrings in plain words, and links to source files."""
     app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
     app.connect("autodoc-process-docstring", docstring, priority=100)  # before napoleon
-    app.connect("missing-reference", source_file)
+    app.add_post_transform(SourceFiles)
 
 
 def inline_formula(page: Any, node: nodes.Node) -> None:
@@ -91,11 +96,16 @@ def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: l
     lines[:] = described(lines, what, name, thing)
 
 
-def source_file(app: Any, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node | None:
+class SourceFiles(SphinxPostTransform):
     """A link to a file of sdkit, which GitHub shows, leads to the page of its source here."""
-    target = node.get("reftarget", "")
-    place = os.path.normpath(os.path.join(os.path.dirname(node.get("refdoc", "")), target))
-    if not place.startswith("sdkit/") or not (ROOT / place).is_file():
-        return None
-    page = f"_modules/{place.removesuffix('.py').removesuffix('/__init__')}"
-    return nodes.reference("", "", contnode, internal=True, refuri=app.builder.get_relative_uri(node["refdoc"], page))
+
+    default_priority = 8  # before MyST says that it knows no such page
+
+    def run(self, **_: Any) -> None:
+        """Replaces each such link of a page."""
+        for node in [*self.document.findall(addnodes.pending_xref)]:
+            place = os.path.normpath(os.path.join(os.path.dirname(self.env.docname), node["reftarget"]))
+            if node["reftype"] == "myst" and place.startswith("sdkit/") and (ROOT / place).is_file():
+                page = f"_modules/{place.removesuffix('.py').removesuffix('/__init__')}"
+                address = self.app.builder.get_relative_uri(self.env.docname, page)
+                node.replace_self(nodes.reference("", "", node[0].deepcopy(), internal=True, refuri=address))

@@ -95,8 +95,8 @@ def list_of_methods() -> str:
         'A plus trains several together: `"ps-kd+drg+dsr"`.',
     ]
     for title, names in families.items():
-        rows = [[f"[{markdown(named(n))}]({n}.md)", f"`{n}`", markdown(_idea(METHODS[n])), _needs_words(n)] for n in names]
-        parts += [f"## {title}", grid(("method", "name", "what it does", "needs"), rows)]
+        rows = [[f"[{markdown(named(n))}]({n}.md)<br>`{n}`", markdown(_idea(METHODS[n])), _needs_words(n)] for n in names]
+        parts += [f"## {title}", grid(("method", "what it does", "needs"), rows)]
     every = "\n".join(METHODS)
     return "\n\n".join([*parts, f"```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{every}\n```"]) + "\n"
 
@@ -176,6 +176,8 @@ def needs(name: str) -> list[str]:
         out.append(f"batches by class: {method.samples_per_class} images of each class in a batch")
     if name == "self-guidance":
         out.append("a network with stochastic depth: `survival` below 1")
+    if own := sum(p.numel() for p in method.parameters()):
+        out.append(f"parameters of its own: {own:,} beside the small four-stage network, only while it trains")
     if method.own_recipes():
         out.append("an optimiser of its own: a part of it trains by another recipe")
     return out
