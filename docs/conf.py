@@ -19,6 +19,7 @@ LOG = logging.getLogger(__name__)
 sys.path[:0] = [str(HERE), str(ROOT)]
 
 from docstrings import described  # noqa: E402
+from pages import documented  # noqa: E402
 
 import sdkit  # noqa: E402
 from sdkit.pages import mathml  # noqa: E402
@@ -97,7 +98,7 @@ def docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: l
 
 
 class SourceFiles(SphinxPostTransform):
-    """A link to a file of sdkit, which GitHub shows, leads to the page of its source here."""
+    """A link to a file of sdkit, which GitHub shows, leads to the page of its source here, or of its room."""
 
     default_priority = 8  # before MyST says that it knows no such page
 
@@ -106,6 +107,7 @@ class SourceFiles(SphinxPostTransform):
         for node in [*self.document.findall(addnodes.pending_xref)]:
             place = os.path.normpath(os.path.join(os.path.dirname(self.env.docname), node["reftarget"]))
             if node["reftype"] == "myst" and place.startswith("sdkit/") and (ROOT / place).is_file():
-                page = f"_modules/{place.removesuffix('.py').removesuffix('/__init__')}"
+                file = place.removesuffix(".py").removesuffix("/__init__")
+                page = f"_modules/{file}" if file.replace("/", ".") in documented() else f"api/{file.split('/')[1]}"
                 address = self.app.builder.get_relative_uri(self.env.docname, page)
                 node.replace_self(nodes.reference("", "", node[0].deepcopy(), internal=True, refuri=address))

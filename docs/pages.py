@@ -435,6 +435,13 @@ def public(room: str) -> list[str]:
 
 
 @cache
+def documented() -> set[str]:
+    """The modules of which something has its place in the API pages, and so a page of its source."""
+    things = [getattr(room_of(room), name) for room in ROOMS for name in public(room)]
+    return {thing.__module__ for thing in things if inspect.isclass(thing) or inspect.isfunction(thing)}
+
+
+@cache
 def _written(room: str) -> dict[str, str]:
     """Constants, functions and classes that a room's files write at their top, with a constant's docstring."""
     place = ROOT / "sdkit" / room

@@ -10,7 +10,7 @@ from torch import nn
 
 from sdkit import runs
 from sdkit.experiment import Experiment
-from sdkit.runs import Run
+from sdkit.runs import Run, recorder
 from sdkit.train import Epoch, Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05, schedule="one cycle")
@@ -40,10 +40,13 @@ def write(experiment: Experiment, status: str = "done", epochs: int = 3, turned:
     ]  # fmt: skip
     if status == "diverged":
         history.append(Epoch(epoch=epochs, lr=0.05, seconds=1.0, terms={"task": math.nan}).record())
-    run._write_history(status, history)
+    writer = recorder.Recorder(run.folder, run.key)
+    writer.born, writer.history = recorder._identity(run.folder / "experiment.json"), history
     if status == "done":
         network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))  # 108 + 8 parameters
-        run._write_weights(SimpleNamespace(model=network, method=nn.Linear(4, 2)))  # 10
+        writer.end(SimpleNamespace(model=network, method=nn.Linear(4, 2)))  # 10
+    else:
+        writer.say(status)
     return run
 
 
