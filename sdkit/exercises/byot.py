@@ -93,7 +93,7 @@ def nearly(**changes: Any) -> Any:
     """One exit's loss with parts of it changed: what stands where, by name."""
 
     def loss(z: Tensor, f: Tensor, top: Tensor, deep: Tensor, y: Tensor, alpha: float, lam: float) -> Tensor:
-        parts = {
+        parts: dict[str, Any] = {
             "labels": lambda: F.cross_entropy(z, y),
             "kl": lambda: kl(z, top, 3.0),
             "hint": lambda: hint(f, deep),

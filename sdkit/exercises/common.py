@@ -151,11 +151,10 @@ def step(name: str, **options: Any) -> Callable[[torch.Generator], tuple[Any, ..
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(size(g, 0, 2**30))
             model = MODELS[name](num_classes=k, width=4, **options).double()
-            pair = normal(g, n, 3, 8, 8)
-            batch = Batch(normal(g, n, 3, 8, 8), labels(g, n, k), torch.arange(n), pair=pair)
-            out = model.forward_features(torch.cat([batch.x, pair]))
+            x, pair = normal(g, n, 3, 8, 8), normal(g, n, 3, 8, 8)
+            out = model.forward_features(torch.cat([x, pair]))
         out = Features(normal(g, 2 * n, k), normal(g, *out.embedding.shape), out.stages)
-        return model, out, batch, Progress(0, 0, 2, 3)
+        return model, out, Batch(x, labels(g, n, k), torch.arange(n), pair=pair), Progress(0, 0, 2, 3)
 
     return draw
 
