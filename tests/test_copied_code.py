@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -180,7 +181,9 @@ def test_a_training_on_its_way_says_how_far_the_picture_goes(home):
     assert (pixels(eval(last, space).figure) == pixels(Screen().draw(courses))).all()
 
 
-def test_code_with_a_part_of_ones_own_says_where_it_comes_from(home):
-    from test_own_parts import Confident  # a module: a new process can import it
-
-    assert "from test_own_parts import Confident" in TrainingPanel(Experiment(Confident, **SMALL)).code()
+def test_code_with_a_part_of_ones_own_says_where_it_comes_from(home, tmp_path, monkeypatch):
+    """A module, which a new process can import."""
+    (tmp_path / "of_mine.py").write_text("from sdkit.methods import DSR\n\n\nclass Confident(DSR):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("of_mine").Confident
+    assert "from of_mine import Confident" in TrainingPanel(Experiment(mine, **SMALL)).code()

@@ -334,21 +334,6 @@ def test_the_page_of_all_rows_is_what_the_command_prints(capsys):
     assert sum(printed.count(f"## {name}\n") for name in papers.TABLES) == 24
 
 
-@pytest.mark.parametrize("table", ["drg_dsr_table1", "byot_table3", "ddgsd_table1", "self_guidance_table2"])
-def test_the_notebook_of_tables_builds_each_of_its_rivals_in_a_papers_own_setting(table, monkeypatch):
-    """Its first line that says a table, and the trainings that its next cell asks for."""
-    for name in ("DATA", "MODEL", "RECIPE", "TRAIN_SIZE", "SEED"):
-        monkeypatch.delenv(f"SDKIT_{name}", raising=False)
-    page = json.loads((Path(__file__).parents[1] / "notebooks" / "07_tables.ipynb").read_text(encoding="utf-8"))
-    first, train = ("".join(page["cells"][k]["source"]) for k in (1, 3))
-    there: dict = {}
-    assert "table = None" in first
-    exec(first.replace("table = None", f"table = {table!r}"), there)
-    exec(train.partition("run_all(")[0], there)
-    assert there["small"].recipe == papers.experiment(table, method="vanilla").recipe and len(there["wanted"]) == 17
-    assert all(e.dataset["validation"] == 5000 for listed in there["wanted"].values() for e in listed)
-
-
 # on real images
 
 

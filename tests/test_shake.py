@@ -140,5 +140,5 @@ def test_self_guidance_can_sample_a_network_that_shakes():
 def test_shapes_that_are_none_are_refused():
     with pytest.raises(ValueError, match="depth 6n.2 .* even width, got depth=27"):
         shake_resnet(27, 5)
-    with pytest.raises(ValueError, match="per 'image' or per 'batch', got 'pixel'"):
+    with pytest.raises(ValueError, match="per is 'image' or 'batch', got 'pixel'"):
         shake_resnet(26, 5, per="pixel")

@@ -49,7 +49,7 @@ def factors(logits: Tensor, y: Tensor, values: Sequence[int]) -> Found:
         ICLR 2023.
 
     Examples:
-        >>> found = factors(torch.tensor([[2.0, 1.9, 3.0, -5.0]]), torch.tensor([0]), [0, 0, 1, 1])
+        >>> found = factors(torch.tensor([[2.6, 2.5, 3.0, -5.0]]), torch.tensor([0]), [0, 0, 1, 1])
         >>> found.accuracy  # the third class is the likeliest, but the first two together are likelier
         1.0
     """

@@ -178,10 +178,10 @@ def read_json(path: Path) -> Any:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """What a safetensors file holds, on the CPU."""
+    """What a safetensors file holds by name, in the names' order, on the CPU."""
     from safetensors.torch import load
 
-    return load(path.read_bytes())  # by its path it does not open one that the locale cannot spell
+    return dict(sorted(load(path.read_bytes()).items()))  # by its path it does not open one that the locale cannot spell
 
 
 def load_state(path: Path) -> dict[str, Any]:
