@@ -70,6 +70,8 @@ def test_what_is_recorded_is_found_and_compared_seed_by_seed():
     assert drg.above.mean == pytest.approx(np.mean(np.subtract(drg.accuracy, plain.accuracy)))
     assert not lines["CS-KD"].accuracy and "cs-kd" in {e.method for e in found.missing}
     assert len(runs.all_runs()) == before
+    used = sum(len(line.accuracy) for line in lines.values())
+    assert f"{used} of {used} runs are recorded, on CPU" in str(found), "what is shown from records says so"
 
 
 def built(printed: list[float], told: bool | None, error: bool = False) -> tuple[PaperTable, Line]:

@@ -80,13 +80,14 @@ def table(
     measure = RECALL if any(p.metric == "R@1" for row in chosen for p in settled(row).printed) else "test accuracy"
     recorded = (r for place in results_folders() for r in load_results(where=place) if "right" in r.curves)
     known = {r.key: r for r in recorded} if measure != RECALL else {}
+    kept = frozenset(known)
     done: tuple[int, ...] = ()
     for seed in seeds if train else ():
         run_all([e for e in _every(laid, [seed]) if e.key not in known], jobs, progress, diverged=True)
         done = (*done, seed)
         if live and seed != seeds[-1]:
-            live(_filled(name, done, laid, measure, known, notes))
-    filled = _filled(name, seeds, laid, measure, known, notes)
+            live(_filled(name, done, laid, measure, known, kept, notes))
+    filled = _filled(name, seeds, laid, measure, known, kept, notes)
     if live and train:
         live(filled)
     return filled
@@ -187,9 +188,10 @@ def _filled(
     laid: Mapping[Place, Sequence[Line]],
     measure: str,
     known: dict[str, Result],
+    kept: frozenset[str],
     notes: Sequence[str],
 ) -> PaperTable:
-    """The table with what has ended; results that had to be made are added to those known."""
+    """The table with what has ended; results that had to be made are added to those known. kept: keys of recorded ones."""
     missing: dict[Experiment, None] = {}
     filled: dict[Place, tuple[Line, ...]] = {}
     for place, lines in laid.items():
@@ -212,7 +214,15 @@ def _filled(
             )
             for line in lines
         )
-    return PaperTable(name, seeds, filled, measure, tuple(notes), tuple(missing))
+    used = [known[e.key] for e in _every(laid, seeds) if e.key in known]
+    return PaperTable(name, seeds, filled, measure, (*_recorded(used, kept), *notes), tuple(missing))
+
+
+def _recorded(used: Sequence[Result], kept: frozenset[str]) -> list[str]:
+    """What must be said of recorded runs: how many of those in the table, and where they were trained."""
+    found = [r.device for r in used if r.key in kept]
+    where = "; ".join(dict.fromkeys(found))
+    return [f"{len(found)} of {len(used)} runs are recorded, on {where}; the others were trained here."] if found else []
 
 
 def _gains(lines: Sequence[Line], ended: Mapping[str, Sequence[Result]]) -> dict[str, Gain]:
