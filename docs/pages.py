@@ -6,6 +6,7 @@ import ast
 import inspect
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,8 @@ import torch
 from docstrings import arguments, blocks, markdown
 
 from sdkit import papers, studies
-from sdkit.figures import label
+from sdkit.figures import Account, accounts, label
+from sdkit.figures.claims import own_numbers
 from sdkit.methods import METHODS, Method
 from sdkit.models import four_stage
 from sdkit.papers import settings
@@ -36,6 +38,7 @@ ROOMS = {
     "widgets": "Instruments",
     "core": "What all rooms share",
 }
+RECORDED = ROOT / "data" / "records" / "claims.json"
 TABLES = (*settings.TABLES, "drg_dsr_text_costs_and_optima")
 FAMILIES = {
     "The papers' own": ("byot", "ddgsd", "self-guidance", "drg", "dsr", "sfr"),
@@ -295,9 +298,9 @@ SHORT = {"byot": "BYOT", "ddgsd": "DDGSD", "self_guidance": "Self-Guidance", "dr
 
 def paper_pages() -> dict[str, str]:
     """A page for every paper and for every table."""
-    names = " ".join(SHORT)
+    names = " ".join(["claims", *SHORT])
     index = (
-        "# Papers\n\nThe five papers: their tables as printed, their claims, and what is checked of each on your own run.\n\n"
+        "# Papers\n\nThe five papers: their tables as printed, their claims, and [what came of each claim here](claims.md).\n\n"
         + grid(
             ("paper", "title", "claims", "tables", "figures"),
             [
@@ -316,13 +319,35 @@ def paper_pages() -> dict[str, str]:
         + "\n".join(names.split())
         + "\n```\n"
     )
-    pages = {"papers/index.md": index} | {f"papers/{name}.md": paper(name) for name in SHORT}
+    pages = {"papers/index.md": index, "papers/claims.md": claims_page()}
+    pages |= {f"papers/{name}.md": paper(name) for name in SHORT}
     return pages | {f"papers/{name}.md": table_page(name) for name in TABLES}
 
 
 def tables_of(name: str) -> list[str]:
     """The tables of a paper."""
     return [t for t in TABLES if str(papers.table(t)[0]["paper"]) == name]
+
+
+def claims_page() -> str:
+    """Every claim of the five papers in a line, with what came of it on the built-in images."""
+    found = accounts(RECORDED)
+    counts = sum((Counter(count) for count in found.tally().values()), Counter())
+    out = [
+        "# Claims",
+        f"The {sum(counts.values())} claims of the five papers, what each paper's own numbers say of it, and what the "
+        f"workbook's small trainings found ({found.device or 'none recorded'}): "
+        + ", ".join(f"**{counts[word]}** {word}" for word in counts)
+        + ". The papers' claims are about photographs and large networks; here are drawn figures and a small network: a claim "
+        "that does not hold here may hold there, and the other way round. `sdkit claims` prints all of it for your own runs.",
+    ]
+    for name, short in SHORT.items():
+        rows = [
+            [f"[{c.id}]({name}.md#{c.id.replace('_', '-')})", markdown(c.claim), markdown(own_numbers(c)), f"**{word}**"]
+            for c, word, _, _ in Account(found.found, (name,)).rows()
+        ]
+        out += [f"## {short}", grid(("claim", "in words", "its own numbers", "here"), rows)]
+    return "\n\n".join(out) + "\n"
 
 
 def paper(name: str) -> str:
@@ -335,17 +360,15 @@ def paper(name: str) -> str:
     out += ["## Tables", "\n".join(listed), f"```{{toctree}}\n:hidden:\n\n{chr(10).join(tables_of(name))}\n```"]
     out += [
         "## Claims",
-        "What the paper says, and what its own printed numbers say of it. The figures' pages have what was measured here.",
+        "What the paper says, what its own printed numbers say of it, and what the workbook's small trainings found.",
     ]
-    for claim in papers.claims(name):
-        own = re.sub(r"[\[\]'\"]", "", claim.numbers)
-        out += [f"### {claim.id}", markdown(claim.claim)]
-        facts = [
-            ("Where", claim.where),
-            ("Its own numbers", f"{claim.supported}" + (f": {own}" if own not in ("", "-") else "")),
-        ]
+    for claim, word, where, verdicts in Account(accounts(RECORDED).found, (name,)).rows():
+        facts = [("Where", claim.where), ("Its own numbers", own_numbers(claim))]
         facts += [("What is checked on your run", claim.check)] if claim.check not in ("", "-") else []
-        out.append("\n".join(f"- {k}: {markdown(v)}" for k, v in facts))
+        facts += [(f"Here, {where}", "")] if where else [("Here", word)]
+        said = [f"- {k}: {markdown(v)}" for k, v in facts]
+        said += [f"  - **{v.word}**: {markdown(v.claim)}. {markdown(str(v.measured))}" for v in verdicts]
+        out += [f"### {claim.id}", markdown(claim.claim), "\n".join(said)]
     rows = [[markdown(f.figure), markdown(f.caption), markdown(f.claim)] for f in papers.figures(name)]
     out += ["## Figures", f"[As drawn here](../gallery/{name}.md).", grid(("figure", "what it shows", "claim"), rows)]
     return "\n\n".join(out) + "\n"

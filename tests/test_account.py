@@ -11,10 +11,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from sdkit import figures, pages, papers
+from sdkit import cli, figures, pages, papers
 from sdkit.figures.style import class_look, letters
 from sdkit.papers import byot, checks, ddgsd
 from sdkit.papers.checks import Verdict
+from sdkit.runs import Damaged
 
 
 @pytest.mark.parametrize("paper", papers.PAPERS)
@@ -162,7 +163,7 @@ def test_every_figure_and_every_claim_of_a_paper_has_its_place_in_its_notebook(p
     if "byot_fig6" in reported:  # one cell reports all four of its panels
         reported |= {f"byot_fig6{letter}" for letter in "abcd"}
     assert {note.id for note in papers.figures(paper)} <= reported
-    assert f'papers.account("{paper}"' in code
+    assert f'figures.account("{paper}"' in code
     assert set(re.findall(r'"([a-z]+_c\d+)":', code)) <= {claim.id for claim in papers.claims(paper)}
 
 
@@ -207,3 +208,35 @@ def test_a_page_says_that_a_panel_is_still_and_keeps_its_pictures():
 def test_a_page_without_the_converter_keeps_its_formulas_as_they_are_written(monkeypatch):
     monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
     assert "$p_l$" in pages.page(TEX)
+
+
+def test_what_came_of_the_claims_is_kept_beside_the_figures_and_read_by_all(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    held, lost, open_ = (checks.Verdict("it <rises>", "by 3", h) for h in (True, False, None))
+    shown = figures.account("byot", {"byot_c1": ("shapes, one seed", [held]), "byot_c2": ("shapes", [held, lost])})
+    assert "it &lt;rises&gt;" in shown._repr_html_() and "HELD: it <rises>; by 3" in str(shown)
+    figures.account("byot", {"byot_c3": ("digits", [held, open_])})  # another notebook's: the others stay
+    found = figures.accounts()
+    words = {claim.id: word for claim, word, _, _ in found.rows()}
+    assert len(words) == sum(len(papers.claims(paper)) for paper in papers.PAPERS)
+    assert [words[f"byot_c{n}"] for n in (1, 2, 3, 4)] == ["held", "did not hold", "cannot be told at this scale", "not judged"]
+    assert found.tally()["byot"]["not judged"] == len(papers.claims("byot")) - 3
+    page = figures.index(tmp_path / "figures").read_text()
+    assert "Its claims" not in page and "<h2>Claims</h2>" in page, "no figure of the paper is there, its tally is"
+    cli.main(["claims", "byot", "--keep"])
+    assert "1 held" in capsys.readouterr().out
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "nothing"))
+    assert figures.accounts().found == found.found and figures.accounts().device.startswith(("CPU", "NVIDIA"))
+
+
+@pytest.mark.parametrize("content", ["[]", '{"claims": [1]}', '{"claims": {"byot_c1": {"where": "x"}}}', "{"])
+def test_verdicts_that_cannot_be_read_are_named_and_judged_anew(content, tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
+    (tmp_path / "byot").mkdir()
+    (tmp_path / "byot" / "claims.json").write_text(content)
+    with pytest.raises(Damaged):
+        figures.accounts(tmp_path)
+    assert "claims.json" in figures.index(tmp_path).read_text()
+    figures.account("byot", {"byot_c1": ("shapes", [checks.Verdict("it rises", "by 3", True)])})
+    assert figures.accounts(tmp_path).tally()["byot"]["held"] == 1

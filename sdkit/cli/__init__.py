@@ -15,6 +15,7 @@ import tyro
 
 from .. import core, pages, runs
 from ..train import Recipe, RecipeChanges
+from .claims import claims
 from .grade import grade
 from .stored import LATEST, lines_of, remove, show, summary
 from .table import table
@@ -340,6 +341,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rm": remove,
     "record": record,
     "table": table,
+    "claims": claims,
     "grade": grade,
     "app": app,
     "doctor": doctor,

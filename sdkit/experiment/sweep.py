@@ -47,15 +47,16 @@ def by_knob(runs_of: Iterable[Trained], knob: str) -> dict[Any, list[float]]:
 
 
 def run_all(
-    experiments: Iterable[Experiment] | Mapping[str, Experiment],
+    experiments: Iterable[Experiment] | Mapping[str, Experiment | Iterable[Experiment]],
     jobs: int | None = None,
     progress: bool = True,
     diverged: bool = False,
-) -> list[Trained] | dict[str, Trained]:
+) -> Any:
     """Runs independent experiments, `jobs` at a time through joblib, each once. Finished ones are found again.
 
-    A dict gives a dict. jobs: None is one per core on a CPU, where two small trainings side by side take little longer than
-    one, and 1 on a card; so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says.
+    A list gives a list of finished runs; a dict of experiments, or of lists of them, a dict of the same form.
+    jobs: None is one per core on a CPU, where two small trainings side by side take little longer than one, and 1 on a card;
+    so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says.
     diverged: whether a run that diverges is kept as what it is; else it raises.
     Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
 
@@ -68,7 +69,10 @@ def run_all(
     if isinstance(experiments, Experiment):
         raise TypeError("run_all takes a list of experiments, or a dict of them by name: a single one has .run()")
     if isinstance(experiments, Mapping):
-        return dict(zip(experiments, run_all(experiments.values(), jobs, progress, diverged), strict=True))
+        parts = {name: [e] if isinstance(e, Experiment) else list(e) for name, e in experiments.items()}
+        done = iter(run_all([e for part in parts.values() for e in part], jobs, progress, diverged))
+        single = {name for name, e in experiments.items() if isinstance(e, Experiment)}
+        return {name: next(done) if name in single else [next(done) for _ in part] for name, part in parts.items()}
     experiments = list(experiments)
     ended, borne = (("done", "diverged"), (Diverged,)) if diverged else (("done",), ())
     taught = [e for e in experiments if e.teacher]

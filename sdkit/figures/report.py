@@ -1,4 +1,4 @@
-"""A reproduced figure beside what the paper claims of it: as files, as a notebook's output, as a page of all figures."""
+"""A reproduced figure beside what the paper claims of it: as files, as a notebook's output."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import io
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -23,7 +21,6 @@ from ..core import home
 from ..papers import PAPERS, Paper
 from ..papers import figure as about
 from ..papers.checks import Verdict
-from ..runs import read_json
 from .style import letters, png
 
 BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
@@ -35,15 +32,6 @@ WORDS = ("held", "did not hold", "cannot be told at this scale")
 ORDER = ("byot", "ddgsd", "self_guidance", "drg_dsr", "sfr")
 """The papers as their notebooks follow each other."""
 
-LOOK = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem;
-  margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.7rem } h2 { border-bottom: 2px solid #0072B2; padding-bottom: .2rem; margin-top: 3rem }
-.notice { background: #fff5e6; border-left: 5px solid #E69F00; padding: .6rem 1rem }
-.paper { color: #555 } a { color: #005a8e }
-.tally { border-collapse: collapse } .tally th, .tally td { text-align: left; vertical-align: top; padding: .4rem }
-.tally td + td { text-align: right } .tally tr { border-bottom: 1px solid #d9d9d9 } .tally tfoot { font-weight: 600 }
-"""
 FIGURE_LOOK = """
 .sdkit-figure { border: 1px solid #d9d9d9; border-radius: 8px; padding: 1rem 1.2rem; margin: 1.2rem 0;
   color: #222; background: #fff }
@@ -64,7 +52,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         source = "data:image/png;base64," + base64.b64encode(self.picture).decode()
-        return f"<style>{FIGURE_LOOK}</style>{_figure(self.record, source)}"
+        return f"<style>{FIGURE_LOOK}</style>{figure_html(self.record, source)}"
 
 
 def folder() -> Path:
@@ -110,137 +98,49 @@ def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str 
     place = folder() / of.paper
     place.mkdir(parents=True, exist_ok=True)
     paths = {kind: place / f"{id}.{kind}" for kind in ("png", "pdf", "json")}
-    _write(paths["png"], png(figure, 150))
-    _write(paths["pdf"], _pdf(figure))
-    _write(paths["json"], json.dumps(record, indent=1, ensure_ascii=False).encode())
+    write_whole(paths["png"], png(figure, 150))
+    write_whole(paths["pdf"], _pdf(figure))
+    write_whole(paths["json"], json.dumps(record, indent=1, ensure_ascii=False).encode())
     return Report(record, paths, png(figure))
 
 
-def index(folder: Path | str) -> Path:
-    """Write folder/index.html, a page of all reported figures by paper, and return its path. Links are relative.
-
-    What stands beside a figure and cannot be read is named on the page.
-    """
-    folder, records, wrong = Path(folder), [], []
-    for path in (p for p in sorted(folder.glob("*/*.json"), key=_natural) if p.with_suffix(".png").exists()):
-        try:
-            record = read_json(path)
-            if "verdicts" not in record:  # somebody else's
-                continue
-            _figure(record, "")
-            if not all(isinstance(record[name], str) for name in ("number", "paper", "title", "source", "notice")):
-                raise TypeError("its paper is no text")
-            records.append((path, record))
-        except Exception as error:  # a page of many figures does not fail by one
-            wrong.append(f"{path} is not what sdkit wrote beside a figure ({type(error).__name__}: {error}): draw it again")
-    parts = [_notebooks(folder), *(f'<p class="notice">{_e(words)}</p>' for words in wrong), _contents([r for _, r in records])]
-    for paper in in_order(r["paper"] for _, r in records):
-        mine = [(p, r) for p, r in records if r["paper"] == paper]
-        first = mine[0][1]
-        parts.append(f'<h2 id="{_e(paper)}">{_e(first["number"])} · {_e(first["title"])}</h2>')
-        parts.append(f'<p class="paper">{_e(first["source"])}</p>')
-        if first["notice"]:
-            parts.append(f'<p class="notice">{_e(first["notice"])}</p>')
-        for p, r in mine:
-            source = quote(f"{p.parent.name}/{p.stem}")
-            pdf = f"{source}.pdf" if p.with_suffix(".pdf").exists() else ""
-            parts.append(_figure(r, f"{source}.png", pdf))
-    if not records:
-        parts.append("<p>No figure has been written yet.</p>")
-    body = "\n".join(filter(None, parts))
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Reproduced figures</title>\n<style>{LOOK}{FIGURE_LOOK}</style></head>\n"
-        f"<body><h1>Reproduced figures</h1>\n{body}\n</body></html>\n"
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "index.html", page.encode())
-    return folder / "index.html"
-
-
-def in_order(papers: Iterable[str]) -> list[str]:
-    """The papers, each once, as their notebooks follow each other; others behind them."""
-    return sorted({*papers}, key=lambda paper: (ORDER.index(paper) if paper in ORDER else len(ORDER), paper))
-
-
-def tally(records: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
-    """Paper -> verdict -> how many claims of its figures came out so, of WORDS."""
-    found: dict[str, Counter[str]] = {}
-    for record in records:
-        found.setdefault(record["paper"], Counter()).update(v["word"] for v in record["verdicts"])
-    return {paper: found[paper] for paper in in_order(found)}
-
-
-def _contents(records: list[dict[str, Any]]) -> str:
-    """A table of the papers: what held of each, and a link to each of its figures."""
-    if not records:
-        return ""
-    counts, rows = tally(records), []
-    for paper, count in counts.items():
-        mine = [r for r in records if r["paper"] == paper]
-        links = " · ".join(f'<a href="#{_e(quote(r["id"]))}">{_e(_name(r))}</a>' for r in mine)
-        title = f'<a href="#{_e(paper)}">{_e(mine[0]["title"])}</a>'
-        rows.append(f"<tr><td>{title}<br><small>{links}</small></td>{_numbers(count)}</tr>")
-    total: Counter[str] = sum(counts.values(), Counter())
-    head = "".join(f'<th scope="col">{_e(word)}</th>' for word in ("paper and figures", *WORDS))
-    return (
-        f'<h2>Contents</h2>\n<table class="tally"><thead><tr>{head}</tr></thead>\n<tbody>{"".join(rows)}</tbody>\n'
-        f"<tfoot><tr><td>all</td>{_numbers(total)}</tr></tfoot></table>"
-    )
-
-
-def _numbers(count: Counter[str]) -> str:
-    return "".join(f"<td>{count[word]}</td>" for word in WORDS)
-
-
-def _name(record: dict[str, Any]) -> str:
+def figure_name(record: dict[str, Any]) -> str:
     """What the figure is called, its variant behind a comma."""
     name = f"{record['figure']}" + (f", {record['variant']}" if record["variant"] else "")
     return f"Fig. {name}" if name[:1].isdigit() else name[:1].upper() + name[1:]
 
 
-def _figure(record: dict[str, Any], source: str, pdf: str = "") -> str:
+def figure_html(record: dict[str, Any], source: str, pdf: str = "") -> str:
     """One figure as HTML: picture, caption, the paper's claim, verdicts, note."""
-    name = _name(record)
+    name = figure_name(record)
     out = [
-        f'<section class="sdkit-figure" id="{_e(record["id"])}"><h3>{_e(name)}</h3>',
-        f'<img src="{_e(source)}" width="{_e(record["width"])}" alt="{_e(name)}: {_e(record["caption"])}">',
-        f"<p><b>In the paper:</b> {_e(record['caption'])}" + (f' <a href="{_e(pdf)}">PDF</a></p>' if pdf else "</p>"),
+        f'<section class="sdkit-figure" id="{escaped(record["id"])}"><h3>{escaped(name)}</h3>',
+        f'<img src="{escaped(source)}" width="{escaped(record["width"])}" alt="{escaped(name)}: {escaped(record["caption"])}">',
+        f"<p><b>In the paper:</b> {escaped(record['caption'])}" + (f' <a href="{escaped(pdf)}">PDF</a></p>' if pdf else "</p>"),
     ]
     if record["claim"] not in ("", "-", None):
-        out.append(f"<p><b>The paper claims:</b> {_e(record['claim'])}</p>")
+        out.append(f"<p><b>The paper claims:</b> {escaped(record['claim'])}</p>")
     if record["verdicts"]:
         items = "".join(
-            f"<li>{_badge(v['word'])} {_e(v['claim'])}<br><b>Measured here:</b> {_e(v['measured'])}</li>"
+            f"<li>{badge(v['word'])} {escaped(v['claim'])}<br><b>Measured here:</b> {escaped(v['measured'])}</li>"
             for v in record["verdicts"]
         )
         out.append(f"<ul>{items}</ul>")
     if record["note"]:
-        out.append(f"<p><b>Here:</b> <i>{_e(record['note'])}</i></p>")
+        out.append(f"<p><b>Here:</b> <i>{escaped(record['note'])}</i></p>")
     if record["notice"]:
-        out.append(f'<p class="notice">{_e(record["notice"])}</p>')
+        out.append(f'<p class="notice">{escaped(record["notice"])}</p>')
     return "\n".join([*out, "</section>"])
 
 
-def _badge(word: str) -> str:
+def badge(word: str) -> str:
+    """A verdict's word as HTML, in its colour."""
     color, sign = BADGES.get(word, ("#555555", "?"))
-    return f'<span class="badge" style="background:{color}">{sign} {_e(word)}</span>'
-
-
-def _notebooks(folder: Path) -> str:
-    pages = sorted((folder / "notebooks").glob("*.html"))
-    links = "".join(f'<li><a href="notebooks/{_e(quote(p.name))}">{_e(p.stem)}</a></li>' for p in pages)
-    return f"<h2>Notebooks</h2>\n<ul>{links}</ul>" if links else ""
+    return f'<span class="badge" style="background:{color}">{sign} {escaped(word)}</span>'
 
 
 def _source(paper: Paper) -> str:
     return ". ".join(str(part) for part in (paper.authors, paper.venue, paper.year) if part)
-
-
-def _natural(path: Path) -> Sequence[Any]:
-    """Figure 10 after figure 9, a variant after its figure."""
-    parts = re.split(r"(\d+)", path.with_suffix("").as_posix())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
 def _pdf(figure: Figure) -> bytes:
@@ -253,7 +153,7 @@ def _pdf(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """The file in one piece: a reader sees the old one or the new one."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -263,5 +163,6 @@ def _write(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _e(text: Any) -> str:
+def escaped(text: Any) -> str:
+    """A text as HTML may hold it."""
     return html.escape(str(text), quote=True)
