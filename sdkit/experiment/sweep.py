@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -69,10 +69,7 @@ def run_all(
     if isinstance(experiments, Experiment):
         raise TypeError("run_all takes a list of experiments, or a dict of them by name: a single one has .run()")
     if isinstance(experiments, Mapping):
-        parts = {name: [e] if isinstance(e, Experiment) else list(e) for name, e in experiments.items()}
-        done = iter(run_all([e for part in parts.values() for e in part], jobs, progress, diverged))
-        single = {name for name, e in experiments.items() if isinstance(e, Experiment)}
-        return {name: next(done) if name in single else [next(done) for _ in part] for name, part in parts.items()}
+        return in_form(experiments, lambda listed: run_all(listed, jobs, progress, diverged))
     experiments = list(experiments)
     ended, borne = (("done", "diverged"), (Diverged,)) if diverged else (("done",), ())
     taught = [e for e in experiments if e.teacher]
@@ -101,6 +98,16 @@ def run_all(
             for _ in work:
                 pass
     return [Trained(e) for e in experiments]
+
+
+def in_form(
+    experiments: Mapping[str, Experiment | Iterable[Experiment]], run: Callable[[list[Experiment]], list[Trained]]
+) -> dict[str, Any]:
+    """What `run` makes of all experiments of a dict, in the dict's form: a run where it has one experiment, else a list."""
+    parts = {name: [e] if isinstance(e, Experiment) else list(e) for name, e in experiments.items()}
+    done = iter(run([e for part in parts.values() for e in part]))
+    single = {name for name, e in experiments.items() if isinstance(e, Experiment)}
+    return {name: next(done) if name in single else [next(done) for _ in part] for name, part in parts.items()}
 
 
 def _in_turn(waiting: list[Experiment]) -> Iterator[Experiment]:

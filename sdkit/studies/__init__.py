@@ -4,6 +4,7 @@ from .by_factor import by_factor
 from .compare import Band, Comparison, Row, compared, one_length
 from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status, seconds_left
 from .gains import Gain
+from .gather import RecordedRun, gather, recorded
 from .headline import Headline, headline
 from .lengths import ByLength, Level, Said, by_length
 from .plan import Plan, plans, read_plan
@@ -24,8 +25,8 @@ from .tune import EqualTuning, Try, Tuned, tune
 
 __all__ = [
     "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
-    "PaperTable", "Place", "Plan", "PlanStatus", "Result", "Row", "SCALES", "Said", "Try", "Tuned", "by_factor", "by_length",
-    "compared",
-    "execute_plan", "headline", "load_results", "one_length", "plan_status", "plans", "read_plan", "read_result",
-    "result_label", "result_of", "results_folder", "seconds_left", "source_digest", "table", "tune", "write_result",
+    "PaperTable", "Place", "Plan", "PlanStatus", "RecordedRun", "Result", "Row", "SCALES", "Said", "Try", "Tuned", "by_factor",
+    "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "one_length", "plan_status", "plans",
+    "read_plan", "read_result", "recorded", "result_label", "result_of", "results_folder", "seconds_left", "source_digest",
+    "table", "tune", "write_result",
 ]  # fmt: skip

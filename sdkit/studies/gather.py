@@ -1,0 +1,85 @@
+"""Many small runs that are looked at only by their histories: those that are recorded in git need no training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..experiment import Experiment, Trained, in_form, run_all
+from ..runs import Run
+from ..train import Epoch
+from .result import Result, read_result, results_folders
+
+
+class RecordedRun(Run):
+    """A run of which git has the history alone."""
+
+    def __init__(self, result: Result, folder: Path) -> None:
+        super().__init__(folder)
+        self.result = result
+
+    status = property(lambda self: self.result.status)
+    config = property(lambda self: self.result.config)
+    environment = property(lambda self: self.result.environment)
+
+    def history(self) -> list[Epoch]:
+        """One record per epoch."""
+        return self.result.history
+
+    def _read(self, names: list[str], load: Callable[[list[Path]], Any]) -> Any:
+        raise FileNotFoundError(f"of {self.result} the history is recorded, and no {Path(names[0]).stem}: its run() trains it")
+
+
+def gather(
+    experiments: Iterable[Experiment] | Mapping[str, Experiment | Iterable[Experiment]],
+    own: bool = False,
+    jobs: int | None = None,
+    progress: bool = True,
+    said: bool = True,
+) -> Any:
+    """Finished runs, as `run_all` gives them: one's own, else those that are recorded, else trained now.
+
+    For sweeps, whose runs are looked at by their histories. A recorded run has no weights, and was trained on another machine.
+
+    Args:
+        experiments: a list, or a dict of experiments or of lists of them.
+        own: whether to train what is only recorded.
+        jobs: how many trainings at a time, see `run_all`.
+        progress: whether bars are shown.
+        said: whether a line says how many of them are recorded, and where.
+
+    Returns:
+        Runs in the form of the experiments; one that diverged is kept as what it is.
+
+    Raises:
+        Damaged: a record is not what was written.
+    """
+    if isinstance(experiments, Mapping):
+        return in_form(experiments, lambda listed: gather(listed, own, jobs, progress, said))
+    listed = list(experiments)
+    missing = {e.key: e for e in listed if e.stored.status not in ("done", "diverged")}
+    known = {} if own else {key: found for key, e in missing.items() if (found := recorded(e))}
+    run_all([e for key, e in missing.items() if key not in known], jobs, progress, diverged=True)
+    if said and known:
+        where = Counter(r.device for r in known.values())
+        places = "; ".join(f"{n} on {device}" for device, n in where.items())
+        print(f"{len(known)} of {len({e.key for e in listed})} runs are recorded ({places}), the others are your own")
+    return [Trained(e, RecordedRun(known[e.key], e.stored.folder) if e.key in known else None) for e in listed]
+
+
+def recorded(experiment: Experiment) -> Result | None:
+    """What git has of an experiment's run.
+
+    Args:
+        experiment: the whole of it.
+
+    Returns:
+        The record; None where there is none.
+
+    Raises:
+        Damaged: it is not what was written.
+    """
+    found = (p for place in results_folders() for p in sorted(place.glob(f"*/{experiment.key}.json")))
+    return next(map(read_result, found), None)

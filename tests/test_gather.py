@@ -1,0 +1,56 @@
+"""Sweeps read what is recorded of their runs, train the rest, and say which is which."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from sdkit import Experiment, by_knob, runs, studies, sweep
+from sdkit.runs import Damaged
+
+SMALL = {"train_size": 32, "validation": 40}
+TINY = Experiment("drg", data="digits", dataset=SMALL, network={"width": 4}, recipe="smoke")
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """Two runs of which the records alone are left, and one that was never trained."""
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    listed = sweep(TINY, alpha=[0.1, 0.2, 0.3])
+    for e in listed[:2]:
+        e.run(progress=False)
+        studies.write_result(studies.result_of(e, "sweeps"), tmp_path / "data" / "records")
+    shutil.rmtree(runs.root())
+    return listed
+
+
+def test_recorded_runs_are_read_and_the_rest_is_trained(listed, capsys):
+    written = {e.key: studies.recorded(e) for e in listed}
+    assert [written[e.key] is None for e in listed] == [False, False, True]
+    found = studies.gather({"one": listed[0], "rest": listed[1:]}, progress=False)
+    assert capsys.readouterr().out.startswith("2 of 3 runs are recorded (2 on CPU, ")
+    assert [e.stored.status for e in listed] == ["new", "new", "done"]
+    assert found["one"].accuracy == written[listed[0].key].history[-1].test["final"]
+    assert found["one"].run.status == "done" and found["one"].judges.startswith("how ")
+    assert {*by_knob([found["one"], *found["rest"]], "alpha")} == {0.1, 0.2, 0.3}
+    with pytest.raises(FileNotFoundError, match="no weights"):
+        _ = found["one"].model
+
+
+def test_ones_own_run_stands_before_the_record_and_own_trains_it(listed):
+    (mine,) = studies.gather(listed[:1], own=True, progress=False)
+    assert listed[0].stored.status == "done" and mine.model is not None
+    written = studies.recorded(listed[0]).history[-1].test["final"]
+    assert mine.accuracy == pytest.approx(written, abs=1e-6), "the same code gives the same run; a record keeps 7 digits"
+    (again,) = studies.gather(listed[:1], progress=False)
+    assert not isinstance(again.run, studies.RecordedRun)
+
+
+def test_a_record_that_was_changed_is_no_result(listed, tmp_path):
+    path = tmp_path / "data" / "records" / "sweeps" / f"{listed[0].key}.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(Damaged):
+        studies.gather(listed, progress=False)
+    assert studies.recorded(replace(listed[0], seed=9)) is None
