@@ -22,7 +22,7 @@ from ..experiment import Experiment
 from ..runs import Busy, Damaged, key_of
 from ..train import Diverged, Epoch, default_device, device, device_name, graphs
 from .plan import Plan, plans, read_plan
-from .result import Result, _short, read_result, result_of, results_folders, write_result
+from .result import Result, read_result, result_of, results_folders, tidy_number, write_result
 
 Say = Callable[[str], None]
 
@@ -231,7 +231,7 @@ def _about(e: Experiment, paces: dict[str, float]) -> dict[str, Any]:
     ended = {} if began.get("device") == now else {"ended on": now}
     return (
         {"recorded": time.strftime("%Y-%m-%dT%H:%M:%S"), "steps": graphs.mode()}
-        | ({"seconds an epoch": _short(pace)} if pace else {})
+        | ({"seconds an epoch": tidy_number(pace)} if pace else {})
         | ended
     )
 

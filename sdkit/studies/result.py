@@ -233,7 +233,7 @@ def result_of(
         | {"machine": run.environment["machine"].partition("-")[0], "source": source_digest()}
         | {"test images": len(experiment.load_data().test.y)}
         | (environment or {}),
-        {k: [_short(v) for v in column] for k, column in epoch_table(history).items()},
+        {k: [tidy_number(v) for v in column] for k, column in epoch_table(history).items()},
         [t for e in history for t in e.changes],
         {name: CURVES[name](experiment, run) for name in curves} if run.status == "done" else {},
     )
@@ -320,9 +320,9 @@ CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
 
 
 def _plain(value: Any) -> Any:
-    return [_short(v) for v in value.tolist()] if isinstance(value, Tensor) else _short(value)
+    return [tidy_number(v) for v in value.tolist()] if isinstance(value, Tensor) else tidy_number(value)
 
 
-def _short(value: Any) -> Any:
+def tidy_number(value: Any) -> Any:
     """A number in 7 digits: more than any is certain."""
     return float(f"{value:.7g}") if isinstance(value, float) and math.isfinite(value) else value
