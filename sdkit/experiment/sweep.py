@@ -47,7 +47,7 @@ def by_knob(runs_of: Iterable[Trained], knob: str) -> dict[Any, list[float]]:
 
 
 def run_all(
-    experiments: Iterable[Experiment] | Mapping[str, Experiment | Iterable[Experiment]],
+    experiments: Iterable[Experiment] | Mapping[Any, Experiment | Iterable[Experiment]],
     jobs: int | None = None,
     progress: bool = True,
     diverged: bool = False,
@@ -101,8 +101,8 @@ def run_all(
 
 
 def in_form(
-    experiments: Mapping[str, Experiment | Iterable[Experiment]], run: Callable[[list[Experiment]], list[Trained]]
-) -> dict[str, Any]:
+    experiments: Mapping[Any, Experiment | Iterable[Experiment]], run: Callable[[list[Experiment]], list[Trained]]
+) -> dict[Any, Any]:
     """What `run` makes of all experiments of a dict, in the dict's form: a run where it has one experiment, else a list."""
     parts = {name: [e] if isinstance(e, Experiment) else list(e) for name, e in experiments.items()}
     done = iter(run([e for part in parts.values() for e in part]))

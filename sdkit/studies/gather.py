@@ -33,7 +33,7 @@ class RecordedRun(Run):
 
 
 def gather(
-    experiments: Iterable[Experiment] | Mapping[str, Experiment | Iterable[Experiment]],
+    experiments: Iterable[Experiment] | Mapping[Any, Experiment | Iterable[Experiment]],
     own: bool = False,
     jobs: int | None = None,
     progress: bool = True,

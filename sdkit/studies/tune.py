@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..core import Knob
-from ..experiment import Experiment, run_all
+from ..experiment import Experiment, Trained
+from .gather import gather
 
 STEP = 10**0.5
 """A try's weight, or for a share its odds, over that of the try beside it."""
@@ -54,7 +55,7 @@ class EqualTuning(NamedTuple):
 
 def tune(
     experiments: Mapping[str, Experiment], tries: int = 5, seeds: Iterable[int] = (0,), validation: int = 500,
-    jobs: int | None = None, progress: bool = True,
+    jobs: int | None = None, progress: bool = True, own: bool = False,
 ) -> EqualTuning:  # fmt: skip
     """Gives every method the same number of tries of its main weight, and tells what that is worth beside its paper's knobs.
 
@@ -64,6 +65,7 @@ def tune(
     given knobs are trained on all training images, and both are reported on test images, which chose nothing. A method
     without a main weight, such as plain training, has one try and two equal columns.
     Every training is a run that is stored: a call that was interrupted goes on, and one more method trains that method alone.
+    What is recorded in git is not trained.
 
     Args:
         experiments: by the name of the row; what is said in `knobs` counts as the paper's.
@@ -72,6 +74,7 @@ def tune(
         validation: how many training images choose.
         jobs: as `run_all`'s.
         progress: whether a bar is shown.
+        own: whether to train what is only recorded.
 
     Returns:
         A row for every experiment.
@@ -92,10 +95,10 @@ def tune(
         for i, knobs in enumerate(given[name] if len(given[name]) > 1 else [])
         for seed in seeds
     }
-    run_all(search.values(), jobs, progress, diverged=True)
+    tried = gather(search, own, jobs, progress, said=False)
     found = {
         name: [
-            Try(knobs, [_validation(search[name, i, s]) for s in seeds if (name, i, s) in search])
+            Try(knobs, [_validation(tried[name, i, s]) for s in seeds if (name, i, s) in tried])
             for i, knobs in enumerate(all_)
         ]
         for name, all_ in given.items()
@@ -107,8 +110,7 @@ def tune(
         for what, knobs in (("paper", given[name][0]), ("tuned", chosen[name].knobs))
         for seed in seeds
     }
-    run_all(last.values(), jobs, progress, diverged=True)
-    tested = {key: e.stored.history()[-1].test.get("final", 0.0) for key, e in last.items()}
+    tested = {key: t.history[-1].test.get("final", 0.0) for key, t in gather(last, own, jobs, progress, said=False).items()}
     rows = {
         name: Tuned(found[name], chosen[name], *([tested[name, what, s] for s in seeds] for what in ("paper", "tuned")))
         for name in experiments
@@ -148,10 +150,9 @@ def _on(experiment: Experiment, validation: int) -> Experiment:
     return replace(experiment, dataset=dataset, teacher=teacher)
 
 
-def _validation(experiment: Experiment) -> float:
+def _validation(trained: Trained) -> float:
     """Accuracy after the last epoch; 0 of a training that diverged."""
-    run = experiment.stored
-    return run.history()[-1].validation["final"] if run.status == "done" else 0.0
+    return trained.validation_accuracy if trained.run.status == "done" else 0.0
 
 
 def _mean(values: list[float]) -> str:
