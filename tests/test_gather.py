@@ -6,9 +6,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from sdkit import Experiment, by_knob, runs, studies, sweep
 from sdkit.runs import Damaged
+from sdkit.studies import arrays
 
 SMALL = {"train_size": 32, "validation": 40}
 TINY = Experiment("drg", data="digits", dataset=SMALL, network={"width": 4}, recipe="smoke")
@@ -54,3 +56,31 @@ def test_a_record_that_was_changed_is_no_result(listed, tmp_path):
     with pytest.raises(Damaged):
         studies.gather(listed, progress=False)
     assert studies.recorded(replace(listed[0], seed=9)) is None
+
+
+def test_a_record_holds_the_networks_analyses_and_its_weights_without_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(arrays, "IMAGES", 100)
+    monkeypatch.setattr(arrays, "SIGMAS", {"absolute": (0, 0.02), "relative": (0, 0.1)})
+    e = replace(TINY, method="byot", knobs={}, dataset=SMALL | {"train_size": 64})
+    own = e.run(progress=False)
+    path = studies.write_result(studies.result_of(e, "kept", [*arrays.ARRAYS, "weights"]), tmp_path / "data" / "records")
+    made = {name: compute(own) for name, (compute, _) in arrays.ARRAYS.items() if name != "exits"}  # which are timed
+    found = studies.read_result(path)
+    shutil.rmtree(runs.root())
+    for name, parts in made.items():
+        again = found.analyses(name)
+        for part, analysis in parts.items():
+            assert type(again[part]) is type(analysis)
+            for field, value in analysis._asdict().items():
+                told = getattr(again[part], field)
+                if isinstance(value, torch.Tensor):
+                    assert torch.allclose(told, value.double(), rtol=1e-4, atol=1e-9, equal_nan=True), (name, part, field)
+                else:
+                    assert told == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value)
+    assert found.analyses("exits")["final"].flops > 0 and len(found.analyses("planes")["labels"]) > 0
+    (read,) = studies.gather([e], progress=False)
+    assert torch.allclose(read.logits(), own.logits(), atol=0.05) and e.stored.status == "new"
+    path.with_suffix(".safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(Damaged, match="not what was recorded"):
+        _ = studies.gather([e], progress=False)[0].model

@@ -1,7 +1,7 @@
 """Runs on disk: one folder each, and all of them as a table."""
 
 from .files import Damaged, digest, load_tensors, read_json, replacing, write, write_json
-from .folder import CHECKPOINT_EVERY, HELD, Busy, Run, all_runs, find, find_checkpoint, key_of, root, scheduled
+from .folder import CHECKPOINT_EVERY, HELD, Busy, Run, all_runs, by_part, find, find_checkpoint, key_of, root, scheduled
 from .recorder import ROOM
 from .table import (
     READ,
@@ -31,6 +31,7 @@ __all__ = [
     "RunRow",
     "SWEPT",
     "all_runs",
+    "by_part",
     "columns",
     "digest",
     "epoch_table",

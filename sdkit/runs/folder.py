@@ -34,6 +34,15 @@ def root() -> Path:
     return home() / "runs"
 
 
+def by_part(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """A run's tensors by name -> those of the "model" and of the "method", as state dicts."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "method": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = tensor
+    return parts
+
+
 class Run:
     """One run on disk. Reading never changes it; `follow` writes it.
 
@@ -89,11 +98,7 @@ class Run:
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The trained "model" and "method", as state dicts."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "method": {}}
-        for name, tensor in self._read(["weights.safetensors"], lambda paths: load_tensors(paths[0])).items():
-            part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = tensor
-        return parts
+        return by_part(self._read(["weights.safetensors"], lambda paths: load_tensors(paths[0])))
 
     def resumable(self) -> bool:
         """Whether it was left with a checkpoint to go on from."""

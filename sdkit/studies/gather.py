@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..experiment import Experiment, Trained, in_form, run_all
-from ..runs import Run
+from ..runs import Damaged, Run, by_part, digest, load_tensors
 from ..train import Epoch
 from .result import Result, read_result, results_folders
 
 
 class RecordedRun(Run):
-    """A run of which git has the history alone."""
+    """A run of which git has the history, perhaps its weights, and no more."""
 
     def __init__(self, result: Result, folder: Path) -> None:
         super().__init__(folder)
@@ -27,6 +29,15 @@ class RecordedRun(Run):
     def history(self) -> list[Epoch]:
         """One record per epoch."""
         return self.result.history
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """The recorded "model" and "method" in 16 bits, as state dicts; see `Run.weights`."""
+        said, path = self.result.curves.get("weights"), _beside(self.result)
+        if said is None or not path.exists():
+            return super().weights()
+        if digest(path) != said["sha256"]:
+            raise Damaged(f"{path} is not what was recorded: take it back from git, or delete it")
+        return by_part(load_tensors(path))
 
     def _read(self, names: list[str], load: Callable[[list[Path]], Any]) -> Any:
         raise FileNotFoundError(f"of {self.result} the history is recorded, and no {Path(names[0]).stem}: its run() trains it")
@@ -81,5 +92,13 @@ def recorded(experiment: Experiment) -> Result | None:
     Raises:
         Damaged: it is not what was written.
     """
-    found = (p for place in results_folders() for p in sorted(place.glob(f"*/{experiment.key}.json")))
-    return next(map(read_result, found), None)
+    return next(map(read_result, _files(experiment.key, "json")), None)
+
+
+def _beside(result: Result) -> Path:
+    """Where a record's weights lie, if it has any."""
+    return next(_files(result.key, "safetensors"), Path("none"))
+
+
+def _files(key: str, ending: str) -> Iterator[Path]:
+    return (p for place in results_folders() for p in sorted(place.glob(f"*/{key}.{ending}")))

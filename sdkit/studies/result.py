@@ -25,8 +25,9 @@ from .. import runs
 from ..analysis import calibration, factors, ranked_along
 from ..core import home
 from ..experiment import Experiment, Trained
-from ..runs import Damaged, Run, epoch_table, key_of, read_json, write
+from ..runs import Damaged, Run, epoch_table, key_of, read_json, root, write
 from ..train import Epoch, tidy
+from .arrays import ARRAYS, half_weights, kept, read
 
 FORMAT = 1
 """Raised when a record is written in another form."""
@@ -83,6 +84,17 @@ class Result:
     def measured(self) -> dict[str, float]:
         """What the epochs left: "accuracy.final", "best.final", "loss", "seconds"."""
         return runs.measured_in([e.record() for e in self.history])
+
+    def analyses(self, name: str) -> dict[str, Any]:
+        """An analysis that was made of the trained network, as `sdkit.analysis` gives it.
+
+        Args:
+            name: of `arrays.ARRAYS`, "noise" for example.
+
+        Returns:
+            Part -> the analysis; nothing where it was not kept.
+        """
+        return read(name, self.curves[name]) if name in self.curves else {}
 
     def __getitem__(self, column: str) -> Any:
         """The value in a column, None where it has none."""
@@ -154,6 +166,8 @@ def write_result(record: Result, out: Path | None = None) -> Path:
     for left in path.parent.glob(f".{path.name}.*"):  # half written by a process that died
         if time.time() - left.stat().st_mtime > 3600:
             left.unlink(missing_ok=True)
+    if "weights" in record.curves and not path.with_suffix(".safetensors").exists():
+        write(path.with_suffix(".safetensors"), half_weights(Run(root() / record.key)))
     write(path, (NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n").encode())
     return path
 
@@ -310,13 +324,21 @@ def _last(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
     return logits, experiment.load_data().test.y[: len(logits)]
 
 
+def _weights(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """That 16-bit weights lie beside the record, and their digest."""
+    content = half_weights(run)
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
     "ranked": _ranked,
     "calibration": _calibration,
     "right": _right,
     "factors": _factors,
+    **{name: lambda experiment, run, name=name: kept(name, Trained(experiment, run)) for name in ARRAYS},
+    "weights": _weights,
 }
-"""What a record may keep beside the history, computed from the run's recorded outputs."""
+"""What a record may keep beside the history: of the run's recorded outputs, or of its network."""
 
 
 def _plain(value: Any) -> Any:

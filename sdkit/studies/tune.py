@@ -98,8 +98,7 @@ def tune(
     tried = gather(search, own, jobs, progress, said=False)
     found = {
         name: [
-            Try(knobs, [_validation(tried[name, i, s]) for s in seeds if (name, i, s) in tried])
-            for i, knobs in enumerate(all_)
+            Try(knobs, [_validation(tried[name, i, s]) for s in seeds if (name, i, s) in tried]) for i, knobs in enumerate(all_)
         ]
         for name, all_ in given.items()
     }
