@@ -26,6 +26,9 @@ from .result import Result, read_result, result_of, results_folders, tidy_number
 
 Say = Callable[[str], None]
 
+SWEEPS = "sweeps"
+"""The folder of records that no plan lists: the notebooks' small runs, which `gather` reads."""
+
 
 # recording
 class ExecutionReport(NamedTuple):
@@ -54,7 +57,7 @@ def execute_plan(
     chosen, began = read_plan(plan, data), time.monotonic()
     until = math.inf if minutes is None else began + 60 * minutes
     report = ExecutionReport([], [], {})
-    kept, damaged = _kept(chosen.name, results_folders(out))
+    kept, damaged = _kept(chosen, results_folders(out))
     missing = [e for e in chosen.experiments if e.key not in kept]
     say(f"{chosen.name}: {len(chosen.experiments) - len(missing)} of {len(chosen.experiments)} recorded")
     if minutes == 0:
@@ -81,16 +84,21 @@ def execute_plan(
     return report
 
 
-def _kept(plan: str, places: list[Path]) -> tuple[dict[str, Result], dict[str, str]]:
-    """What is recorded of a plan in some folders, by key, and what is wrong with those records that cannot be read."""
+def _kept(plan: Plan, places: list[Path]) -> tuple[dict[str, Result], dict[str, str]]:
+    """What is recorded of a plan in some folders, by key, and what is wrong with those records that cannot be read.
+
+    What another plan has recorded of its experiments counts as well.
+    """
     kept: dict[str, Result] = {}
     damaged: dict[str, str] = {}
-    for path in (path for place in places for path in sorted((place / plan).glob("*.json"))):
+    own = [path for place in places for path in sorted((place / plan.name).glob("*.json"))]
+    others = [path for e in plan.experiments for place in places for path in sorted(place.glob(f"*/{e.key}.json"))]
+    for path in (path for path in [*own, *others] if path.stem not in kept):
         try:
-            kept.setdefault(path.stem, read_result(path))
+            kept[path.stem] = read_result(path)
         except Damaged as error:
             damaged.setdefault(path.stem, str(error))
-    return kept, damaged
+    return kept, {key: wrong for key, wrong in damaged.items() if key not in kept}
 
 
 def _record(
@@ -280,9 +288,9 @@ def plan_status(plan: str | None = None) -> list[PlanStatus]:
             found.append(Plan(path.stem, "", [], ()))
             wrong[path.stem] = [str(error.args[0] if error.args else error)]
     folders = {f.name for place in results_folders() if place.is_dir() for f in place.iterdir() if f.is_dir()}
-    gone = (folders if plan is None else {plan}) - {known.name for known in found}
+    gone = (folders - {SWEEPS} if plan is None else {plan}) - {known.name for known in found}
     for known in [*found, *(Plan(name, "Its plan is not here.", [], ()) for name in sorted(gone))]:
-        kept, unread = _kept(known.name, results_folders())
+        kept, unread = _kept(known, results_folders())
         damaged = [*wrong.get(known.name, []), *unread.values()]
         listed = {e.key: e for e in known.experiments}
         records = [kept[key] for key in listed if key in kept] + [r for key, r in kept.items() if key not in listed]
