@@ -82,6 +82,18 @@ class Trained:
         learned = self.history[-1].train_accuracy
         return f"{'how it ends' if learned >= KNOWN else 'how fast it learns'} is judged (training {learned:.0%})"
 
+    @property
+    def setting(self) -> str:
+        """Where a comparison with this run was made, in words: network, data, training images, and what it judges."""
+        e, images = self.experiment, f"{len(self.data.train.y):,} images"
+        return f"{e.model} on {e.data}, {images}, one seed, last epoch, test set; {self.judges}"
+
+    @property
+    def summary(self) -> str:
+        """How it ended and what it took: both test accuracies and the seconds of training."""
+        both = f"last epoch {self.accuracy:6.1%}   best watched epoch {self.best_accuracy:6.1%}"
+        return f"{both}   {self.seconds:4.0f} s"
+
     @cached_property
     def watched(self) -> Tensor:
         """The places of the test images that every epoch was tested on, [W], ascending: the rows of `run.outputs()`."""

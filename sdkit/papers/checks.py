@@ -23,6 +23,9 @@ class Verdict(NamedTuple):
     def word(self) -> str:
         return {True: "held", False: "did not hold", None: "cannot be told at this scale"}[self.held]
 
+    def __str__(self) -> str:
+        return f"{self.claim}: {self.word}\n   {self.measured}"
+
 
 def all_of(parts: Sequence[bool | None]) -> bool | None:
     """False if any is False, else None if any is None or nothing was measured, else True."""
