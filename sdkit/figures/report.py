@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 import os
 import re
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from ..core import home
@@ -24,7 +21,8 @@ from ..papers import PAPERS, Paper
 from ..papers import figure as about
 from ..papers.checks import Verdict
 from ..runs import read_json
-from .style import letters, png
+from .sizes import fit
+from .style import letters, pdf, png
 
 BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
 """Word -> colour and sign; any other word is grey with a question mark."""
@@ -91,6 +89,8 @@ def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str 
         raise ValueError(f"a figure's variant names a file: letters, digits, '+', '.', '_' and '-', got {variant!r}")
     of = about(base)
     paper = PAPERS[of.paper]
+    letters(figure)
+    fit(figure)
     record = {
         "id": id,
         "paper": of.paper,
@@ -106,12 +106,11 @@ def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str 
         "note": note,
         "width": round(100 * figure.get_figwidth()),  # on a page, pixels
     }
-    letters(figure)
     place = folder() / of.paper
     place.mkdir(parents=True, exist_ok=True)
     paths = {kind: place / f"{id}.{kind}" for kind in ("png", "pdf", "json")}
     _write(paths["png"], png(figure, 150))
-    _write(paths["pdf"], _pdf(figure))
+    _write(paths["pdf"], pdf(figure))
     _write(paths["json"], json.dumps(record, indent=1, ensure_ascii=False).encode())
     return Report(record, paths, png(figure))
 
@@ -241,16 +240,6 @@ def _natural(path: Path) -> Sequence[Any]:
     """Figure 10 after figure 9, a variant after its figure."""
     parts = re.split(r"(\d+)", path.with_suffix("").as_posix())
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
-
-
-def _pdf(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    before = figure.canvas
-    try:
-        FigureCanvasPdf(figure).print_figure(out, format="pdf", facecolor="white", metadata={"CreationDate": None})
-    finally:
-        figure.set_canvas(before if isinstance(before, FigureCanvasAgg) else FigureCanvasAgg(figure))
-    return out.getvalue()
 
 
 def _write(path: Path, content: bytes) -> None:
