@@ -16,6 +16,7 @@ import tyro
 from .. import core, pages, runs
 from ..train import RecipeChanges
 from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
+from .export import export
 from .grade import grade
 from .stored import LATEST, lines_of, remove, show, summary
 from .sweep import spelled_out, sweep
@@ -295,6 +296,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "record": record,
     "table": table,
     "sweep": sweep,
+    "export": export,
     "grade": grade,
     "app": app,
     "doctor": doctor,
