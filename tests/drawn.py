@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from sdkit import figures
 from sdkit.analysis import TermShares
+from sdkit.figures.sizes import fit
 
 
 def one(draw: Callable[[Axes], object], **options) -> Figure:
@@ -32,7 +33,17 @@ def words(figure: Figure) -> list[tuple[str, np.ndarray]]:
     figure.draw(renderer)
     visible = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
     hidden = {id(t) for ax in figure.axes for t in unseen(ax)}
-    return [(t.get_text(), t.get_window_extent(renderer).extents) for t in visible if id(t) not in hidden]
+    return [(t.get_text(), extents(t, renderer)) for t in visible if id(t) not in hidden]
+
+
+def extents(text: Text, renderer: object) -> np.ndarray:
+    """The [4] extents of a text in pixels; of a slanted one those of its last letters, below which the next one passes."""
+    x0, y0, x1, y1 = text.get_window_extent(renderer).extents
+    angle = text.get_rotation()
+    if angle % 90 == 0:
+        return np.array([x0, y0, x1, y1])
+    high = text.get_fontsize() * text.get_figure().dpi / 72
+    return np.array([x1 - high / np.sin(np.radians(angle)), y0, x1, y1])
 
 
 def unseen(ax: Axes) -> list[Text]:
@@ -47,8 +58,8 @@ def unseen(ax: Axes) -> list[Text]:
     return out
 
 
-def unreadable(figure: Figure) -> list[str]:
-    """Pairs of words that overlap by more than a pixel, words that leave the canvas, words below 9 points."""
+def unreadable(figure: Figure, least: float = 9) -> list[str]:
+    """Pairs of words that overlap by more than a pixel, words that leave the canvas, words below so many points."""
     found, out = words(figure), []
     width, height = figure.bbox.size
     for i, (a, (x0, y0, x1, y1)) in enumerate(found):
@@ -57,7 +68,37 @@ def unreadable(figure: Figure) -> list[str]:
         for b, (u0, v0, u1, v1) in found[i + 1 :]:
             if min(x1, u1) - max(x0, u0) > 1 and min(y1, v1) - max(y0, v0) > 1:
                 out.append(f"{a!r} over {b!r}")
-    return out + [f"{t.get_text()!r} is small" for t in figure.findobj(Text) if t.get_text() and t.get_fontsize() < 9]
+    return out + [f"{t.get_text()!r} is small" for t in figure.findobj(Text) if t.get_text() and t.get_fontsize() < least]
+
+
+def printed(make: Callable[[], Figure], kind: str) -> Figure:
+    """A figure as it is printed in a style of figures."""
+    with figures.style(kind):
+        return fit(make())
+
+
+def illegible(make: Callable[[], Figure], kind: str) -> list[str]:
+    """What of a figure cannot be read in print: words that overlap or are below 6 points, points below a legend, its width."""
+    figure = printed(make, kind)
+    wide = {"column": (3.3, 7.0) if diagram(figure) else (3.3,), "page": (7.0,)}[kind]
+    wrong = [] if figure.get_figwidth() in wide else [f"{figure.get_figwidth():.2f} inches wide, not {wide}"]
+    found = unreadable(figure, 6)  # it is drawn there
+    return wrong + found + [f"a legend upon {name}" for ax in figure.axes for name in hidden(ax, drawn=True)]
+
+
+def diagram(figure: Figure) -> bool:
+    """Whether there are words in boxes: one that no column holds takes the page."""
+    return any(ax.texts and not ax.images and not len(ax.get_yticks()) for ax in figure.axes)
+
+
+def hidden(ax: Axes, drawn: bool = False) -> list[str]:
+    """The points of labelled lines that the legend stands upon."""
+    if ax.get_legend() is None:
+        return []
+    if not drawn:
+        ax.figure.draw_without_rendering()
+    box = ax.get_legend().get_window_extent()
+    return [s.get_label() for s in ax.lines for point in ax.transData.transform(s.get_xydata()) if box.contains(*point)]
 
 
 def told(moments: list[str], **shares: list[float]) -> TermShares:

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from drawn import many, one, unreadable
+from drawn import illegible, many, one, unreadable
 
 from sdkit import figures
 from sdkit.analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation, forward_flops
@@ -104,6 +104,11 @@ def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name
         warnings.simplefilter("error")
         figure = GALLERY[name]()
         assert not unreadable(figure)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_figure_can_be_read_in_a_column(name):
+    assert illegible(GALLERY[name], "column") == []
 
 
 # --- what is drawn is what was handed in ---

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from drawn import unreadable
+from drawn import illegible, unreadable
 from matplotlib.figure import Figure
 
 from sdkit import figures
@@ -85,6 +85,11 @@ GALLERY = {
 @pytest.mark.parametrize("name", GALLERY)
 def test_every_word_of_a_figure_can_be_read(name):
     assert not (found := unreadable(GALLERY[name]())), found
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_figure_can_be_read_in_a_column(name):
+    assert illegible(GALLERY[name], "column") == []
 
 
 def words(figure: Figure) -> str:

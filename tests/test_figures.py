@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import many, one, pulls, unreadable
+from drawn import hidden, illegible, many, one, pulls, unreadable
 from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
@@ -35,6 +35,7 @@ from sdkit.analysis import (
     selective_risk,
 )
 from sdkit.analysis.gradients import GradientStatistics
+from sdkit.figures.style import pdf as pdf_of
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
 from sdkit.train import Epoch
@@ -236,6 +237,52 @@ def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name
         assert not unreadable(figure)
         for ax in figure.axes:
             assert ax.lines or ax.patches or ax.images or ax.collections or ax.texts, "an empty panel"
+
+
+@pytest.mark.parametrize("kind", ["column", "page"])
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_figure_can_be_read_in_print(name, kind):
+    assert illegible(GALLERY[name], kind) == []
+
+
+def test_a_style_is_a_call_or_holds_inside_a_block_and_an_unknown_one_is_named():
+    made = [figures.new(width=6)[0]]
+    with figures.style("column"):
+        inside = figures.new(width=6)[0]
+        with figures.style("slide"):
+            slide = figures.new(width=6)[0]
+    made.append(figures.new(width=6)[0])
+    for figure, wide in [(made[0], 6), (inside, 3.3), (slide, 12), (made[1], 6)]:
+        figures.png(figure)
+        assert figure.get_figwidth() == pytest.approx(wide)
+    with pytest.raises(KeyError, match="column"):
+        figures.style("colunm")
+
+
+def test_panels_that_are_too_narrow_are_stacked_and_keep_the_words_of_their_scale():
+    with figures.style("column"):
+        figure, axes = figures.new(columns=2, width=10, sharey=True)
+        for ax in axes:
+            ax.plot([0, 1], [0, 1])
+        axes[0].set_ylabel("accuracy, %")
+    figures.png(figure)
+    assert axes[0].get_position().y0 > axes[1].get_position().y1 and axes[0].get_position().x0 < axes[1].get_position().x1
+    assert axes[1].get_ylabel() == "accuracy, %" and any(t.get_visible() for t in axes[1].get_yticklabels())
+
+
+@pytest.mark.parametrize("kind", ["column", "page", "notebook"])
+def test_a_saved_figure_has_fonts_that_a_press_takes_and_the_width_that_was_said(kind, tmp_path):
+    """Type 3 fonts are refused by IEEE's and ACM's checks: TrueType alone, in every PDF and PostScript file."""
+    with figures.style(kind):
+        figure = GALLERY["sweep"]()
+    for suffix in ("pdf", "ps", "svg"):
+        figure.savefig(tmp_path / f"a.{suffix}", bbox_inches="tight" if kind != "notebook" else None)
+    for pdf in ((tmp_path / "a.pdf").read_bytes(), pdf_of(figure)):
+        assert b"/FontFile2" in pdf and b"/Type3" not in pdf
+        wide = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", pdf)[1]) / 72
+        assert wide == pytest.approx({"column": 3.3, "page": 7, "notebook": 6}[kind], abs=0.01)
+    assert b"/FontType 42" in (postscript := (tmp_path / "a.ps").read_bytes()) and b"/FontType 3" not in postscript
+    assert "validation" not in (svg := (tmp_path / "a.svg").read_text()) and "test accuracy" in svg, "words, not outlines"
 
 
 def test_the_check_of_words_sees_what_it_is_there_for():
@@ -451,13 +498,6 @@ def test_gradients_are_a_bar_for_every_convolution():
     assert heights(GALLERY["gradients"]().axes[0])["BYOT"] == pytest.approx(statistics()["byot"].magnitude.tolist())
     shares = heights(GALLERY["gradients_share"]().axes[0])
     assert sum(shares["BYOT"]) == pytest.approx(100) == sum(shares["vanilla"])
-
-
-def hidden(ax: Axes) -> list[str]:
-    """The points of labelled lines that the legend stands upon."""
-    ax.figure.draw_without_rendering()
-    box = ax.get_legend().get_window_extent()
-    return [s.get_label() for s in ax.lines for point in ax.transData.transform(s.get_xydata()) if box.contains(*point)]
 
 
 @pytest.mark.parametrize("names", [["vanilla", "sfr"], ["vanilla", "drg", "dsr"]])

@@ -282,6 +282,46 @@ def test_what_another_process_recorded_meanwhile_is_not_recorded_again():
     assert report.recorded == [e.key for e in plan.experiments[:-1]] and not report.missing
 
 
+def test_a_run_that_another_process_recorded_as_this_one_found_it_ended_is_recorded_once(monkeypatch):
+    plan, train = studies.read_plan(plan_file(TINY)), execute._train
+
+    def other_is_quicker(e, *rest):
+        ended = train(e, *rest)
+        studies.write_result(studies.result_of(e, plan.name))
+        return ended
+
+    monkeypatch.setattr(execute, "_train", other_is_quicker)
+    report, said = recorded()
+    assert not report.recorded and not report.missing and len(studies.load_results()) == 4
+    assert sum("recorded by another process" in line for line in said) == 4
+
+
+def test_a_run_whose_record_another_process_writes_at_this_moment_is_left_to_it(monkeypatch):
+    first, *others = studies.read_plan(plan_file(TINY)).experiments
+    first.run(progress=False)
+    with FileLock(first.stored.folder / "lock"):
+        report, _ = recorded()
+    assert report.recorded == [e.key for e in others] and report.missing == [first.key]
+
+
+@pytest.mark.slow
+def test_three_processes_share_a_plan_and_one_that_is_killed_loses_no_run():
+    """Every run is made and recorded once; the lock of the killed one is free, and its run is taken up by another."""
+    plan_file({"runs": [SMALL | {"methods": ["vanilla", "drg"], "seeds": [0, 1, 2], "recipe": {"epochs": 40}}]})
+    code = "from sdkit.cli import main; main(['record', 'tiny'])"
+    start = [sys.executable, "-c", code]
+    each = [subprocess.Popen(start, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    killed, begun = each[0], ""
+    while "begins" not in begun:
+        begun = killed.stdout.readline()
+    killed.kill()
+    rest = [child.communicate(timeout=300)[0] for child in each[1:]]
+    taken = [re.findall(r"^  recorded: (.*\)), ", text, re.M) for text in rest]
+    assert sum(map(len, taken)) == 6 == len({*taken[0], *taken[1]}) == len(studies.load_results()), rest
+    began = re.findall(r"^  (?:begins|goes on): (.*)$", "".join(rest), re.M)
+    assert len(began) == 6 == len({*began}) and begun.partition(": ")[2].strip() in began, "once by the two that lived"
+
+
 @pytest.mark.slow
 def test_two_calls_share_a_plan():
     plan_file({"runs": [SMALL | {"methods": ["vanilla", "drg"], "seeds": [*range(4)], "recipe": {"epochs": 30}}]})

@@ -9,7 +9,7 @@ import numpy as np
 import paper
 import pytest
 import torch
-from drawn import unreadable
+from drawn import illegible, unreadable
 from paper import attention, gaussian, pool
 from tiny import built, draw, taps
 from torch import nn
@@ -353,6 +353,11 @@ def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name
         warnings.simplefilter("error")
         figure = GALLERY[name]()
         assert not unreadable(figure)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_figure_can_be_read_in_a_column(name):
+    assert illegible(GALLERY[name], "column") == []
 
 
 def test_the_overview_names_every_stage_of_the_network_that_it_is_given():

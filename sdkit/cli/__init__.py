@@ -14,16 +14,14 @@ from typing import Annotated, Any
 import tyro
 
 from .. import core, pages, runs
-from ..train import Recipe, RecipeChanges
+from ..train import RecipeChanges
+from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
 from .claims import claims
+from .export import export
 from .grade import grade
 from .stored import LATEST, lines_of, remove, show, summary
+from .sweep import spelled_out, sweep
 from .table import table
-
-Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-
-
-NO_CHANGES = RecipeChanges()
 
 
 def train(
@@ -70,39 +68,25 @@ def train(
         ValueError: options that cannot go together, with the mend.
     """
     from ..data import DATASETS
-    from ..experiment import Experiment, in_words, paper_experiment
+    from ..experiment import in_words, paper_experiment
     from ..papers import setting
 
     if source:
         load(source)
-    if (teacher_network or teacher_recipe) and teacher is None:
-        raise ValueError("--teacher-network and --teacher-recipe are of a teacher: say which, --teacher resnet34 for example")
-    own = fields.said()
-    shared = {"recipe": own, "dataset": words(dataset), "seed": seed}
+    its_teacher(teacher, teacher_network, teacher_recipe)
     if paper is not None:
         if recipe is not None or teacher is not None or teacher_network or teacher_recipe:
             raise ValueError("--paper says recipe and teacher: change fields of the recipe, --epochs 2, or leave --paper out")
         found = setting(paper, method, model, data, **values(row))
         print(f"{found.row}\n{in_words(found)}", *(f"not stated: {note}" for note in found.notes), sep="\n")
+        shared = {"recipe": fields.said(), "dataset": words(dataset), "seed": seed}
         experiment = paper_experiment(paper, method, model, data, **shared, **values(row))
         experiment = replace(experiment, knobs=experiment.knobs | words(knob), network=experiment.network | words(network))
     else:
         if row:
             raise ValueError("--row chooses a row of a paper's table: say which, --paper drg_dsr_table1")
-        base = Recipe.of({"name": "quick" if recipe is None else recipe} | own)
-        common: dict[str, Any] = {"data": "shapes" if data is None else data, "dataset": words(dataset), "seed": seed}
-        experiment = Experiment(
-            method="vanilla" if method is None else method,
-            model="four-stage" if model is None else model,
-            recipe=base,
-            knobs=words(knob),
-            network=words(network),
-            teacher=Experiment(
-                model=teacher, network=words(teacher_network), recipe=own_recipe(base, teacher_recipe), **common | {"seed": 0}
-            )
-            if teacher is not None
-            else None,
-            **common,
+        experiment = asked(
+            method, model, data, recipe, knob, network, dataset, teacher, teacher_network, teacher_recipe, fields, seed
         )
     print(experiment)
     if dry_run:
@@ -116,27 +100,6 @@ def train(
     for metric, value, unit, classifier in found.printed if paper else ():
         own = f"; here {1 - trained.top_accuracy(5):.2%}" if metric == "top5_err" else ""
         print(f"the paper prints {value:g} {unit} ({metric}{f', {classifier}' if classifier else ''}){own}")
-
-
-def own_recipe(base: Recipe, said: Iterable[str]) -> Recipe:
-    """The teacher's recipe: that of its student, another by its name, with fields changed."""
-    name = next((word for word in said if "=" not in word), None)
-    return replace(Recipe.of(name) if name else base, **words(word for word in said if "=" in word))
-
-
-def load(path: Path) -> None:
-    """Runs a file of parts of a user's own, which gives them names by `sdkit.register`."""
-    import importlib.util
-
-    import cloudpickle
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}: --from takes a Python file that calls sdkit.register")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    cloudpickle.register_pickle_by_value(module)  # other processes cannot import it
 
 
 def listing(what: tyro.conf.Positional[str] = "all", having: str = "") -> None:
@@ -293,14 +256,6 @@ def app(port: int = 8866, browser: bool = True) -> None:
 # the parts
 
 
-def words(pairs: Iterable[str]) -> dict[str, core.Word]:
-    """["alpha=0.3", "detach=false"] -> each as it was typed, by its name: it is read where its type is known."""
-    split = [pair.partition("=") for pair in pairs]
-    if wrong := [name for name, equals, _ in split if not equals]:
-        raise ValueError(f"a setting is name=value, got {wrong[0]!r}")
-    return {name: core.Word(text) for name, _, text in split}
-
-
 def values(pairs: Iterable[str]) -> dict[str, Any]:
     """["value=0.3", "setting=linear"] -> {"value": 0.3, "setting": "linear"}; what is no Python literal stays text."""
     return {name: word.literal() for name, word in words(pairs).items()}
@@ -342,6 +297,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "record": record,
     "table": table,
     "claims": claims,
+    "sweep": sweep,
+    "export": export,
     "grade": grade,
     "app": app,
     "doctor": doctor,
@@ -354,6 +311,9 @@ def main(arguments: list[str] | None = None) -> None:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
     try:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        if arguments[:1] == ["sweep"]:
+            arguments = ["sweep", *spelled_out(arguments[1:])]
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="sdkit", description="See self-distillation work.", args=arguments)
     except BrokenPipeError:  # `sdkit list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -55,10 +55,12 @@ from .screens.viewers import (
     ranked_panels,
     ranked_view,
 )
+from .searches import search_figure, search_map, search_points
 from .self_guidance import lambda_curves, lambda_table, sampling, snapshots, train_and_test
 from .sfr import along_stages, self_features, transport_plan, variants, wrong_classes
 from .shares import term_shares
 from .side_by_side import agreement, factor_course, loss_plane, paths, scoreboard
+from .sizes import saving, style
 from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
 from .tables import table_gains
 from .training import exit_accuracy, learning_curves, loss_terms, marks
@@ -74,8 +76,8 @@ __all__ = [
     "noise_marks", "noise_panels", "overview", "paths", "pictures", "pipeline", "png", "points_figure", "projections",
     "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks", "ranked_panels", "ranked_probabilities",
     "ranked_variance", "ranked_view", "record_claims", "recorded_gains", "reliability", "report", "risk_coverage", "run_curves",
-    "run_points", "sampling", "scalable", "score_sheet", "scoreboard", "seed_curves", "self_features", "separation_bars",
-    "show", "slices", "snapshots", "stamp", "step_costs", "sweep", "table_gains", "term_shares", "terms_shown", "thresholds",
-    "thumbnail", "time_and_space", "train_and_test", "training_flow", "transport_plan", "under_attack", "variants",
-    "wrong_classes",
+    "run_points", "sampling", "saving", "scalable", "score_sheet", "scoreboard", "search_figure", "search_map", "search_points",
+    "seed_curves", "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "style", "sweep",
+    "table_gains", "term_shares", "terms_shown", "thresholds", "thumbnail", "time_and_space", "train_and_test", "training_flow",
+    "transport_plan", "under_attack", "variants", "wrong_classes",
 ]  # fmt: skip

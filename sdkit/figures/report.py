@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 import os
 import re
@@ -13,15 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from ..core import home
 from ..papers import PAPERS, Paper
 from ..papers import figure as about
 from ..papers.checks import Verdict
-from .style import letters, png
+from .sizes import fit
+from .style import letters, pdf, png
 
 BADGES = {"held": ("#00664a", "✓"), "did not hold": ("#a33c00", "✗")}
 """Word -> colour and sign; any other word is grey with a question mark."""
@@ -79,6 +77,8 @@ def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str 
         raise ValueError(f"a figure's variant names a file: letters, digits, '+', '.', '_' and '-', got {variant!r}")
     of = about(base)
     paper = PAPERS[of.paper]
+    letters(figure)
+    fit(figure)
     record = {
         "id": id,
         "paper": of.paper,
@@ -94,12 +94,11 @@ def report(figure: Figure, id: str, verdicts: Iterable[Verdict] = (), note: str 
         "note": note,
         "width": round(100 * figure.get_figwidth()),  # on a page, pixels
     }
-    letters(figure)
     place = folder() / of.paper
     place.mkdir(parents=True, exist_ok=True)
     paths = {kind: place / f"{id}.{kind}" for kind in ("png", "pdf", "json")}
     write_whole(paths["png"], png(figure, 150))
-    write_whole(paths["pdf"], _pdf(figure))
+    write_whole(paths["pdf"], pdf(figure))
     write_whole(paths["json"], json.dumps(record, indent=1, ensure_ascii=False).encode())
     return Report(record, paths, png(figure))
 
@@ -141,16 +140,6 @@ def badge(word: str) -> str:
 
 def _source(paper: Paper) -> str:
     return ". ".join(str(part) for part in (paper.authors, paper.venue, paper.year) if part)
-
-
-def _pdf(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    before = figure.canvas
-    try:
-        FigureCanvasPdf(figure).print_figure(out, format="pdf", facecolor="white", metadata={"CreationDate": None})
-    finally:
-        figure.set_canvas(before if isinstance(before, FigureCanvasAgg) else FigureCanvasAgg(figure))
-    return out.getvalue()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -10,12 +10,15 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from torch import Tensor
 
+from .sizes import HouseFigure, fit, saving
+
 SIZE = 9.0
-"""The smallest font on any figure, points."""
+"""The smallest font on any figure of a notebook, points; `figures.style` makes it another's."""
 
 INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -127,10 +130,11 @@ def label(name: str) -> str:
 def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):
     """A figure in the house style -> (Figure, Axes), or (Figure, array of Axes) where there are several.
 
-    width, height: inches; None gives every panel 4.2 x 3.2. options: of `Figure.subplots`, such as width_ratios, sharey or
-    squeeze. The array is one-dimensional in a single row or column, [rows, columns] otherwise.
+    width, height: inches in a notebook; None gives every panel 4.2 x 3.2. In another `figures.style` the figure takes that
+    style's width, and its panels are stacked where they would be too narrow. options: of `Figure.subplots`, such as
+    width_ratios, sharey or squeeze. The array is one-dimensional in a single row or column, [rows, columns] otherwise.
     """
-    figure = Figure((width or max(4.2 * columns, 5.2), height or 3.2 * rows), layout="constrained")
+    figure = HouseFigure((width or max(4.2 * columns, 5.2), height or 3.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, **options)
     for ax in [axes] if isinstance(axes, Axes) else axes.flat:
@@ -195,10 +199,21 @@ def letters(figure: Figure) -> list[str]:
     return [f"({letter})" for letter, _ in zip("abcdefghijklmnop", places, strict=False)]
 
 
+def pdf(figure: Figure) -> bytes:
+    """The figure as a PDF file's bytes, with TrueType fonts (Type 42)."""
+    out, before = io.BytesIO(), fit(figure).canvas
+    try:
+        with saving():
+            FigureCanvasPdf(figure).print_figure(out, format="pdf", facecolor="white", metadata={"CreationDate": None})
+    finally:
+        figure.set_canvas(before if isinstance(before, FigureCanvasAgg) else FigureCanvasAgg(figure))
+    return out.getvalue()
+
+
 def png(figure: Figure, dpi: float = 110) -> bytes:
     """The figure as a PNG file's bytes; the same figure gives the same bytes: its first drawing says where its parts stay."""
     out = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(out, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    FigureCanvasAgg(fit(figure)).print_figure(out, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     if figure.get_layout_engine() is not None:
         figure.set_layout_engine("none")  # a constrained layout goes on moving what is beside the Axes
     return out.getvalue()

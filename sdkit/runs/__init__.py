@@ -1,5 +1,6 @@
 """Runs on disk: one folder each, and all of them as a table."""
 
+from .export import read_curve, to_csv, to_tensorboard, to_wandb
 from .files import Damaged, digest, load_tensors, read_json, replacing, write, write_json
 from .folder import CHECKPOINT_EVERY, HELD, Busy, Run, all_runs, by_part, find, find_checkpoint, key_of, root, scheduled
 from .recorder import ROOM
@@ -41,6 +42,7 @@ __all__ = [
     "load_tensors",
     "measured_in",
     "points",
+    "read_curve",
     "read_json",
     "records",
     "replacing",
@@ -49,6 +51,9 @@ __all__ = [
     "select",
     "settings_of",
     "swept",
+    "to_csv",
+    "to_tensorboard",
+    "to_wandb",
     "varied",
     "write",
     "write_json",

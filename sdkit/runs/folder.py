@@ -154,7 +154,7 @@ class Run:
     def delete(self) -> None:
         """Removes the run's folder. Waits while another living process records it; an absent one is no error."""
         if self.folder.exists():
-            with self._alone():
+            with self.alone():
                 remove(self.folder / "history.json")  # first: what is left of it is no run that is done
                 for path in self.folder.iterdir():
                     if path.name != "lock":
@@ -193,7 +193,7 @@ class Run:
         """
         made = None if self.folder.exists() else build()  # what cannot be built leaves no folder
         sweep_empty(self.folder.parent)
-        with self._alone(wait):
+        with self.alone(wait):
             recorder = Recorder(self.folder, self.key)
             recorder.sweep()
             if self.status == "done":
@@ -223,7 +223,7 @@ class Run:
         return str(self.folder.absolute()) in HELD
 
     @contextlib.contextmanager
-    def _alone(self, wait: bool = True) -> Iterator[None]:
+    def alone(self, wait: bool = True) -> Iterator[None]:
         """Holds the run's lock, which the system lets go when a process dies. Waits for another process, not for this one."""
         if self._held:
             raise RuntimeError(f"run {self.key} is being trained in this very process: stop that training first")

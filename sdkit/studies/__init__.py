@@ -20,13 +20,14 @@ from .result import (
     source_digest,
     write_result,
 )
+from .search import Search, Setting, search, searched
 from .tables import Line, PaperTable, Place
 from .tune import EqualTuning, Try, Tuned, tune
 
 __all__ = [
     "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
-    "PaperTable", "Place", "Plan", "PlanStatus", "RecordedRun", "Result", "Row", "SCALES", "Said", "Try", "Tuned", "by_factor",
-    "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "one_length", "plan_status", "plans",
-    "read_plan", "read_result", "recorded", "result_label", "result_of", "results_folder", "seconds_left", "source_digest",
-    "table", "tune", "write_result",
+    "PaperTable", "Place", "Plan", "PlanStatus", "RecordedRun", "Result", "Row", "SCALES", "Said", "Search", "Setting", "Try",
+    "Tuned", "by_factor", "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "one_length",
+    "plan_status", "plans", "read_plan", "read_result", "recorded", "result_label", "result_of", "results_folder", "search",
+    "searched", "seconds_left", "source_digest", "table", "tune", "write_result",
 ]  # fmt: skip

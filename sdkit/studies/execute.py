@@ -113,13 +113,18 @@ def _record(
     report: ExecutionReport,
 ) -> bool:
     """Trains and records one run as far as the time allows. -> False where another process trains it, or its teacher."""
-    if any((place / plan.name / f"{e.key}.json").is_file() for place in results_folders(out)):
+    kept = [place / plan.name / f"{e.key}.json" for place in results_folders(out)]
+    if any(map(Path.is_file, kept)):
         say(f"  recorded by another process: {_spoken(e)}")
         return True
     try:
         ended = all(_train(step, began, until, paces, checkpoint_every, say) for step in (*_teachers(e), e))
         if ended:
-            path = write_result(result_of(e, plan.name, plan.curves, _about(e, paces)), out)
+            with e.stored.alone(wait=False):  # of those that find it ended, one writes the record
+                if any(map(Path.is_file, kept)):
+                    say(f"  recorded by another process: {_spoken(e)}")
+                    return True
+                path = write_result(result_of(e, plan.name, plan.curves, _about(e, paces)), out)
             say(f"  recorded: {_spoken(e)}, {_accuracy(e)}, {path.stat().st_size / 1e3:.0f} kB")
             report.recorded.append(e.key)
             return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 from ..core import home, pick
 from ..experiment import Experiment
 from ..train import RECIPES, Recipe
+from .grid import PARTS, is_spread, points
 from .result import CURVES
 
 LISTS = {"seeds": "seed", "epochs": "recipe", "models": "model", "methods": "method"}
@@ -43,7 +46,9 @@ def read_plan(said: str | Path, data: Path | None = None) -> Plan:
     """A plan by its name or its file. data: the folder of data sets, where that is not home()/data.
 
     A file holds "name", "about", "curves" and "runs": a list of an `Experiment`'s arguments, in which "methods", "models",
-    "epochs" and "seeds" are lists that stand for one run each. Of "epochs" each is a whole schedule of its own.
+    "epochs" and "seeds" are lists that stand for one run each. Of "epochs" each is a whole schedule of its own. In "knobs",
+    "recipe", "network" and "dataset" a list of values, numbers between two ends, `{"log": [0.01, 1, 7]}`, or random draws,
+    `{"random": {"log": [0.01, 1]}, "n": 8, "seed": 0}`, stand for a run each: every combination at one seed, then the next.
     """
     path = Path(said)
     if path.suffix != ".json":
@@ -87,15 +92,53 @@ def _entry(entry: dict[str, Any], data: Path | None) -> list[Experiment]:
         recipe = _recipe(entry.get("recipe", Experiment.recipe))
         lists["recipe"] = [replace(recipe, epochs=n) for n in lists["recipe"]]
     rest = {k: v for k, v in entry.items() if k not in LISTS}
+    rest, over = _spread(rest, {one: many[0] for one, many in lists.items() if many}, data)
     values = product(*lists.values())  # every method at one length of one seed, then the next length, then the next seed
-    made = [_experiment(rest | dict(zip(lists, chosen, strict=True)), data) for chosen in values]
+    made = [
+        _experiment(_with(rest | dict(zip(lists, chosen, strict=True)), point), data)
+        for chosen in values
+        for point in points(over)
+    ]
     if any(not e.recipe.epochs for e in made):
         raise ValueError("a recipe needs epochs >= 1 to train: 0 is for teachers that are taken as they are")
     return made
 
 
+def _spread(entry: dict[str, Any], first: dict[str, Any], data: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An entry without the values that stand for several, and these by "part.name".
+
+    A list is one value where its field takes lists, such as the stages of drg, and several where it does not.
+    """
+    parts = {part: entry[part] for part in PARTS if isinstance(entry.get(part), dict)}
+    said = {
+        (part, name): v for part, fields in parts.items() for name, v in fields.items() if is_spread(v) or isinstance(v, list)
+    }
+    plain = {**entry, **{part: {k: v for k, v in fields.items() if (part, k) not in said} for part, fields in parts.items()}}
+    over = {}
+    for (part, name), value in said.items():
+        if not is_spread(value):
+            with contextlib.suppress(TypeError, ValueError):
+                _experiment(_with({**plain, **first}, {f"{part}.{name}": value}), data)
+                plain = _with(plain, {f"{part}.{name}": value})
+                continue
+        over[f"{part}.{name}"] = value
+    return plain, over
+
+
+def _with(entry: dict[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with these values in the fields of its parts."""
+    out = dict(entry)
+    for full, value in point.items():
+        part, _, name = full.partition(".")
+        if part == "recipe":
+            out[part] = replace(Recipe.of(out.get(part, Experiment.recipe)), **{name: value})
+        else:
+            out[part] = {**out.get(part, {}), name: value}
+    return out
+
+
 def _recipe(said: str | dict[str, Any]) -> Recipe:
-    return Recipe(**said) if isinstance(said, dict) else RECIPES[pick(said, RECIPES, "recipe")]
+    return Recipe.of(said) if isinstance(said, dict) else RECIPES[pick(said, RECIPES, "recipe")]
 
 
 def _experiment(said: dict[str, Any], data: Path | None) -> Experiment:

@@ -21,7 +21,7 @@ from traitlets import validate
 
 from ..core import Knob, home
 from ..experiment import Experiment, find
-from ..figures import quick_png
+from ..figures import quick_png, saving
 from .page import Page
 
 
@@ -187,7 +187,8 @@ def save(name: str, figure: Figure | None, data: Mapping[str, Sequence[Any]] | N
     if figure is not None:
         for suffix in ("png", "pdf", "svg"):
             files.append(folder / f"{stem}.{suffix}")
-            figure.savefig(files[-1], dpi=200, facecolor="white", bbox_inches="tight")
+            with saving():
+                figure.savefig(files[-1], dpi=200, facecolor="white", bbox_inches="tight")
     if data is not None:
         files.append(folder / f"{stem}.csv")
         with open(files[-1], "w", newline="", encoding="utf-8") as file:

@@ -1,0 +1,133 @@
+"""`sdkit sweep`: every combination of some fields' values, chosen on validation images, reported on test images."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields as fields_of
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .. import core
+from ..train import Recipe, RecipeChanges
+from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
+
+
+def sweep(
+    over: Names = (),
+    method: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    recipe: str | None = None,
+    knob: Names = (),
+    network: Names = (),
+    dataset: Names = (),
+    teacher: str | None = None,
+    teacher_network: Names = (),
+    teacher_recipe: Names = (),
+    fields: Annotated[RecipeChanges, tyro.conf.OmitArgPrefixes] = NO_CHANGES,
+    seeds: int = 3,
+    validation: int = 500,
+    dry_run: bool = False,
+    out: Path | None = None,
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
+) -> None:
+    """Train every setting of some fields at every seed, choose on validation images, and report the chosen one on test images.
+
+    A field is given by its own name: --alpha 0.01:1:log:7 --temperature 1,2,4 --lr 0.05,0.1. What is stored is found; ended in
+    the middle, the same command goes on. The runs go seed by seed, so that the table fills early.
+
+    Args:
+        over: a field and its values, name=values: 1,2,4, or low:high:log:n (or linear, or whole), or low:high:log:n:random for
+            n draws. The name is that of a knob, a field of the recipe, an option of the network or of the data set, or in full
+            such as recipe.lr. `--name values` says the same.
+        method: as `sdkit train` takes it, and so the options below it.
+        model: the network.
+        data: the data set.
+        recipe: a name of `sdkit list`.
+        knob: a setting of the method that all have, name=value.
+        network: an option of the network that all have, name=value.
+        dataset: an option of the data set that all have, name=value.
+        teacher: the network of the teacher.
+        teacher_network: an option of the teacher's network, name=value.
+        teacher_recipe: the teacher's own recipe, or a field of it, name=value.
+        fields: fields of the recipe.
+        seeds: how many, from 0 on.
+        validation: how many training images are set aside to choose by.
+        dry_run: only say what would be trained, and how long it takes here.
+        out: the folder of the table (CSV) and the figure; figures/sweeps where not said.
+        source: a Python file that registers parts of your own, which the names may then be.
+
+    Raises:
+        ValueError: options that cannot go together, with the mend.
+    """
+    from .. import figures
+    from ..studies import search, searched, seconds_left
+    from ..studies.grid import typed
+
+    if source:
+        load(source)
+    its_teacher(teacher, teacher_network, teacher_recipe)
+    if not over:
+        raise ValueError("say what is swept: --alpha 0.01:1:log:7 for example, or --lr 0.05,0.1")
+    base = asked(method, model, data, recipe, knob, network, dataset, teacher, teacher_network, teacher_recipe, fields)
+    values = {name: typed(text) for name, text in words(over).items()}
+    listed = searched(base, values, range(seeds), validation)
+    missing = [e for e in listed if e.stored.status not in ("done", "diverged")]
+    print(f"{base}\n{len(listed) // seeds} settings, {seeds} seeds: {len(listed)} runs, {len(missing)} of them to be trained")
+    if dry_run:
+        for e in missing:
+            print(f"  missing: {e}")
+        if missing:
+            print(
+                f"some {seconds_left(missing) / 60:.0f} minutes on this device, one after another, and then the chosen setting"
+            )
+        return
+    found = search(base, values, range(seeds), validation)
+    print(f"\n{found}")
+    place = out or core.home() / "figures" / "sweeps"
+    place.mkdir(parents=True, exist_ok=True)
+    stem = "-".join([*base.parts, *found.names, base.key[:6]])
+    (place / f"{stem}.csv").write_text(found.csv(), encoding="utf-8")
+    shown = {tuple(s.at.values()): s.validation for s in found.settings}
+    figure = figures.search_figure(found.names, shown, "+".join(base.parts), tuple(found.chosen.at.values()))
+    for suffix in ("png", "pdf"):
+        figure.savefig(place / f"{stem}.{suffix}", dpi=200, facecolor="white")
+    print(f"\nthe table and its figure, of validation accuracies, are {place / stem}.csv, .png and .pdf")
+
+
+LISTED = {"method", "model", "data", *(f.name for f in fields_of(Recipe))}
+"""Options that `sdkit train` has too, and that are swept where several values stand behind them."""
+
+
+def spelled_out(arguments: list[str]) -> list[str]:
+    """`--alpha 0.01:1:log:7` as `--over alpha=0.01:1:log:7`: an option that `sdkit sweep` does not have is a field's name.
+
+    Args:
+        arguments: behind `sdkit sweep`.
+
+    Returns:
+        The same in options that it has.
+
+    Raises:
+        ValueError: a field without values.
+    """
+    known = {"help", *inspect.signature(sweep).parameters, "from", *(f.name for f in fields_of(Recipe))} - {"source", "fields"}
+    out, left = [], list(arguments)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_") if word.startswith("--") else ""
+        if not name or (name.removeprefix("no_") in known and name not in LISTED):
+            out.append(word)
+            continue
+        if not equals and (not left or left[0].startswith("--")):
+            if name in known or name.removeprefix("no_") in known:
+                out.append(word)
+                continue
+            raise ValueError(f"{word} is swept over no values: say some, {word} 1,2,4 or {word} 0.01:1:log:7")
+        value = value if equals else left.pop(0)
+        several = "," in value or value.count(":") >= 3
+        out += [f"--{name.replace('_', '-')}", value] if name in known and not several else ["--over", f"{name}={value}"]
+    return out
