@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core import Moment, Progress
 from ..data import Data, alone, factors_of
-from ..methods import Exit, Method
+from ..methods import EarlyExit, Exit, Method
 from ..models import Backbone
 from ..runs import Run
 from ..train import default_device
@@ -115,6 +115,11 @@ class Trained:
     def exit(self, name: str = "final") -> nn.Module:
         """One exit as a network of its own, images [B, 3, H, W] to logits [B, K]."""
         return Exit(self.model, self.method, name)
+
+    def early_exits(self) -> dict[str, nn.Module]:
+        """Every exit as a network that ends there, the deepest last: what `analysis.exit_costs` weighs."""
+        placed = {name: EarlyExit(self.model, head) for name, head in self.method.auxiliary_heads().items()}
+        return {**placed, "final": self.model}
 
     def exit_names(self) -> list[str]:
         """Every exit that this run recorded."""

@@ -32,7 +32,6 @@ from ..analysis import (
     term_shares,
 )
 from ..experiment import Trained
-from ..methods import EarlyExit
 from ..runs import Run
 
 IMAGES = 1000
@@ -82,8 +81,7 @@ def planes(t: Trained) -> dict[str, Projection]:
 
 def exits(t: Trained) -> dict[str, ExitCost]:
     """What it takes to answer at each exit."""
-    placed = {name: EarlyExit(t.model, head) for name, head in t.method.auxiliary_heads().items()}
-    return dict(exit_costs(placed | {"final": t.model}, t.images(limit=1)[0]))
+    return dict(exit_costs(t.early_exits(), t.images(limit=1)[0]))
 
 
 Arrays = Callable[[Trained], Mapping[str, Any]]
