@@ -16,7 +16,7 @@ import tyro
 from .. import core, pages, runs
 from ..train import Recipe, RecipeChanges
 from .grade import grade
-from .stored import LATEST, lines_of, remove, show, summary
+from .stored import LATEST, collect, lines_of, remove, show, summary
 from .table import table
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -215,7 +215,7 @@ def figures(
         / (
             ""
             if (data, model, recipe, train_size) == ("shapes", "four-stage", "quick", None)
-            else "-".join(map(str, filter(None, (data, model, recipe, train_size))))
+            else "-".join(map(str, filter(None, (data, model, recipe, train_size)))).replace(":", "_")  # "torchvision:resnet18"
         )
     )
     settings = {"SDKIT_DATA": data, "SDKIT_MODEL": model, "SDKIT_RECIPE": recipe, "SDKIT_SEED": str(seed)}
@@ -341,6 +341,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "record": record,
     "table": table,
     "grade": grade,
+    "collect": collect,
     "app": app,
     "doctor": doctor,
 }

@@ -1,5 +1,6 @@
 """Runs on disk: one folder each, and all of them as a table."""
 
+from .collect import Collected, collect
 from .files import Damaged, digest, load_tensors, read_json, replacing, write, write_json
 from .folder import CHECKPOINT_EVERY, HELD, Busy, Run, all_runs, find, find_checkpoint, key_of, root, scheduled
 from .recorder import ROOM
@@ -22,6 +23,7 @@ from .table import (
 __all__ = [
     "Busy",
     "CHECKPOINT_EVERY",
+    "Collected",
     "Damaged",
     "HELD",
     "Points",
@@ -31,6 +33,7 @@ __all__ = [
     "RunRow",
     "SWEPT",
     "all_runs",
+    "collect",
     "columns",
     "digest",
     "epoch_table",
