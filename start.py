@@ -10,13 +10,15 @@
     python3 start.py lint        run ruff and mypy
     python3 start.py bench       measure how fast sdkit trains here (bench --quick: about 6 minutes)
     python3 start.py docs        build the documentation as pages, into build/docs/html: no connection is needed to read them
+    python3 start.py course      build the labs' versions for a course, student, solution and nbgrader, into build/course
+    python3 start.py wheelhouse  fetch every wheel of requirements.txt into wheels/, for machines without network
     python3 start.py gpu         check a CUDA card, measure steps on it, and train what plans/gpu_first.json lists
     python3 start.py clean       remove .venv and caches; runs, figures, data and your notebooks stay
     python3 start.py VERB ...    any other verb of the command line: list, train, show, ...
 
 On Windows write `py start.py` for `python3 start.py`. The packages are those of requirements.txt; test and lint add those of
 requirements-dev.txt, docs those of requirements-docs.txt. They are installed again only when these files, pyproject.toml or
-Python changed.
+Python changed; with SDKIT_WHEELS=FOLDER out of a wheelhouse, without network.
 """
 
 from __future__ import annotations  # so that a Python that is too old still gets as far as being told so
@@ -25,6 +27,7 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -34,6 +37,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
+MACOS = (14,)  # for which torch 2.13 is built
 USERS, DEVELOPERS, DOCS = "requirements.txt", "requirements-dev.txt", "requirements-docs.txt"
 PINS = {"test": DEVELOPERS, "lint": DEVELOPERS, "docs": DOCS}  # of verbs that need more; each file holds the first
 LOCK = ".sdkit-lock"  # inside .venv, as are the stamps
@@ -56,6 +60,7 @@ def main(arguments: list[str]) -> int:
         check_python()
         if verb == "clean":
             return clean(ROOT)
+        check_mac()
         python = set_up(ROOT, PINS.get(verb, USERS))
         if verb == "setup":
             say(f"{ROOT / '.venv'} is ready")
@@ -66,8 +71,10 @@ def main(arguments: list[str]) -> int:
             return lint(python, rest)
         if verb in ("bench", "gpu"):
             return run([python, ROOT / "benchmarks" / {"bench": "speed.py", "gpu": "gpu.py"}[verb], *rest])
-        if verb == "docs":
-            return run([python, ROOT / "docs" / "build.py", *rest])
+        if verb in ("docs", "course"):
+            return run([python, ROOT / verb / "build.py", *rest])
+        if verb == "wheelhouse":
+            return wheelhouse(python, rest)
         if verb in WRITERS:
             os.environ["SDKIT_HOME"] = str(place_of_work(ROOT))
         if verb == "lab":
@@ -133,6 +140,23 @@ def check_python(version: tuple = sys.version_info) -> None:
         )
 
 
+def check_mac(system: str = sys.platform, machine: str = platform.machine(), release: str = platform.mac_ver()[0]) -> None:
+    """Problem on a Mac for which there is no PyTorch that sdkit works with."""
+    elsewhere = "docs/anywhere.md says where it runs without installing"
+    if system == "darwin" and machine == "x86_64":
+        raise Problem(
+            "PyTorch is not built for Intel Macs since 2.2.2, and sdkit needs 2.11 or newer. On Apple silicon this is an Intel "
+            f"Python: install the one for arm64 from python.org and start with it. On an Intel Mac {elsewhere}"
+        )
+    if system == "darwin" and release and (11,) <= version_of(release) < MACOS:
+        raise Problem(f"PyTorch 2.13 needs macOS {MACOS[0]}, this is {release}: update it, or {elsewhere}")
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """ "13.5.2" -> (13, 5, 2)."""
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
 def venv_python(venv: Path) -> Path:
     """The interpreter of a virtual environment, on this system."""
     return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
@@ -175,12 +199,13 @@ def set_up(root: Path, pins: str = USERS) -> Path:
             make_venv(venv)
         pip = [venv_python(venv), "-m", "pip", "--disable-pip-version-check"]
         say(f"installing the packages of {pins}" + (" (1 to 2 GB the first time: some minutes)" if USERS in stale else ""))
-        install([*pip, "install", "-r", root / pins], root)
+        offline = from_wheels()
+        install([*pip, "install", *offline, "-r", root / pins], root)
         if USERS in stale:
             say("installing sdkit itself")
             forget = [str(part) for part in (*pip, "uninstall", "--yes", "sdkit")]  # its name before 0.2.0, or a stranger's
             subprocess.run(forget, capture_output=True)
-            install([*pip, "install", "--quiet", "--no-build-isolation", "--no-deps", "-e", root], root)
+            install([*pip, "install", "--quiet", *offline, "--no-build-isolation", "--no-deps", "-e", root], root)
         for name in stale:
             (venv / STAMPS[name]).write_text(fingerprint(root, name))
         say(f"set up in {time.monotonic() - began:.0f} s")
@@ -229,11 +254,39 @@ def install(command: list, root: Path) -> None:
         free = shutil.disk_usage(root).free / 1e9
         if free < 3:
             raise Problem(f"pip failed and only {free:.1f} GB are free at {root}: make room for 8 GB and start again")
+        if "--no-index" in command:
+            raise Problem(
+                "pip did not find all packages in SDKIT_WHEELS, its own words are above: a wheelhouse is for one system and "
+                f"one Python, this is {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform}. Make one by "
+                "`python3 start.py wheelhouse` on a machine like this one that has a network"
+            )
         raise Problem(
             "pip failed, its own words are above: most often the network is missing (a proxy is set with HTTPS_PROXY) or a "
             f"package of requirements.txt has no build for Python {sys.version_info[0]}.{sys.version_info[1]} on this system "
             "(3.11 and 3.12 are the safe ones); mend it and start again, what is installed already is kept"
         )
+
+
+def from_wheels() -> list[str]:
+    """pip's options for a machine without network, where SDKIT_WHEELS names a folder. Problem where that holds no wheel."""
+    if not os.environ.get("SDKIT_WHEELS"):
+        return []
+    folder = Path(os.environ["SDKIT_WHEELS"]).expanduser().resolve()
+    if not next(folder.glob("*.whl"), None):
+        raise Problem(f"SDKIT_WHEELS={folder} holds no wheel: `python3 start.py wheelhouse` makes such a folder")
+    return ["--no-index", "--find-links", str(folder)]
+
+
+def wheelhouse(python: Path, arguments: list[str]) -> int:
+    """Fetches every wheel of requirements.txt into wheels/, or the folder that is named; other arguments are pip's."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    folder = Path(arguments[0] if named else ROOT / "wheels").expanduser().resolve()
+    install([python, "-m", "pip", "wheel", "--wheel-dir", folder, "-r", ROOT / USERS, *arguments[named:]], ROOT)
+    found = list(folder.glob("*.whl"))
+    size = sum(f.stat().st_size for f in found) / 1e6
+    say(f"{len(found)} wheels, {size:,.0f} MB, in {folder}. Copy it and this checkout, and there")
+    say(f"SDKIT_WHEELS={folder} python3 start.py lab installs without network, on this system with this Python")
+    return 0
 
 
 def last_line(text: str) -> str:

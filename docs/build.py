@@ -27,7 +27,8 @@ from pages import SHORT, grid  # noqa: E402
 from sdkit import figures, papers  # noqa: E402
 from sdkit.pages import stilled  # noqa: E402
 
-GUIDE = ("using", "lab", "statistics", "speed", "gpu", "glossary", "matrix", "papers_tables", "term_shares", "answers")
+GUIDE = ("using", "anywhere", "lab", "statistics", "speed", "gpu", "glossary", "matrix", "papers_tables", "term_shares")
+COURSE = ("course/README", *(f"course/{p}" for p in SHORT), "course/exam", "answers", "course/grading", "course/hub")
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff")
 WORDS = ("held", "did not hold", "cannot be told at this scale")
 BADGE = {"held": ("✓", "badge-held"), "did not hold": ("✗", "badge-not")}
@@ -62,7 +63,8 @@ def lay_out(source: Path, drawn: Path) -> None:
     wanted: dict[str, str | bytes] = {"index.md": front(), "guide.md": guide()}
     for name in TOP:
         wanted[name] = (ROOT / name).read_bytes()
-    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").rglob("*.png"), *(ROOT / "docs" / "speed").glob("*.md")]:
+    kinds = ("*.md", "*/*.md", "**/*.png", "course/Dockerfile")
+    for path in (path for kind in kinds for path in (ROOT / "docs").glob(kind)):
         wanted[path.relative_to(ROOT).as_posix()] = path.read_bytes()
     wanted |= pages.methods() | pages.paper_pages() | pages.api() | notebooks(drawn) | gallery(drawn)
     for old in [p for p in source.rglob("*") if p.is_file() and p.relative_to(source).as_posix() not in wanted]:
@@ -137,7 +139,9 @@ def guide() -> str:
     names = ["README", *(f"docs/{name}" for name in GUIDE), "docs/speed/cpu", "CONTRIBUTING", "CHANGELOG"]
     names = [name for name in names if (ROOT / f"{name}.md").exists()]
     titled = {"README": "What it is, and how to start <README>", "docs/speed/cpu": "Speed, every measurement <docs/speed/cpu>"}
-    return "# Guide\n\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(titled.get(n, n) for n in names) + "\n```\n"
+    listed, course = ("\n".join(lines) for lines in ([titled.get(n, n) for n in names], [f"docs/{n}" for n in COURSE]))
+    tree = "```{toctree}\n:maxdepth: 1\n\n"
+    return f"# Guide\n\n{tree}{listed}\n```\n\n## For those who teach\n\n{tree}{course}\n```\n"
 
 
 # ------------------------------------------------------------------------------------------------------------------ notebooks

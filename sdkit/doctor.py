@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 
 DISTRIBUTION = "sdkit-workbook"  # as pip calls us; what pip calls sdkit is Stable Diffusion Kit, and imports as sdkit, too
 DATA_FOLDERS = {"CIFAR-10": "cifar-10-batches-py", "CIFAR-100": "cifar-100-python"}
+MACOS = 14  # for which torch 2.13 is built
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _APPLICATIONS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -85,7 +86,14 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 
 def _python() -> Check:
-    return Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")  # start.py refuses one that is too old
+    found = f"{platform.python_version()} at {sys.executable}"  # start.py refuses one that is too old
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        mend = "on Apple silicon install Python for arm64; an Intel Mac cannot: PyTorch stopped at 2.2.2 there, 2.11 is needed"
+        return Check("Python", "fail", f"{found}, built for Intel Macs", mend)
+    release = platform.mac_ver()[0]
+    if sys.platform == "darwin" and release and 11 <= int(release.partition(".")[0]) < MACOS:
+        return Check("Python", "warn", f"{found}, on macOS {release}", f"PyTorch 2.13 needs macOS {MACOS}")
+    return Check("Python", "ok", found)
 
 
 def _sdkit() -> Check:
@@ -132,7 +140,8 @@ def _gpu() -> Check:
         name, memory = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
         return Check("GPU", "ok", f"{name}, {memory / 1e9:.0f} GB")
     if torch.backends.mps.is_available():
-        return Check("GPU", "ok", "Apple GPU (mps)")
+        mend = "SDKIT_DEVICE=mps tries it; a record then says `unproven`, for nobody has checked sdkit there"
+        return Check("GPU", "ok", "an Apple GPU (mps), which is not used: the CPU is", mend)
     if shutil.which("nvidia-smi"):
         built = torch.version.cuda or "the CPU"
         mend = "update the NVIDIA driver, or install a torch built for this driver's CUDA"

@@ -76,8 +76,8 @@ def test_one_bad_folder_hides_no_other_and_says_its_mend(many):
 def test_only_what_changed_is_read_again(many, monkeypatch):
     runs.records()
     read = []
-    inner = table._row
-    monkeypatch.setattr(table, "_row", lambda run: read.append(run.key) or inner(run))
+    inner = table.row_of
+    monkeypatch.setattr(table, "row_of", lambda run: read.append(run.key) or inner(run))
     runs.records()
     assert read == []
     write(Experiment("dsr", **SMALL), status="training", epochs=3)

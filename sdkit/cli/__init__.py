@@ -19,7 +19,7 @@ from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
 from .claims import claims
 from .export import export
 from .grade import grade
-from .stored import LATEST, lines_of, remove, show, summary
+from .stored import LATEST, collect, lines_of, remove, show, summary
 from .sweep import spelled_out, sweep
 from .table import table
 
@@ -179,7 +179,7 @@ def figures(
         / (
             ""
             if (data, model, recipe, train_size) == ("shapes", "four-stage", "quick", None)
-            else "-".join(map(str, filter(None, (data, model, recipe, train_size))))
+            else "-".join(map(str, filter(None, (data, model, recipe, train_size)))).replace(":", "_")  # "torchvision:resnet18"
         )
     )
     settings = {"SDKIT_DATA": data, "SDKIT_MODEL": model, "SDKIT_RECIPE": recipe, "SDKIT_SEED": str(seed)}
@@ -300,6 +300,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sweep": sweep,
     "export": export,
     "grade": grade,
+    "collect": collect,
     "app": app,
     "doctor": doctor,
 }

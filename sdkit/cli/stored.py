@@ -1,15 +1,16 @@
-"""`sdkit show`, `sdkit rm`, and the lines in which `sdkit list` tells recorded runs."""
+"""`sdkit show`, `sdkit rm`, `sdkit collect`, and the lines in which `sdkit list` tells recorded runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import tyro
 
 from .. import runs
 
-SHOWN = ("method", "model", "data", "seed", "recipe")
+SHOWN = ("student", "method", "model", "data", "seed", "recipe")
 """What a line always says; of the rest, what tells it from the other runs of its method."""
 
 LATEST = 20
@@ -49,6 +50,24 @@ def remove(keys: tyro.conf.Positional[tuple[str, ...]], yes: bool = False) -> No
     print(f"deleted {len(found)}")
 
 
+def collect(folders: tyro.conf.Positional[tuple[Path, ...]], into: Path) -> None:
+    """Bring a class's runs into one folder, where the lists and the explorer show them with each student's name.
+
+    Nothing of a student's folder is executed. A run that is damaged, or that sdkit did not write, becomes a row that says so.
+
+    Args:
+        folders: one for each student: what was the SDKIT_HOME, or its runs folder.
+        into: where to; called again, it takes what is new.
+
+    Raises:
+        ValueError: no folder, or two that cannot be told apart.
+    """
+    for found in runs.collect(folders, into):
+        said = f"{found.new} new, {found.same} there already, {len(found.refused)} refused"
+        print(f"{found.student}: {found.wrong or said}", *found.refused, sep="\n    ")
+    print(f"look at them: `SDKIT_HOME={into} sdkit list runs`, or in a notebook widgets.Explorer({str(into / 'runs')!r})")
+
+
 def lines_of(rows: Iterable[runs.RunRow]) -> list[str]:
     """A line a run: its state, its setting, what of it differs among the runs of its method, and its accuracy."""
     rows = list(rows)
@@ -60,7 +79,8 @@ def _line(row: runs.RunRow, apart: Iterable[str]) -> str:
     if row.wrong:
         return f"{row.status:<9} {row.wrong}"
     accuracy = f"{row['accuracy.final']:.1%}" if row["accuracy.final"] is not None else "no epoch yet"
-    parts = [row["method"], row["model"], row["data"], f"seed {row['seed']:g}", row["recipe"]]
+    whose = [row["student"]] if row["student"] else []
+    parts = [*whose, row["method"], row["model"], row["data"], f"seed {row['seed']:g}", row["recipe"]]
     parts += [f"{name.rpartition('.')[2]} {_whole(row[name])}" for name in apart if row[name] is not None]
     return f"{row.status:<9} {' · '.join(map(str, parts))} · {accuracy}"
 

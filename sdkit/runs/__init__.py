@@ -1,5 +1,6 @@
 """Runs on disk: one folder each, and all of them as a table."""
 
+from .collect import Collected, collect
 from .export import read_curve, to_csv, to_tensorboard, to_wandb
 from .files import Damaged, digest, load_tensors, read_json, replacing, write, write_json
 from .folder import CHECKPOINT_EVERY, HELD, Busy, Run, all_runs, by_part, find, find_checkpoint, key_of, root, scheduled
@@ -23,6 +24,7 @@ from .table import (
 __all__ = [
     "Busy",
     "CHECKPOINT_EVERY",
+    "Collected",
     "Damaged",
     "HELD",
     "Points",
@@ -33,6 +35,7 @@ __all__ = [
     "SWEPT",
     "all_runs",
     "by_part",
+    "collect",
     "columns",
     "digest",
     "epoch_table",

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -45,9 +46,9 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with open(temporary, "rb") as f:
+        with open(temporary, "r+b") as f:  # Windows flushes only what may be written
             os.fsync(f.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # what it took is free again
@@ -55,6 +56,16 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """os.replace, again for a second where another program reads the file at this moment: Windows refuses it so long."""
+    for wait in (0.01, 0.05, 0.2, 0.7):
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(wait)
+    return os.replace(temporary, path)
 
 
 def unwritten(path: Path, error: OSError, size: int = 0) -> OSError:

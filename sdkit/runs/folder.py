@@ -145,6 +145,8 @@ class Run:
             said = read_json(whole(self.folder, path.name, read_history(self.folder)["files"]))
         except Damaged as error:
             raise error if self._again in str(error) else Damaged(f"{error}: {self._again}") from error
+        if isinstance(said, dict) and isinstance(said.get("refused"), str):  # `collect` left word why
+            raise Damaged(said["refused"])
         if not isinstance(said, dict) or not isinstance(said.get(part), dict):
             raise Damaged(f"run {self.key} is an earlier sdkit's: delete {self.folder}, and its experiment is trained again")
         return said[part]

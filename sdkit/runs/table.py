@@ -32,6 +32,9 @@ class RunRow:
         return self.settings.get(column, self.measured.get(column))
 
 
+BETWEEN = "@"
+"""Stands between a run's key and whose it is, in the name of a folder of a class's runs."""
+
 READ: dict[Path, tuple[tuple[int, ...], RunRow]] = {}
 """What `records` has read, under the times and sizes of the files it was read from."""
 
@@ -45,7 +48,7 @@ def records(where: Path | None = None) -> list[RunRow]:
         if any(stamps[0]):
             stamp = tuple(n for pair in stamps for n in pair)
             if folder not in READ or READ[folder][0] != stamp:
-                READ[folder] = stamp, _row(Run(folder))
+                READ[folder] = stamp, row_of(Run(folder))
             found.append((stamp[0], READ[folder][1]))
     return [record for _, record in sorted(found, key=lambda pair: (pair[0], pair[1].run.key))]
 
@@ -58,12 +61,14 @@ def _stamp(path: Path) -> tuple[int, int]:
     return about.st_mtime_ns, about.st_size
 
 
-def _row(run: Run) -> RunRow:
+def row_of(run: Run) -> RunRow:
     """A run as a row. Whatever is wrong with it becomes the row's last word: one bad folder hides no other."""
     try:
         config, kept = run.config, read_history(run.folder)
         history = run.history()
         settings = settings_of(config) | {"steered": any(e.changes for e in history)}
+        if BETWEEN in run.key:
+            settings["student"] = run.key.partition(BETWEEN)[2]
         return RunRow(run, kept["status"], settings, measured_in(kept["epochs"]) | _weighed(run.folder / "weights.safetensors"))
     except Damaged as error:
         return RunRow(run, "damaged", {}, {}, str(error))

@@ -29,7 +29,9 @@ def default_device() -> torch.device:
     try:
         chosen = torch.device(said)
     except RuntimeError:  # torch lists two dozen kinds of devices
-        raise ValueError(f"SDKIT_DEVICE is cpu, cuda or cuda:1 for the second card, got {said!r}") from None
+        raise ValueError(f"SDKIT_DEVICE is cpu, cuda, cuda:1 for the second card, or mps, got {said!r}") from None
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"SDKIT_DEVICE={said} is the GPU of a Mac with Apple silicon, and there is none here: unset it")
     if chosen.type == "cuda" and (chosen.index or 0) >= cards:
         there = f"cards from cuda:0 to cuda:{cards - 1}" if cards else "no CUDA card"
         raise ValueError(
@@ -41,6 +43,8 @@ def default_device() -> torch.device:
 def device_name(on: torch.device, number: int | None = None, kind: str | None = None) -> str:
     """What computes, as a record says it: "CPU, 2 threads" or a card's name; and the precision, where it is not the usual one.
 
+    Where sdkit was never tried, the record says "unproven".
+
     number: of threads. kind: the precision.
 
     Usual is float32 on a CPU, on a card what "auto" chooses. What is not said is as a run that takes all threads would have it.
@@ -49,6 +53,8 @@ def device_name(on: torch.device, number: int | None = None, kind: str | None = 
     kind = kind or precision(on)
     if on.type == "cuda":
         name, usual = torch.cuda.get_device_name(on), "bfloat16" if has_bfloat16(on) else "float32"
+    elif on.type != "cpu":
+        name, usual = f"{'Apple GPU' if on.type == 'mps' else on.type}, unproven", "float32"
     else:
         name, usual = f"CPU, {number} thread{'s' * (number != 1)}", "float32"
     return name if kind == usual else f"{name}, {kind}"

@@ -51,7 +51,7 @@ def line(row: RunRow, varied: Collection[str] = ()) -> str:
     accuracy = row["accuracy.final"]
     result = row.status if accuracy is None else f"{accuracy:.1%}"
     result += f" ({row.status})" if accuracy is not None and row.status != "done" else ""
-    said = [result, figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
+    said = [result, row["student"], figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
     return " · ".join(filter(None, said))
 
 

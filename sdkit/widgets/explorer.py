@@ -22,7 +22,7 @@ from .parts import BLANK, CodeExport, LatestOnly, Panel, Words, beside, choice, 
 from .pointer import ARROWS, Pointer
 
 ANY = "any"
-FILTERS = {"method": "method", "data": "data set", "model": "network", "recipe": "recipe"}
+FILTERS = {"method": "method", "data": "data set", "model": "network", "recipe": "recipe", "student": "student"}
 KEYS = "Left and right arrow choose the one before or after."
 CURVES_KEPT = 60
 """The drawn curves of so many runs are kept, so that sliding back shows them at once."""
@@ -110,6 +110,7 @@ class Explorer(Panel):
             for name, box in self.filters.items():
                 there = [*dict.fromkeys(r[name] for r in self.table if r[name] is not None)]
                 self.offer(box, {ANY: ANY} | {figures.label(v): v for v in there}, self.wish.get(name, ANY))
+            self.filters["student"].layout.display = None if any(r["student"] for r in self.table) else "none"
             self._view()
 
     def _view(self) -> None:
