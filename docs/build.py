@@ -27,7 +27,7 @@ from pages import SHORT, grid  # noqa: E402
 from sdkit import figures, papers  # noqa: E402
 from sdkit.pages import stilled  # noqa: E402
 
-GUIDE = ("using", "lab", "statistics", "speed", "gpu", "glossary", "matrix", "papers_tables", "term_shares", "answers")
+GUIDE = ("using", "lab", "statistics", "speed", "gpu", "cluster", "glossary", "matrix", "papers_tables", "term_shares", "answers")
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff")
 WORDS = ("held", "did not hold", "cannot be told at this scale")
 BADGE = {"held": ("✓", "badge-held"), "did not hold": ("✗", "badge-not")}

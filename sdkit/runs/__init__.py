@@ -18,6 +18,7 @@ from .table import (
     swept,
     varied,
 )
+from .travel import packed, store
 
 __all__ = [
     "Busy",
@@ -39,6 +40,7 @@ __all__ = [
     "key_of",
     "load_tensors",
     "measured_in",
+    "packed",
     "points",
     "read_json",
     "records",
@@ -47,6 +49,7 @@ __all__ = [
     "scheduled",
     "select",
     "settings_of",
+    "store",
     "swept",
     "varied",
     "write",
