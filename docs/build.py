@@ -27,7 +27,21 @@ from pages import SHORT, grid  # noqa: E402
 from sdkit import figures, papers  # noqa: E402
 from sdkit.pages import stilled  # noqa: E402
 
-GUIDE = ("using", "anywhere", "lab", "statistics", "speed", "gpu", "glossary", "matrix", "papers_tables", "term_shares")
+GUIDE = (
+    "using", "anywhere", "lab", "statistics", "speed", "gpu", "cluster", "glossary", "matrix", "papers_tables", "term_shares",
+)  # fmt: skip
+    "using",
+    "anywhere",
+    "lab",
+    "statistics",
+    "speed",
+    "gpu",
+    "cluster",
+    "glossary",
+    "matrix",
+    "papers_tables",
+    "term_shares",
+)
 COURSE = ("course/README", *(f"course/{p}" for p in SHORT), "course/exam", "answers", "course/grading", "course/hub")
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff")
 WORDS = ("held", "did not hold", "cannot be told at this scale")

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import browser
 import pytest
 import yaml
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -74,16 +75,21 @@ def test_every_dependency_is_pinned_within_its_range():
 
 
 def needed_by(wants: list[str]) -> set[str]:
-    """The packages that are installed with these, by what each installed package says of itself."""
+    """The packages that are installed with these on this Python or on the oldest, by what each installed package says."""
+
+    def holds(marker: Marker | None, extras: frozenset[str]) -> bool:
+        pythons = ({}, {"python_version": "3.11"})
+        return marker is None or any(marker.evaluate({"extra": e} | python) for e in {"", *extras} for python in pythons)
+
     found, ahead = set(), [(Requirement(line), frozenset(Requirement(line).extras)) for line in wants]
     while ahead:
         want, extras = ahead.pop()
-        if (want.name, extras) in found or (want.marker and not any(want.marker.evaluate({"extra": e}) for e in {"", *extras})):
+        if (want.name, extras) in found or not holds(want.marker, extras):
             continue
         found.add((want.name, extras))
         for line in importlib.metadata.requires(want.name) or []:
             inner = Requirement(line)
-            if inner.marker is None or any(inner.marker.evaluate({"extra": e}) for e in {"", *extras}):
+            if holds(inner.marker, extras):
                 ahead.append((inner, frozenset(inner.extras)))
     return {canonicalize_name(name) for name, _ in found}
 

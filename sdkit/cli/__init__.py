@@ -22,6 +22,7 @@ from .grade import grade
 from .stored import LATEST, collect, lines_of, remove, show, summary
 from .sweep import spelled_out, sweep
 from .table import table
+from .where import HERE, Where
 
 
 def train(
@@ -205,7 +206,11 @@ def figures(
 
 
 def record(
-    plan: tyro.conf.Positional[str], minutes: float | None = None, out: Path | None = None, data: Path | None = None
+    plan: tyro.conf.Positional[str],
+    minutes: float | None = None,
+    out: Path | None = None,
+    data: Path | None = None,
+    where: Annotated[Where, tyro.conf.OmitArgPrefixes] = HERE,
 ) -> None:
     """Run what of a plan has no record yet, and keep a light record of every run in data/records.
 
@@ -214,13 +219,16 @@ def record(
         minutes: end within; 0 only says what is missing. Called again, it goes on from there.
         out: where records go instead.
         data: the folder of data sets, where it is not data/.
+        where: trainings run, if not here.
 
     Raises:
         SystemExit: 1 if a record is damaged.
     """
     from ..studies import execute_plan
 
-    if execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True)).damaged:
+    with where.entered():
+        report = execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True))
+    if report.damaged:
         raise SystemExit(1)
 
 

@@ -58,7 +58,7 @@ def own_recipe(base: Recipe, said: Iterable[str]) -> Recipe:
     return replace(Recipe.of(name) if name else base, **words(word for word in said if "=" in word))
 
 
-def words(pairs: Iterable[str]) -> dict[str, core.Word]:
+def words(pairs: Iterable[str]) -> dict[str, Any]:
     """["alpha=0.3", "detach=false"] -> each as it was typed, by its name: it is read where its type is known."""
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, equals, _ in split if not equals]:

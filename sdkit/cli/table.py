@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
+
+from .where import HERE, Where
 
 ENDINGS = {".txt": "text", ".md": "markdown", ".html": "html", ".tex": "latex", ".csv": "csv"}
 """A file's ending -> the form that is written to it."""
@@ -22,6 +24,7 @@ def table(
     seeds: int = 1,
     dry_run: bool = False,
     out: Path | None = None,
+    where: Annotated[Where, tyro.conf.OmitArgPrefixes] = HERE,
 ) -> None:
     """Train the rows of a paper's table, every row at the first seed before the next, and print it beside the paper's numbers.
 
@@ -37,6 +40,7 @@ def table(
         seeds: how many, from 0 on.
         dry_run: only say what would be trained, and how long it takes here.
         out: also write it to this file: .tex (booktabs), .csv, .html, .md or .txt.
+        where: trainings run, if not here.
 
     Raises:
         ValueError: options that cannot go together, with the mend.
@@ -73,7 +77,8 @@ def table(
         if found.missing:
             print(f"some {seconds_left(found.missing) / 60:.0f} minutes on this device, one after another")
         return
-    found = run(name, base, seeds=range(seeds), recipe=changed, live=say)
+    with where.entered():
+        found = run(name, base, seeds=range(seeds), recipe=changed, live=say)
     if out:
         out.write_text(found.written(ENDINGS[out.suffix]) + "\n", encoding="utf-8")
         print(f"written to {out}")

@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..core import Sentence, pick
-from ..data import DATASETS, as_data
+from ..data import DATASETS, Data, as_data
 from ..data import digest as digest_of_data
 from ..methods import METHODS, Method
 from ..models import MODELS
@@ -31,6 +31,9 @@ OURSELVES = str(Path(__file__).resolve().parents[1])
 
 OWN: dict[str, Any] = {}
 """Every part of a user's own that this process has met, by its name with the digest."""
+
+SENT: dict[str, Data] = {}
+"""Data sets that another machine sent to this process, by `Experiment.images`."""
 
 LISTS: dict[str, dict[str, Any]] = {"method": METHODS, "model": MODELS, "data": DATASETS}
 """Where a part's name is looked up, by what it is."""
@@ -185,7 +188,7 @@ def _made(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
             yield from _said(value, seen)
     elif isinstance(thing, type | types.FunctionType | types.MethodType | types.BuiltinFunctionType):
         yield f"{getattr(thing, '__module__', '')}:{thing.__qualname__}"
-        if not _of_a_library(thing):
+        if not of_a_library(thing):
             yield from _source(thing, seen)
     elif isinstance(thing, nn.Module):
         yield from _said(type(thing), seen)
@@ -198,7 +201,7 @@ def _made(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
         yield from _said(getattr(thing, "__dict__", None) or repr(thing), seen)
 
 
-def _of_a_library(thing: Any) -> bool:
+def of_a_library(thing: Any) -> bool:
     """Whether it comes with Python, an installed package or sdkit."""
     module = sys.modules.get(getattr(thing, "__module__", "") or "")
     where = getattr(module, "__file__", None)
@@ -209,7 +212,7 @@ def _of_a_library(thing: Any) -> bool:
 
 def _source(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
     if isinstance(thing, type):
-        yield from _said([b for b in thing.__mro__[1:] if not _of_a_library(b)], seen)
+        yield from _said([b for b in thing.__mro__[1:] if not of_a_library(b)], seen)
         for name in sorted(vars(thing)):
             if name not in _UNSAID:
                 yield name
@@ -234,7 +237,7 @@ def _source(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
     for name in sorted(_names(code)):
         if name in function.__globals__:
             used = function.__globals__[name]
-            if not isinstance(used, types.ModuleType) and not (callable(used) and _of_a_library(used)):
+            if not isinstance(used, types.ModuleType) and not (callable(used) and of_a_library(used)):
                 yield name
                 yield from _said(used, seen)
 

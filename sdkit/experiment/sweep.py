@@ -6,7 +6,9 @@ import contextlib
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -19,6 +21,12 @@ from .bars import counted
 from .own import OWN
 from .spec import Experiment
 from .trained import Trained
+
+Away = Callable[[Iterable[Experiment]], Iterator[tuple[Experiment, Exception | None]]]
+"""Trains experiments somewhere else: each that ended, its run stored here, and why where it has none or it diverged."""
+
+AWAY: ContextVar[Away | None] = ContextVar("AWAY", default=None)
+"""Where trainings go instead of running here: `studies.on` sets it."""
 
 
 def sweep(base: Experiment, seeds: Iterable[int] = (0,), **axes: Iterable[Any]) -> list[Experiment]:
@@ -58,7 +66,8 @@ def run_all(
     jobs: None is one per core on a CPU, where two small trainings side by side take little longer than one, and 1 on a card;
     so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says.
     diverged: whether a run that diverges is kept as what it is; else it raises.
-    Inside `joblib.parallel_config(backend="dask")` (or "ray") the same call runs on that cluster.
+    Within `studies.on(cluster)` the same call trains on that cluster, which knows how many at a time: there a run that diverges
+    or raises ends no other; with `diverged` it is warned of, else the first such error is raised when all have ended.
 
     Examples:
         >>> tiny = Experiment(data="digits", dataset={"train_size": 32}, network={"width": 4}, recipe="smoke")
@@ -73,30 +82,29 @@ def run_all(
     experiments = list(experiments)
     ended, borne = (("done", "diverged"), (Diverged,)) if diverged else (("done",), ())
     taught = [e for e in experiments if e.teacher]
-    first = [*(t for e in taught for t in _taught_by(e)), *taught]  # the longest way: teachers, then their students
+    first = [*(t for e in taught for t in taught_by(e)), *taught]  # the longest way: teachers, then their students
     waiting = [e for e in dict.fromkeys([*first, *experiments]) if e.stored.status not in ended]
     cores, said = torch.get_num_threads(), device.threads_said()
     if jobs is None:
         jobs = min(max(cores // (said or 1), 1), 8) if default_device().type == "cpu" else 1
-    if jobs == 1 or len(waiting) < 2:
+    away = AWAY.get()
+    if not waiting or (away is None and (jobs == 1 or len(waiting) < 2)):
         for e in waiting:
             with contextlib.suppress(*borne):
                 e.run(progress)
     else:
-        from joblib import Parallel, delayed
-
-        threads = said or max(cores // jobs, 1)
+        work = away(waiting) if away else _side_by_side(waiting, jobs, said or max(cores // jobs, 1), borne)
         total, words = sum(e.recipe.epochs for e in waiting), f"{len(waiting)} runs"
-        work = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
-            delayed(_train)(e, threads, str(home()), borne, own_parts(e), os.getpid()) for e in _in_turn(waiting)
-        )
         with (
             counted(lambda: sum(len(e.stored.history()) for e in waiting), total, words)
             if progress
             else contextlib.nullcontext()
         ):
-            for _ in work:
-                pass
+            wrong = [(e, error) for e, error in work if error is not None and not isinstance(error, borne)]
+        for e, error in wrong:
+            if not diverged:
+                raise error
+            warnings.warn(f"{e} has no result: {type(error).__name__}: {error}", stacklevel=2)
     return [Trained(e) for e in experiments]
 
 
@@ -110,39 +118,51 @@ def in_form(
     return {name: next(done) if name in single else [next(done) for _ in part] for name, part in parts.items()}
 
 
+def _side_by_side(
+    waiting: list[Experiment], jobs: int, threads: int, borne: tuple[type[Exception], ...]
+) -> Iterator[tuple[Experiment, None]]:
+    """Trains them in processes of this machine. Yields those that ended."""
+    from joblib import Parallel, delayed
+
+    return Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)(
+        delayed(_train)(e, threads, str(home()), borne, own_parts(e), os.getpid()) for e in _in_turn(waiting)
+    )
+
+
 def _in_turn(waiting: list[Experiment]) -> Iterator[Experiment]:
     """Asked for the next one to train: the first whose teachers are trained, and only if there is none, the first."""
     left = list(waiting)
     while left:
-        ready = (e for e in left if all(t.stored.status == "done" for t in _taught_by(e)))
+        ready = (e for e in left if all(t.stored.status == "done" for t in taught_by(e)))
         yield left.pop(left.index(next(ready, left[0])))
 
 
-def _taught_by(experiment: Experiment, every: bool = False) -> list[Experiment]:
+def taught_by(experiment: Experiment, every: bool = False) -> list[Experiment]:
     """Its teacher, and the teacher's teachers before that: those that are trained, or every one."""
     teacher = experiment.teacher
     if teacher is None:
         return []
-    return [*_taught_by(teacher, every), *([teacher] if every or teacher.recipe.epochs else [])]
+    return [*taught_by(teacher, every), *([teacher] if every or teacher.recipe.epochs else [])]
 
 
 def own_parts(experiment: Experiment) -> dict[str, Any]:
     """The parts of a user's own that an experiment and its teachers name: what another process has to be told."""
-    each = (*_taught_by(experiment, every=True), experiment)
+    each = (*taught_by(experiment, every=True), experiment)
     names = {n for e in each for n in (*e.method.split("+"), e.model, e.data)}
     return {name: OWN[name] for name in names & OWN.keys()}
 
 
 def _train(
     experiment: Experiment, threads: int, where: str, borne: tuple[type[Exception], ...], parts: dict[str, Any], caller: int
-) -> None:
+) -> tuple[Experiment, None]:
     _end_with(caller)
     OWN.update(parts)
     os.environ["SDKIT_HOME"] = where  # a worker may be older than the caller's
     torch.set_num_threads(threads)
-    for e in (*_taught_by(experiment), experiment):
+    for e in (*taught_by(experiment), experiment):
         with contextlib.suppress(*borne):
             e.run(progress=False, threads=threads)
+    return experiment, None
 
 
 def _end_with(caller: int) -> None:

@@ -20,6 +20,7 @@ from .table import (
     swept,
     varied,
 )
+from .travel import packed, store
 
 __all__ = [
     "Busy",
@@ -44,6 +45,7 @@ __all__ = [
     "key_of",
     "load_tensors",
     "measured_in",
+    "packed",
     "points",
     "read_curve",
     "read_json",
@@ -53,6 +55,7 @@ __all__ = [
     "scheduled",
     "select",
     "settings_of",
+    "store",
     "swept",
     "to_csv",
     "to_tensorboard",

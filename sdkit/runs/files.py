@@ -99,11 +99,15 @@ def write(path: Path, content: bytes) -> str:
 
 def write_json(path: Path, value: Any) -> str:
     """JSON that a person can read, written atomically -> its SHA-256."""
+    return write(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """JSON that a person can read."""
     try:
-        content = (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except UnicodeEncodeError:  # the name of a folder that is no text
-        content = (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
-    return write(path, content)
+        return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
 def write_array(path: Path, array: np.ndarray) -> str:

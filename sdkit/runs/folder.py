@@ -20,7 +20,7 @@ from torch import Tensor
 from ..core import Progress, home
 from ..train import Diverged, Epoch, Training
 from .files import Damaged, digest, load_tensors, read_json, remove, unwritten
-from .recorder import Recorder, kept_states, read_history, whole
+from .recorder import WEIGHTS, Recorder, kept_states, read_history, whole
 
 
 def key_of(config: dict[str, Any]) -> str:
@@ -98,7 +98,18 @@ class Run:
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The trained "model" and "method", as state dicts."""
-        return by_part(self._read(["weights.safetensors"], lambda paths: load_tensors(paths[0])))
+        if self.is_light():
+            raise FileNotFoundError(
+                f"run {self.key} came back from a cluster without its weights: train it here by run(fresh=True), or "
+                "delete it and ask the cluster again, with `studies.on(cluster, weights=True)` or `--weights`"
+            )
+        return by_part(self._read([WEIGHTS], lambda paths: load_tensors(paths[0])))
+
+    def is_light(self) -> bool:
+        """Whether it ended on another machine, and its weights were left there."""
+        said = read_history(self.folder)
+        gone = bool(said["files"]) and WEIGHTS not in said["files"]
+        return said["status"] == "done" and gone and not (self.folder / WEIGHTS).exists()
 
     def resumable(self) -> bool:
         """Whether it was left with a checkpoint to go on from."""
@@ -157,10 +168,13 @@ class Run:
         """Removes the run's folder. Waits while another living process records it; an absent one is no error."""
         if self.folder.exists():
             with self.alone():
-                remove(self.folder / "history.json")  # first: what is left of it is no run that is done
-                for path in self.folder.iterdir():
-                    if path.name != "lock":
-                        remove(path)
+                self._empty()
+
+    def _empty(self) -> None:
+        remove(self.folder / "history.json")  # first: what is left of it is no run that is done
+        for path in self.folder.iterdir():
+            if path.name != "lock":
+                remove(path)
 
     def follow(
         self,

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..train import Epoch, Training, device_name
 from .files import (
     Damaged,
+    as_json,
     digest,
     load_state,
     read_json,
@@ -29,6 +30,7 @@ from .files import (
     replacing,
     save_state,
     size_of,
+    write,
     write_array,
     write_json,
     write_tensors,
@@ -40,6 +42,8 @@ ROOM = 300_000_000
 STATUSES = ("new", "training", "done", "diverged")
 NOTHING: dict[str, Any] = {"status": "new", "epochs": [], "files": {}, "checkpoints": []}
 """The history of a run that has none: status, epochs, the SHA-256 of every file, those that checkpoint.pt may have."""
+
+WEIGHTS = "weights.safetensors"
 
 UNFINISHED = re.compile(r"\.(\w+\.(json|pt|npy|safetensors))\.\w+")
 """What a file is called while it is written."""
@@ -67,6 +71,11 @@ def read_history(folder: Path) -> dict[str, Any]:
     if not isinstance(said["files"], dict) or not isinstance(said["checkpoints"], list):
         raise Damaged(f"{path} does not hold the digests of a run's files: {again}")
     return said
+
+
+def history_json(said: dict[str, Any]) -> bytes:
+    """A run's status, epochs, files and checkpoints as `history.json` holds them, with their own digest."""
+    return as_json(said | {"hash": _hash(said)})
 
 
 def _hash(said: dict[str, Any]) -> str:
@@ -245,7 +254,7 @@ class Recorder:
         for part, module in (("model", training.model), ("method", training.method)):
             tensors = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
             flat |= {f"{part}.{k}": v.detach().cpu().contiguous() for k, v in tensors.items()}
-        self.files["weights.safetensors"] = write_tensors(self.folder / "weights.safetensors", flat)
+        self.files[WEIGHTS] = write_tensors(self.folder / WEIGHTS, flat)
         self.say("done")
         self.checkpoint.unlink(missing_ok=True)
 
@@ -259,7 +268,7 @@ class Recorder:
     def say(self, status: str, *more: dict[str, Any]) -> None:
         """Writes the history. more: epochs that no state goes on from, such as the one in which a run diverged."""
         said = {"status": status, "epochs": [*self.history, *more], "files": self.files, "checkpoints": self.checkpoints}
-        write_json(self.folder / "history.json", said | {"hash": _hash(said)})
+        write(self.folder / "history.json", history_json(said))
 
 
 class Unfit(Damaged):

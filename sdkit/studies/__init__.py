@@ -1,6 +1,7 @@
 """Many runs: what a plan lists, what is kept of each, what they say beside each other."""
 
 from .by_factor import by_factor
+from .cluster import on
 from .compare import Band, Comparison, Row, compared, one_length
 from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status, seconds_left
 from .gains import Gain
@@ -27,7 +28,7 @@ from .tune import EqualTuning, Try, Tuned, tune
 __all__ = [
     "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
     "PaperTable", "Place", "Plan", "PlanStatus", "RecordedRun", "Result", "Row", "SCALES", "Said", "Search", "Setting", "Try",
-    "Tuned", "by_factor", "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "one_length",
+    "Tuned", "by_factor", "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "on", "one_length",
     "plan_status", "plans", "read_plan", "read_result", "recorded", "result_label", "result_of", "results_folder", "search",
     "searched", "seconds_left", "source_digest", "table", "tune", "write_result",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..experiment import Experiment
+from ..experiment.sweep import AWAY
 from ..runs import Busy, Damaged, key_of
 from ..train import Diverged, Epoch, default_device, device, device_name, graphs
 from .plan import Plan, plans, read_plan
@@ -53,6 +54,7 @@ def execute_plan(
     is left at its checkpoint, and the next call goes on from there. minutes=0 only says what is missing.
     out: where records go, default data/records. data: the folder of data sets. checkpoint_every: see `Run.follow`.
     A run that another process trains is left to it, and the next one taken: several calls share a plan.
+    Within `studies.on(cluster)` the runs are trained there; minutes: then what has not come back is called off.
     """
     chosen, began = read_plan(plan, data), time.monotonic()
     until = math.inf if minutes is None else began + 60 * minutes
@@ -70,7 +72,17 @@ def execute_plan(
         say(f"  damaged: {damaged[key]}")
         report.damaged[key] = damaged[key]
         report.missing.append(key)
-    while waiting:
+    if away := AWAY.get():
+        for e, error in away(waiting, until):
+            if e not in waiting:  # a teacher
+                continue
+            waiting.remove(e)
+            if error is None or isinstance(error, Diverged):
+                _record(e, chosen, out, began, until, paces, checkpoint_every, say, report)
+            else:
+                say(f"  raised: {_spoken(e)}: {error}")
+                report.missing.append(e.key)
+    while waiting and not away:
         busy = [e for e in waiting if not _record(e, chosen, out, began, until, paces, checkpoint_every, say, report)]
         if len(busy) == len(waiting):
             break
@@ -78,7 +90,7 @@ def execute_plan(
     report.missing.extend(e.key for e in waiting)
     say(
         f"{len(report.recorded)} recorded in {(time.monotonic() - began) / 60:.1f} minutes, {len(report.missing)} missing"
-        + (f", {len(waiting)} of them being trained by another process" if waiting else "")
+        + (f", {len(waiting)} of them being trained by another process" if waiting and not away else "")
         + ("" if not report.missing else ": the same command goes on")
     )
     return report
@@ -241,7 +253,7 @@ def _about(e: Experiment, paces: dict[str, float]) -> dict[str, Any]:
     """What the recorder adds to what a run says of where it was trained."""
     pace, began = paces.get(_twin(e.config)), e.stored.environment
     now = device_name(default_device(), began.get("threads"), began.get("precision"))  # a run keeps its own
-    ended = {} if began.get("device") == now else {"ended on": now}
+    ended = {} if AWAY.get() or began.get("device") == now else {"ended on": now}
     return (
         {"recorded": time.strftime("%Y-%m-%dT%H:%M:%S"), "steps": graphs.mode()}
         | ({"seconds an epoch": tidy_number(pace)} if pace else {})

@@ -11,6 +11,7 @@ import torch
 from ..analysis import retrieve
 from ..core import Sentence, pick
 from ..experiment import Experiment, Trained, of_setting, run_all
+from ..experiment.sweep import AWAY
 from ..papers.settings import Row, Setting, rows, settled
 from ..papers.source import table as source
 from ..train import default_device
@@ -82,10 +83,10 @@ def table(
     known = {r.key: r for r in recorded} if measure != RECALL else {}
     kept = frozenset(known)
     done: tuple[int, ...] = ()
-    for seed in seeds if train else ():
-        run_all([e for e in _every(laid, [seed]) if e.key not in known], jobs, progress, diverged=True)
-        done = (*done, seed)
-        if live and seed != seeds[-1]:
+    for some in ([seeds] if AWAY.get() else [(seed,) for seed in seeds]) if train else ():  # a cluster is given all at once
+        run_all([e for e in _every(laid, some) if e.key not in known], jobs, progress, diverged=True)
+        done = (*done, *some)
+        if live and done != seeds:
             live(_filled(name, done, laid, measure, known, kept, notes))
     filled = _filled(name, seeds, laid, measure, known, kept, notes)
     if live and train:

@@ -1,0 +1,34 @@
+"""Where a command's trainings run: the options that all commands share which train many."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where trainings run: here, unless a cluster is said."""
+
+    cluster: str | None = None  # train on tcp://host:8786, on local:4 (four processes of this machine), or on slurm
+    shared: bool = False  # the workers see SDKIT_HOME under the same path: runs are stored there, and resumed
+    weights: bool = False  # the weights come back, too
+    send_data: bool = False  # the images are sent along, to workers that have no data sets of their own
+    gpu: bool = False  # only workers that were started with --resources GPU=1 train, one run a card
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Within, trainings run there."""
+        if not self.cluster:
+            yield
+            return
+        from ..studies import on
+
+        resources = {"GPU": 1.0} if self.gpu else None
+        with on(self.cluster, shared=self.shared, weights=self.weights, data=self.send_data, resources=resources) as client:
+            print(f"trained on {self.cluster}, watched at {client.dashboard_link}", flush=True)
+            yield
+
+
+HERE = Where()
