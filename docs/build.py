@@ -30,18 +30,6 @@ from sdkit.pages import stilled  # noqa: E402
 GUIDE = (
     "using", "anywhere", "lab", "statistics", "speed", "gpu", "cluster", "glossary", "matrix", "papers_tables", "term_shares",
 )  # fmt: skip
-    "using",
-    "anywhere",
-    "lab",
-    "statistics",
-    "speed",
-    "gpu",
-    "cluster",
-    "glossary",
-    "matrix",
-    "papers_tables",
-    "term_shares",
-)
 COURSE = ("course/README", *(f"course/{p}" for p in SHORT), "course/exam", "answers", "course/grading", "course/hub")
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff")
 WORDS = ("held", "did not hold", "cannot be told at this scale")
