@@ -17,7 +17,7 @@ from .. import core, pages, runs
 from ..train import Recipe, RecipeChanges
 from .claims import claims
 from .grade import grade
-from .stored import LATEST, lines_of, remove, show, summary
+from .stored import LATEST, lines_of, note, remove, show, summary
 from .table import table
 
 Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -338,6 +338,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "figures": figures,
     "list": listing,
     "show": show,
+    "note": note,
     "rm": remove,
     "record": record,
     "table": table,
