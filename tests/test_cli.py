@@ -58,6 +58,10 @@ def test_runs_are_told_by_what_differs_and_deleted_after_a_question(capsys, monk
     assert sorted(re.search(r"beta (\S+) ", line)[1] for line in lines) == ["0.25", "0.5"]
     assert not any("temperature" in line for line in lines), "what is alike is not said"
     keys = [run.key for run in runs.all_runs()]
+    cli.main(["note", keys[1][:6], "the", "one", "to", "keep"])
+    capsys.readouterr()
+    cli.main(["list", "runs"])
+    assert re.findall(r"  (\w+)  .*“the one to keep”", capsys.readouterr().out) == [keys[1]]
     monkeypatch.setattr("builtins.input", lambda question: "")
     cli.main(["rm", keys[0]])
     assert "nothing is deleted" in capsys.readouterr().out and len(runs.all_runs()) == 2

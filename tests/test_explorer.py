@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import shutil
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 from written import SMALL, accuracy_of, drg, row, write
 
 from sdkit import figures, runs
@@ -139,8 +141,9 @@ def test_places_are_where_the_ring_is_drawn(many):
         assert ((told > 0) & (told < 1)).all()
         without = pixels(figure)
         for i, key in enumerate(points.keys):
-            ring(points, ax, key)
+            (line,) = ring(points, ax, key)
             changed = np.argwhere((pixels(figure) != without).any(2))
+            line.remove()
             assert len(changed)
             middle = (changed.min(0) + changed.max(0) + 1) / 2 / without.shape[:2]
             assert np.abs(middle[::-1] - told[i]).max() < 0.004, (x, y, key)
@@ -223,7 +226,7 @@ def test_it_opens_with_every_run_and_a_picture(many):
 
 def test_a_click_chooses_the_nearest_point_and_shows_it(many):
     panel = open_one(x="knobs.alpha", y="accuracy.final")
-    figure, ax = panel._seen[1:]
+    _, ax = panel._seen[1:]
     where = dict(zip(panel.points.keys, places(panel.points, ax), strict=True))
     seen = set()
     for name in ("drg 0.2 1", "drg 0.6 0", "drg 0.1 0"):
@@ -351,7 +354,7 @@ def test_the_code_draws_the_same_picture(many):
     *before, last = panel.plane_code().splitlines()
     exec("\n".join(before), scope)
     shown = eval(last, scope)
-    assert (pixels(shown.figure) == pixels(panel._seen[1])).all()
+    assert (pixels(shown.figure) == np.asarray(Image.open(io.BytesIO(panel.plane.value)))).all()
     line = said(panel.run_code())
     assert eval(line, {"Experiment": Experiment, "Recipe": Recipe}).key == many["drg 0.2 0"].key
 
@@ -424,3 +427,58 @@ def test_the_legends_of_a_runs_curves_are_whole():
     figure.draw_without_rendering()
     for ax in figure.axes[1:]:
         assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1
+
+
+# a name, and an end
+
+
+def test_a_run_is_named_in_its_folder_and_its_lists_say_so(many):
+    panel, run = open_one(), many["byot"]
+    panel.choose(row(run))
+    panel.keeping.note.value = "the first  try\n"
+    assert Run(run.folder).note == row(run).note == "the first try"
+    assert chosen(panel) == run.key and "“the first try”" in panel.says.value
+    assert [label for label, key in panel.list.options if key == run.key][0].startswith("“the first try” · ")
+    panel.choose(row(many["steered"]))
+    assert panel.keeping.note.value == "", "another run has none"
+    panel.choose(row(run))
+    panel.keeping.note.value = "x" * 121
+    assert "at most 120 characters" in panel.notice.value and row(run).note == "the first try"
+    panel.keeping.note.value = ""
+    assert row(run).note == "" and not (run.folder / "note.txt").exists()
+
+
+def test_a_run_is_deleted_after_a_question_and_the_next_one_is_chosen(many):
+    panel, run = open_one(), many["drg 0.2 1"]
+    panel.choose(row(run))
+    keys = [key for _, key in panel.list.options]
+    panel.keeping.delete.click()
+    assert run.key in panel.keeping.asks.value and panel.keeping.question.layout.display == ""
+    panel.choose(row(many["byot"]))
+    assert panel.keeping.question.layout.display == "none", "the question was about another run"
+    panel.choose(row(run))
+    panel.keeping.delete.click()
+    panel.keeping.no.click()
+    assert row(run).status == "done"
+    panel.keeping.delete.click()
+    panel.keeping.yes.click()
+    assert {r.run.key for r in runs.records()} == {*keys} - {run.key}
+    assert chosen(panel) == keys[keys.index(run.key) + 1] and panel.notice.value == ""
+
+
+def test_a_run_that_is_being_trained_is_not_deleted(many, monkeypatch):
+    panel, run = open_one(), many["half"]
+    panel.choose(row(run))
+    monkeypatch.setattr(runs.folder, "HELD", {str(run.folder.absolute())})
+    panel.keeping.delete.click()
+    panel.keeping.yes.click()
+    assert "stop that training first" in panel.notice.value and row(run).status == "training"
+
+
+def test_the_last_run_of_all_leaves_an_explorer_that_says_what_to_do(home):
+    run = write(Experiment("vanilla", **SMALL))
+    panel = open_one()
+    panel.keeping.delete.click()
+    panel.keeping.yes.click()
+    assert chosen(panel) is None and panel.keeping.delete.disabled and run.key not in panel.says.value
+    assert "no run is recorded" in panel.notice.value

@@ -104,4 +104,17 @@ def test_a_student_clicks_slides_filters_copies_and_saves(sweep, lab, open_and_r
             "css => document.querySelector(`.sdkit-${css}-export .sdkit-saved`).innerText.includes('CSV')", arg=css
         )
     page.screenshot(path=str(tmp_path / "explorer.png"), full_page=True)
+
+    # a name, and an end after a question
+    page.locator(".sdkit-note input").fill("the one to keep")
+    page.keyboard.press("Enter")
+    says(page, "“the one to keep”")
+    assert "“the one to keep”" in page.locator(".sdkit-list select option:checked").inner_text()
+    key = page.locator(".sdkit-run-says code").first.inner_text()
+    page.locator("button.sdkit-delete").click()
+    page.locator("button.sdkit-delete-it").wait_for()
+    page.screenshot(path=str(tmp_path / "question.png"), full_page=True)
+    page.locator("button.sdkit-delete-it").click()
+    page.wait_for_function("() => document.querySelector('.sdkit-counted').innerText.startsWith('4 of 6')")
+    assert page.locator("button.sdkit-delete-it").is_hidden() and key not in {r.run.key for r in runs.records()}
     assert page.errors == [] and page.outside == []

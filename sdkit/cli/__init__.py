@@ -19,7 +19,7 @@ from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
 from .claims import claims
 from .export import export
 from .grade import grade
-from .stored import LATEST, collect, lines_of, remove, show, summary
+from .stored import LATEST, collect, lines_of, note, remove, show, summary
 from .sweep import spelled_out, sweep
 from .table import table
 from .where import HERE, Where
@@ -301,6 +301,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "figures": figures,
     "list": listing,
     "show": show,
+    "note": note,
     "rm": remove,
     "record": record,
     "table": table,

@@ -1,4 +1,4 @@
-"""`sdkit show`, `sdkit rm`, `sdkit collect`, and the lines in which `sdkit list` tells recorded runs."""
+"""`sdkit show`, `sdkit note`, `sdkit rm`, `sdkit collect`, and the lines in which `sdkit list` tells recorded runs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def show(run: tyro.conf.Positional[str]) -> None:
         run: the first digits of the run's key.
     """
     summary(runs.find(run), whole=True)
+
+
+def note(run: tyro.conf.Positional[str], words: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
+    """Give a recorded run a name or a note, which `sdkit list runs` and the explorer show.
+
+    Args:
+        run: the first digits of the run's key.
+        words: the note; without any, it is taken away.
+    """
+    found = runs.find(run)
+    found.write_note(" ".join(words))
+    print(f"run {found.key}: {found.note or 'no note'}")
 
 
 def remove(keys: tyro.conf.Positional[tuple[str, ...]], yes: bool = False) -> None:
@@ -82,7 +94,8 @@ def _line(row: runs.RunRow, apart: Iterable[str]) -> str:
     whose = [row["student"]] if row["student"] else []
     parts = [*whose, row["method"], row["model"], row["data"], f"seed {row['seed']:g}", row["recipe"]]
     parts += [f"{name.rpartition('.')[2]} {_whole(row[name])}" for name in apart if row[name] is not None]
-    return f"{row.status:<9} {' · '.join(map(str, parts))} · {accuracy}"
+    said = [*map(str, parts), accuracy, *([f"“{row.note}”"] if row.note else [])]
+    return f"{row.status:<9} {' · '.join(said)}"
 
 
 def _whole(value: Any) -> str:
@@ -96,6 +109,8 @@ def summary(run: runs.Run, whole: bool = False) -> None:
     history = run.history()
     if whole:
         print(f"run {run.key}, {run.status}, in {run.folder}")
+        if run.note:
+            print(f"“{run.note}”")
         try:
             print(f"repeat it by  {Experiment.of(run.config)}.run()")
         except (TypeError, ValueError, KeyError) as error:  # with parts of a user's own, which only her code knows

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..core import Progress, home
 from ..train import Diverged, Epoch, Training
-from .files import Damaged, digest, load_tensors, read_json, remove, unwritten
+from .files import Damaged, digest, load_tensors, read_json, remove, unwritten, write
 from .recorder import WEIGHTS, Recorder, kept_states, read_history, whole
 
 
@@ -71,6 +71,33 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """The versions, the machine and the time of the run's start."""
         return self._said("environment")
+
+    @property
+    def note(self) -> str:
+        """What a person wrote of it, one line of at most NOTE_LENGTH characters; "" where nobody did."""
+        with contextlib.suppress(OSError), open(self.folder / "note.txt", "rb") as file:
+            return _one_line(file.read(4 * NOTE_LENGTH).decode(errors="replace"))[:NOTE_LENGTH]
+        return ""
+
+    def write_note(self, words: str) -> None:
+        """Keeps a name or a note in the run's folder. Nothing else of the run changes.
+
+        Args:
+            words: one line, at most NOTE_LENGTH characters; "" takes the note away.
+
+        Raises:
+            FileNotFoundError: nothing is recorded in the folder.
+            ValueError: it is longer.
+        """
+        words = _one_line(words)
+        if not (self.folder / "experiment.json").exists():
+            raise FileNotFoundError(f"run {self.key} is not recorded in {self.folder}: `sdkit list runs` names those that are")
+        if len(words) > NOTE_LENGTH:
+            raise ValueError(f"a note has at most {NOTE_LENGTH} characters, got {len(words)}: shorten it")
+        if words:
+            write(self.folder / "note.txt", words.encode())
+        else:
+            remove(self.folder / "note.txt")
 
     def history(self) -> list[Epoch]:
         """One record per finished epoch."""
@@ -266,6 +293,14 @@ class Run:
 
 class Busy(RuntimeError):
     """Another process trains the run."""
+
+
+NOTE_LENGTH = 120
+"""The most characters of a run's note."""
+
+
+def _one_line(words: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())
 
 
 NUMBER = (int, float, type(None))

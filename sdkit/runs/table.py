@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ class RunRow:
     settings: dict[str, Any]  # "method", "model", "data", "recipe", "seed", "knobs.alpha", "recipe.lr", "network.width", ...
     measured: dict[str, float]  # "accuracy.final", "best.final", "validation.final", "loss", "seconds", "parameters", ...
     wrong: str = ""  # of a damaged run: what is wrong, and the mend
+    note: str = ""  # what a person wrote of it
 
     def __getitem__(self, column: str) -> Any:
         """The value in a column, None where the run has none."""
@@ -44,11 +45,11 @@ def records(where: Path | None = None) -> list[RunRow]:
     where = Path(where) if where else root()
     found = []
     for folder in where.iterdir() if where.is_dir() else ():
-        stamps = [_stamp(folder / name) for name in ("experiment.json", "history.json", "weights.safetensors")]
+        stamps = [_stamp(folder / name) for name in ("experiment.json", "history.json", "weights.safetensors", "note.txt")]
         if any(stamps[0]):
             stamp = tuple(n for pair in stamps for n in pair)
             if folder not in READ or READ[folder][0] != stamp:
-                READ[folder] = stamp, row_of(Run(folder))
+                READ[folder] = stamp, replace(row_of(Run(folder)), note=Run(folder).note)
             found.append((stamp[0], READ[folder][1]))
     return [record for _, record in sorted(found, key=lambda pair: (pair[0], pair[1].run.key))]
 

@@ -45,13 +45,14 @@ def symbols(table: Iterable[RunRow]) -> dict[str, str]:
 
 def line(row: RunRow, varied: Collection[str] = ()) -> str:
     """A run in a list. varied: the columns of the knobs that differ between the list's runs."""
+    named = f"“{row.note}”" if row.note else ""
     if row.status == "damaged":
-        return f"damaged · {row.run.key}"
+        return " · ".join(filter(None, [named, "damaged", row.run.key]))
     knobs = [f"{n.rpartition('.')[2]}={v:g}" for n, v in row.settings.items() if isinstance(v, float) and n in varied]
     accuracy = row["accuracy.final"]
     result = row.status if accuracy is None else f"{accuracy:.1%}"
     result += f" ({row.status})" if accuracy is not None and row.status != "done" else ""
-    said = [result, row["student"], figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
+    said = [named, row["student"], result, figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
     return " · ".join(filter(None, said))
 
 
@@ -60,6 +61,7 @@ def description(row: RunRow, symbols: Mapping[str, str]) -> Markup:
     if row.status == "damaged":
         return sentence(row.wrong)
     said = [Markup("<b>{}</b> · run <code>{}</code>").format(STATES.get(row.status, row.status), row.run.key)]
+    said += [f"“{row.note}”"] if row.note else []
     if row["steered"]:
         turned = ", ".join(what for _, what in figures.marks(row.run.history()))
         said.append(Markup("knobs were turned while it ran: {}").format(turned))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from matplotlib.figure import Figure
 
 from .. import figures, runs
 from ..experiment import Experiment
-from ..figures import quick_png
+from ..figures import CachedFigure, quick_png
 from ..figures.screens.explorer import nearest, places, ring, words
 from ..runs import Points, RunRow
 from .descriptions import description, line, repeated, symbols
+from .keeping import Keeping
 from .parts import BLANK, CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, styled
 from .pointer import ARROWS, Pointer
 
@@ -57,7 +59,7 @@ class Explorer(Panel):
         self.points: Points | None = None
         self._lock = threading.RLock()
         self._curves: dict[tuple, bytes] = {}
-        self._seen: tuple[Points, Figure, Axes] | None = None
+        self._seen: tuple[Points, CachedFigure, Axes] | None = None
         self._asked: tuple | None = None
         self.latest = LatestOnly(self._draw, self.failed)
 
@@ -75,6 +77,7 @@ class Explorer(Panel):
         self.sliders: dict[str, W.SelectionSlider] = {}
         self.plane_export = CodeExport("runs", self.plane_code, self.plane_figure, self.plane_data)
         self.run_export = CodeExport("run", self.run_code, self.run_figure, self.run_data)
+        self.keeping = Keeping(self._noted, self._deleted, self.failed)
         styled(**self.boxes, refresh=self.refresh, list=self.list, counted=self.counted, run_says=self.says, sweep=self.sweep)
         styled(plane_export=self.plane_export.box, run_export=self.run_export.box)
 
@@ -88,7 +91,7 @@ class Explorer(Panel):
         names = W.VBox([self.counted, self.list], layout=W.Layout(flex="1 1 300px", min_width="0"))
         lists = [beside(*self.axes.values()), beside(*self.filters.values(), self.complete, self.refresh)]
         both = W.HBox([points, names], layout=W.Layout(flex_flow="row wrap"))
-        below = [self.notice, self.sweep, self.says, self.curves, self.run_export.box]
+        below = [self.notice, self.sweep, self.says, self.curves, self.run_export.box, self.keeping.box]
         self.box = self.framed(*lists, both, *below)
         styled(explorer=self.box)
         self.look()
@@ -154,6 +157,7 @@ class Explorer(Panel):
 
     def _choose(self, row: RunRow | None) -> None:
         self.chosen = row
+        self.keeping.show(row)
         if row is not None:
             self.memory["chosen"] = row.run.key
             self.put(self.list, value=row.run.key if row in self.shown else None)
@@ -203,10 +207,10 @@ class Explorer(Panel):
         with self._lock:
             if self._seen is None or self.points is None or not self.points.keys or self.plane.at is None:
                 return
-            figure, ax = self._seen[1:]
+            screen, ax = self._seen[1:]
             keys = self.points.keys
             last = keys.index(self._key()) if self._key() in keys else None
-            hit = nearest(places(self.points, ax), self.plane.at, tuple(figure.get_size_inches()), last)
+            hit = nearest(places(self.points, ax), self.plane.at, tuple(screen.figure.get_size_inches()), last)
             self._choose(self._row(keys[hit]))
 
     def _on_key(self, change: Any) -> None:
@@ -247,6 +251,20 @@ class Explorer(Panel):
         knobs = {n.removeprefix("knobs."): v for n, v in wanted.items() if n.startswith("knobs.")}
         return replace(like, knobs={**like.knobs, **knobs}, seed=int(wanted.get("seed", like.seed)))
 
+    def _noted(self) -> None:
+        with self._lock:
+            self.look()
+
+    def _deleted(self, row: RunRow) -> None:
+        """Reads the folder again and chooses the run that stood below the deleted one."""
+        with self._lock:
+            keys = [key for _, key in self.list.options]
+            at = keys.index(row.run.key) if row.run.key in keys else 0
+            after = [*keys[at + 1 :], *reversed(keys[:at])]
+            self.sliders, self.sweep.children, self.chosen = {}, [], None
+            self.look()
+            self._choose(next((r for key in after[:1] for r in self.shown if r.run.key == key), None))
+
     # pictures
 
     def _ask(self) -> None:
@@ -257,22 +275,36 @@ class Explorer(Panel):
         """In the drawing thread: the ring first, the curves where nothing newer is asked."""
         points, key, chosen, symbols = asked
         if self._seen is None or self._seen[0] is not points:
-            self._seen = (points, *figures.points_figure(points, key, symbols))
-        _, figure, ax = self._seen
-        ring(points, ax, key)
-        self.plane.value = quick_png(figure)
+            figure, ax = figures.points_figure(points, None, symbols)
+            self._seen = (points, CachedFigure(figure), ax)
+        _, screen, ax = self._seen
+        self.plane.value = screen.png(ring(points, ax, key))
         self._tell(points, chosen)
         if asked is not self._asked:
             return
         if chosen is None or chosen.status == "damaged":
             self.curves.value = BLANK
             return
-        stamp = (str(chosen.run.folder), id(chosen))
+        self.curves.value = self._curves_of(chosen)
+        for row in self._neighbours(points, key):
+            if asked is self._asked:  # nobody waits: the next arrow finds its curves drawn
+                with contextlib.suppress(runs.Damaged):  # it says so when it is chosen
+                    self._curves_of(row)
+
+    def _curves_of(self, row: RunRow) -> bytes:
+        stamp = (str(row.run.folder), id(row))
         if stamp not in self._curves:
-            self._curves[stamp] = quick_png(figures.curves_figure(chosen["method"], chosen.run.history()))
+            self._curves[stamp] = quick_png(figures.curves_figure(row["method"], row.run.history()))
             while len(self._curves) > CURVES_KEPT:
                 del self._curves[next(iter(self._curves))]
-        self.curves.value = self._curves[stamp]
+        return self._curves[stamp]
+
+    def _neighbours(self, points: Points, key: str | None) -> list[RunRow]:
+        """The runs that an arrow leads to."""
+        order, rows = points.in_order(), {r.run.key: r for r in self.shown}
+        at = order.index(key) if key in order else None
+        keys = [] if at is None else [order[(at + step) % len(order)] for step in (1, -1)]
+        return [rows[k] for k in keys if k in rows and rows[k].status != "damaged"]
 
     def _tell(self, points: Points, chosen: RunRow | None) -> None:
         """Both pictures in words."""

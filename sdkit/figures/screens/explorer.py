@@ -108,20 +108,19 @@ def run_points(points: Points, ax: Axes, chosen: str | None = None, symbols: Map
     handles += [Line2D([], [], linestyle="", label=name, **look) for name, look in kinds]
     if handles:
         legend(ax, outside=True, handles=handles, title=said[c_name] if c_name != "method" else None, title_fontsize=SIZE)
-    (line,) = ax.plot([], [], "o", ms=15, mfc="none", mec=INK, mew=2.0, gid="ring", zorder=4, clip_on=False)
-    line.set_in_layout(False)
     ring(points, ax, chosen)
     return ax
 
 
-def ring(points: Points, ax: Axes, chosen: str | None) -> Axes:
-    """Moves the ring of `run_points` to the chosen run, or takes it away."""
-    x, y = _coordinates(points, ax)
-    at = [points.keys.index(chosen)] if chosen in points.keys else []
-    for line in ax.lines:
-        if line.get_gid() == "ring":
-            line.set_data(x[at], y[at])
-    return ax
+def ring(points: Points, ax: Axes, chosen: str | None) -> list[Line2D]:
+    """Rings the chosen run of `run_points` -> the ring; none where no run is chosen."""
+    if chosen not in points.keys:
+        return []
+    (x, y), at = _coordinates(points, ax), [points.keys.index(chosen)]
+    line = Line2D(x[at], y[at], linestyle="", marker="o", ms=15, mfc="none", mec=INK, mew=2.0, zorder=4, clip_on=False)
+    line.set_in_layout(False)
+    ax.add_artist(line)  # not `plot`, which would move the limits
+    return [line]
 
 
 def places(points: Points, ax: Axes) -> np.ndarray:
@@ -166,7 +165,7 @@ def run_curves(name: str, history: Sequence[Epoch], axes: Sequence[Axes]) -> Seq
 
 
 def points_figure(points: Points, chosen: str | None = None, symbols: Mapping[str, str] | None = None) -> tuple[Figure, Axes]:
-    """`run_points` on a figure of its own whose layout is settled: `ring` moves the ring without a new one."""
+    """`run_points` on a figure of its own whose layout is settled: a `ring` changes nothing of it."""
     figure, ax = new(width=7.2, height=4.2)
     figure.set_dpi(90)
     run_points(points, ax, chosen, symbols)
