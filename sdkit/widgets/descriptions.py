@@ -52,7 +52,8 @@ def line(row: RunRow, varied: Collection[str] = ()) -> str:
     accuracy = row["accuracy.final"]
     result = row.status if accuracy is None else f"{accuracy:.1%}"
     result += f" ({row.status})" if accuracy is not None and row.status != "done" else ""
-    said = [named, row["student"], result, figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
+    what = [figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
+    said = [named, row["student"], result, *what]
     return " · ".join(filter(None, said))
 
 
@@ -61,7 +62,7 @@ def description(row: RunRow, symbols: Mapping[str, str]) -> Markup:
     if row.status == "damaged":
         return sentence(row.wrong)
     said = [Markup("<b>{}</b> · run <code>{}</code>").format(STATES.get(row.status, row.status), row.run.key)]
-    said += [f"“{row.note}”"] if row.note else []
+    said += [Markup("“{}”").format(row.note)] if row.note else []
     if row["steered"]:
         turned = ", ".join(what for _, what in figures.marks(row.run.history()))
         said.append(Markup("knobs were turned while it ran: {}").format(turned))
