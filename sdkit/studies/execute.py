@@ -172,13 +172,13 @@ def _train(
             say(f"  waits: {_spoken(e)} needs {need:.0f} s, {max(has, 0):.0f} s are left")
             return False
         paces.setdefault(_twin(e.config), pace)
-    say(f"  {'goes on' if resumed else 'begins'}: {_spoken(e)}")
     walls, last = [], None
     with closing(run.follow(e.config, partial(e.training, _threads()), checkpoint_every, wait=False)) as walk:
         try:
             for event in walk:
-                if last is None:
-                    last = time.monotonic()  # from the first step on: building is no part of an epoch
+                if last is None:  # it is this process' now, and from the first step on: building is no part of an epoch
+                    last = time.monotonic()
+                    say(f"  {'goes on' if resumed else 'begins'}: {_spoken(e)}")
                 if not isinstance(event, Epoch):
                     continue
                 now = time.monotonic()
