@@ -119,7 +119,7 @@ CALLED = {
     "pytorch_grad_cam": "grad-cam",
     "IPython": "ipython",
 }  # imported by another name than pip's
-PROGRAMS = {"jupyterlab", "ipykernel"}  # run, never imported: `start.py lab`, and the notebooks' kernel
+PROGRAMS = {"jupyterlab", "ipykernel", "bokeh"}  # run, never imported: `start.py lab`, the notebooks' kernel, Dask's dashboard
 
 
 def third_party() -> set[str]:

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import inspect
 import math
+import multiprocessing
 import os
 import socket
 import time
@@ -272,6 +273,7 @@ def _train(caller: str, settings: dict[str, str | None], threads: int, said: byt
         raise Unfit(f"{here}: install the same on both, and start the worker anew")
     if get_worker().state.nthreads > 1:
         raise Unfit("a worker trains one run at a time: start it by `dask worker ADDRESS --nthreads 1`, several by --nworkers")
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it may start loaders of images
     before = _said(settings)
     try:
         OWN.update({name: cloudpickle.loads(part) for name, part in task["parts"].items()})
