@@ -160,7 +160,7 @@ def test_images_that_stream_are_read_in_the_worker(workers, home):
         Image.new("RGB", (16, 16), (number + 100 * (kind == "light"),) * 3).save(folder / f"{number}.png")
     e = Experiment(data="image_folder", dataset={"folder": "mine", "size": 16}, network={"width": 4}, recipe="smoke")
     with studies.on(workers, threads=1):
-        with pytest.raises(FileNotFoundError, match=str(workers.away)):
+        with pytest.raises(ValueError, match="the images in mine"):  # none are there
             run_all([e], progress=False)
         shutil.copytree(home / "data" / "mine", workers.away / "data" / "mine")
         run_all([e], progress=False)
@@ -264,9 +264,9 @@ def begun(folder: Path, *command: str, **more) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_24_runs_on_three_machines_of_which_one_dies_are_the_serial_ones(tmp_path, monkeypatch):
-    recipe = Recipe(epochs=6, batch_size=32, lr=0.05, schedule="one cycle")
+    recipe = Recipe(epochs=4, batch_size=32, lr=0.05, schedule="one cycle")
     each = [
-        Experiment(m, data="digits", network={"width": 4}, recipe=recipe, seed=s)
+        Experiment(m, data="digits", dataset={"train_size": 100}, network={"width": 4}, recipe=recipe, seed=s)
         for s in range(6)
         for m in ("vanilla", "drg", "dsr", "byot")
     ]
@@ -307,7 +307,7 @@ def half_done(home: Path, each: list[Experiment]) -> Experiment:
     while time.monotonic() < until:
         for e in each:
             said = read_history(home / "runs" / e.key)
-            if said["status"] == "training" and 1 <= len(said["epochs"]) <= 3:
+            if said["status"] == "training" and 1 <= len(said["epochs"]) <= 2:
                 return e
         time.sleep(0.01)
     raise AssertionError("the worker trains nothing")
