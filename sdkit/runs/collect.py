@@ -103,7 +103,8 @@ def _of(student: str, folder: Path, into: Path) -> Collected:
         sources = sorted(p for p in place.iterdir() if os.path.lexists(p / "experiment.json"))
     except OSError as error:
         return Collected(student, 0, 0, [], f"{folder} cannot be read ({error.strerror})")
-    new, same, refused = 0, 0, []
+    new, same = 0, 0
+    refused: list[str] = []
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=".collecting-") as work:
         for number, source in enumerate(sources):
             copy, final = Path(work) / str(number), into / f"{_key(source)}{BETWEEN}{student}"
