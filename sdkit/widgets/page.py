@@ -47,10 +47,14 @@ LOOK = """
 .sdkit-panel, .sdkit-panel .widget-box { overflow: visible; }
 .sdkit-panel img.widget-image { width: auto; height: auto; max-height: max(260px, calc(100vh - 306px)); }
 .sdkit-page { display: none; }
+.sdkit-panel .jupyter-button { width: auto; min-width: 76px; }
 .sdkit-knob { column-gap: 12px; }
 .sdkit-ends { color: var(--jp-ui-font-color1, inherit); }
 .sdkit-panel .widget-html-content { line-height: 1.4; }
 .sdkit-panel .sdkit-ends .widget-html-content { font-size: 12px; line-height: 1.25; }
+@media (max-height: 640px) {
+  .sdkit-panel .sdkit-ends .widget-html-content { font-size: 10.5px; line-height: 1.15; }
+}
 .sdkit-panel abbr { text-decoration: underline dotted; cursor: help; }
 .sdkit-panel .sdkit-progress { min-height: 0; }
 """
