@@ -281,16 +281,17 @@ def test_24_runs_on_three_machines_of_which_one_dies_are_the_serial_ones(tmp_pat
         homes = [tmp_path / f"worker{n}" for n in range(3)]
         plain = ("worker", "--scheduler-file", str(at), "--nthreads", "1", "--no-nanny", "--no-dashboard")
         all_ += [begun(folder, *plain) for folder in homes]
-        with distributed.Client(scheduler_file=str(at), timeout=60) as client, studies.on(client, threads=1):
+        with distributed.Client(scheduler_file=str(at), timeout=60) as client:
             client.wait_for_workers(3, timeout=120)
-            away, ended = cluster.AWAY.get(), []
-            for e, error in away(each):
-                assert error is None, error
-                ended.append(e)
-                if len(ended) == 3:  # in mid-run of its next one
-                    half = half_done(homes[2], each)
-                    all_[3].kill()
-                    all_[3].wait()
+            with studies.on(client, threads=1):
+                away, ended = cluster.AWAY.get(), []
+                for e, error in away(each):
+                    assert error is None, error
+                    ended.append(e)
+                    if len(ended) == 3:  # in mid-run of its next one
+                        half = half_done(homes[2], each)
+                        all_[3].kill()
+                        all_[3].wait()
         assert sorted(e.key for e in ended) == sorted(e.key for e in each), "each once"
         assert {e: bits(e) for e in each} == serial
         assert read_history(homes[2] / "runs" / half.key)["status"] == "training", "it died there, and was trained by another"
