@@ -1,7 +1,7 @@
 """From the hand to the new picture, in the browser: every instrument, idle and while a training runs in the same kernel.
 
-    python benchmarks/latency.py                 a table, in ms: median and 95th percentile of 40 moves each
-    python benchmarks/latency.py --json FILE     the same as JSON
+    python benchmarks/latency.py            a table, in ms: median and 95th percentile of 40 moves each
+    python benchmarks/latency.py --keep     and in docs/speed.md
 
 A move is a key on a slider's handle, or on the explorer's plane; the picture is new when the browser has decoded it. The aim
 is 100 ms at the median and 200 ms at the 95th percentile, on cores that do nothing else: the load of the machine is printed.
@@ -10,7 +10,6 @@ is 100 ms at the median and 200 ms at the 95th percentile, on cores that do noth
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -18,8 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import browser
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
+import browser  # noqa: E402
+import speed  # noqa: E402
+
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+MARKS = ("<!-- latency: written by `python benchmarks/latency.py --keep` -->", "<!-- end of latency -->")
 
 SETUP = """
 from sdkit import Experiment, Recipe
@@ -128,26 +131,34 @@ def high(values: list[float]) -> float:
     return statistics.quantiles(values, n=20)[-1]
 
 
+def table(found: dict[str, dict[str, list[float]]], load: float) -> str:
+    """The numbers as Markdown, with the machine that gave them."""
+    names = ("idle", "while training")
+    head = f"{speed.processor()}, {os.cpu_count()} cores, load {load:.1f} before the start; ms from the key to the picture."
+    lines = [head, "", "| instrument | " + " | ".join(f"{w}: median | 95 %" for w in names) + " |", "| --- " * 5 + "|"]
+    for name, by in found.items():
+        cells = [(statistics.median(v), high(v)) if len(v := by.get(w, [])) > 1 else None for w in names]
+        lines.append(f"| {name} | " + " | ".join(f"{c[0]:.0f} | {c[1]:.0f}" if c else "- | -" for c in cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=40, help="moves of each instrument")
-    parser.add_argument("--json", type=Path, help="where the numbers go")
+    parser.add_argument("--keep", action="store_true", help="write the table into docs/speed.md")
     asked = parser.parse_args()
     if reason := browser.what_is_missing():
         sys.exit(reason)
-    found = measure(asked.times)
     load = os.getloadavg()[0]
-    print(f"ms from hand to picture; {os.cpu_count()} cores, load {load:.1f}\n")
-    print(f"{'instrument':24}{'idle, median':>14}{'95 %':>8}{'training, median':>18}{'95 %':>8}")
-    for name, by in found.items():
-        cells = [
-            (statistics.median(by[w]), high(by[w])) if len(by.get(w, [])) > 1 else None for w in ("idle", "while training")
-        ]
-        said = [f"{c[0]:{a}.0f}{c[1]:8.0f}" if c else f"{'-':>{a}}{'-':>8}" for c, a in zip(cells, (14, 18), strict=True)]
-        print(f"{name:24}{''.join(said)}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"load": load, "cores": os.cpu_count(), "ms": found}, indent=1))
+    said = table(measure(asked.times), load)
+    print(said)
+    if asked.keep:
+        before, start, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+        _, end, after = rest.partition(MARKS[1])
+        if not (start and end):
+            sys.exit(f"{PAGE} needs the two lines {MARKS[0]!r} and {MARKS[1]!r}: the table is written between them")
+        PAGE.write_text(f"{before}{start}\n\n{said}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
