@@ -325,7 +325,7 @@ def test_the_command_line_trains_a_row_and_changes_any_field(capsys):
 
 
 def test_the_page_of_all_rows_is_what_the_command_prints(capsys):
-    page = Path(__file__).parents[1] / "docs" / "papers_tables.md"
+    page = Path(__file__).parents[2] / "docs" / "papers_tables.md"
     cli.main(["list", "tables"])
     printed = capsys.readouterr().out
     assert page.read_text(encoding="utf-8").partition("\n\n## ")[2] == printed.partition("## ")[2], (

@@ -14,7 +14,7 @@ import pytest
 def killed(kills: int, *names: str) -> dict[str, int]:
     """What became of so many kills, see crashes.py."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("crashes.py")), str(kills), *names],
+        [sys.executable, str(Path(__file__).parents[1] / "crashes.py"), str(kills), *names],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

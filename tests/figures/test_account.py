@@ -146,7 +146,7 @@ def test_the_largest_gain_is_held_against_the_papers():
     assert checks.largest_gain(scores | {"drg+dsr": [0.6]}, 10_000).held is False, "DRG gains 1.0 ± 1.3 points"
 
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HOME = {"sfr": "05_sfr", "ddgsd": "02_ddgsd", "self_guidance": "03_self_guidance", "byot": "01_byot", "drg_dsr": "04_drg_dsr"}
 
 

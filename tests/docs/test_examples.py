@@ -11,7 +11,7 @@ import pytest
 
 from sdkit.experiment import own
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FRONT = {"Experiment", "Recipe", "run_all", "sweep", "adapt", "register", "fit", "kl", "kd", "hint", "ranked", "mmd"}
 """What a newcomer meets first."""
 

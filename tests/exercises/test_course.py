@@ -17,7 +17,7 @@ from sdkit import models
 from sdkit.exercises import EXERCISES
 from sdkit.exercises.exercise import judge
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WRITTEN = [e for e in EXERCISES.values() if not e.reads]
 
 

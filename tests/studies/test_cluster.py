@@ -225,7 +225,7 @@ def test_a_run_that_was_changed_on_its_way_is_not_stored(home):
 def test_the_example_in_the_docs_is_a_job_that_slurm_can_read(tmp_path, monkeypatch):
     """By a Slurm that only keeps what is submitted to it."""
     dask, _ = pytest.importorskip("dask"), pytest.importorskip("dask_jobqueue")
-    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
     said = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.S)[1])
     options = {f"jobqueue.slurm.{k}": v for k, v in said["jobqueue"]["slurm"].items()} | {
         "distributed.adaptive": said["distributed"]["adaptive"]
@@ -258,7 +258,7 @@ def test_the_example_in_the_docs_is_a_job_that_slurm_can_read(tmp_path, monkeypa
 
 def begun(folder: Path, *command: str, **more) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
-    keep = os.environ | {"SDKIT_HOME": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    keep = os.environ | {"SDKIT_HOME": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen([sys.executable, "-m", "dask", *command], cwd=folder, env=keep, stderr=subprocess.DEVNULL, **more)
 
 

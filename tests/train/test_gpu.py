@@ -21,7 +21,7 @@ from sdkit.data import distort
 from sdkit.methods import METHODS
 from sdkit.train import device, graphs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gpu  # noqa: E402
 import gpu_checks  # noqa: E402
@@ -199,7 +199,7 @@ def test_a_bare_machine_checks_measures_and_records(planned):
 
 
 def test_where_there_is_pytest_it_finds_the_cards_tests(tmp_path):
-    command = ("-m", "pytest", "-m", "gpu", "--collect-only", "-q", "tests/test_gpu.py")
+    command = ("-m", "pytest", "-m", "gpu", "--collect-only", "-q", "tests/train/test_gpu.py")
     found = bare(tmp_path, "--with", "pytest", *command, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")  # none is there
     assert f"{len(gpu_checks.CHECKS)}/" in found and "error" not in found
 

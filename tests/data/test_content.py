@@ -113,7 +113,7 @@ def test_a_file_is_read_once(pets, monkeypatch):
 
 def test_other_sets_and_their_runs_keep_their_keys(home):
     assert "content" not in Experiment(data="digits").config and content_of("cub200", root=home) is None
-    kept = sorted((Path(__file__).parents[1] / "data" / "records").rglob("*.json"))
+    kept = sorted((Path(__file__).parents[2] / "data" / "records").rglob("*.json"))
     for path in random.Random(0).sample(kept, 5):
         assert Experiment.of(json.loads(path.read_text())["config"]).key == path.stem, "what git holds is found"
     absent = experiment(dataset={"folder": "nowhere", "size": SIZE})

@@ -18,7 +18,7 @@ from sdkit.core import Batch, Features, Progress
 from sdkit.exercises import EXERCISES, check
 from sdkit.exercises.exercise import drawn, judge, outcome
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SOURCE = "\n".join(p.read_text(encoding="utf-8") for p in sorted(NOTEBOOKS.glob("0[1-5]*.ipynb")))
 WRITTEN = [e for e in EXERCISES.values() if not e.reads]
 METHODS = [e for e in WRITTEN if e.given]

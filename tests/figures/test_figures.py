@@ -315,7 +315,7 @@ def test_no_figure_needs_pyplot_or_changes_global_settings():
         "for name in ('sweep', 'courses', 'heat_maps', 'overview'): t.figures.png(t.GALLERY[name](), 40)\n"
         "print('matplotlib.pyplot' in sys.modules, before == settings())"
     )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert out.stdout.split() == ["False", "True"]
 
@@ -622,7 +622,7 @@ def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(m
 
 
 def test_the_index_has_the_papers_as_the_notebooks_follow_each_other():
-    names = [p.stem.partition("_")[2] for p in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))]
+    names = [p.stem.partition("_")[2] for p in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))]
     order = importlib.import_module("sdkit.figures.report").ORDER
     assert order == tuple(name for name in names if name in PAPERS) and {*order} == PAPERS.keys()
 

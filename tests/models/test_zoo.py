@@ -1,6 +1,6 @@
 """Every network under the papers' own methods, and under every analysis that looks at a network. The large ones are `slow`.
 
-`python3 start.py test tests/test_zoo.py -k table -s` prints parameters, FLOPs and the time of a training step.
+`python3 start.py test tests/models/test_zoo.py -k table -s` prints parameters, FLOPs and the time of a training step.
 """
 
 from __future__ import annotations

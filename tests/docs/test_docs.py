@@ -12,7 +12,7 @@ from sdkit import papers
 from sdkit.cli import COMMANDS
 from sdkit.methods import METHODS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README, GLOSSARY, ADDING, CHANGES, MATRIX, USING, SPEED = (
     ROOT / name
     for name in (
@@ -66,7 +66,7 @@ def test_what_a_contributor_is_sent_to_is_there():
     spoken = re.findall(r"`([^`\n]+)`", text(ADDING))
     places = [ROOT / name for name in spoken if re.fullmatch(r"[\w.-]+(/[\w.-]+)*(/|\.py|\.md|\.txt|\.toml)", name)]
     assert len(places) > 20 and [str(p) for p in places if not p.exists()] == []
-    code = "\n".join(text(p) for p in {*ROOT.glob("sdkit/**/*.py"), *ROOT.glob("tests/*.py")})
+    code = "\n".join(text(p) for p in {*ROOT.glob("sdkit/**/*.py"), *ROOT.glob("tests/**/*.py")})
     names = [n.split("(")[0] for n in spoken if re.fullmatch(r"[A-Za-z_]{2,}(\(.*\))?", n)]
     named = [n for n in names if n not in ("ax", "D", "ANN", "DOC", "mypy")]
     assert len(named) > 15 and [n for n in named if not re.search(rf"\b{n}\b", code)] == []

@@ -12,7 +12,7 @@ import pytest
 import sdkit
 from sdkit.cli import COMMANDS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROWS = re.findall(r"^\| ([A-H]\d\d) \| (.+?) \| (.+) \| (.+) \|$", (ROOT / "docs/matrix.md").read_text(encoding="utf-8"), re.M)
 SIZES = {"A": 24, "B": 27, "C": 29, "D": 10, "E": 25, "F": 11, "G": 25, "H": 52}
 CALLED = ("Experiment", "sweep", "table", "figure", "claims", "hyperparameters")  # what is cheap enough to be called here
@@ -51,7 +51,7 @@ def test_what_a_row_says_can_be_carried_out(part):
 
 
 def test_the_test_that_a_row_names_is_there():
-    code = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "tests").glob("test_*.py")}
+    code = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py")}
     for row, _, _, tests in ROWS:
         named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", tests)
         assert named, f"{row} names no test"

@@ -197,6 +197,6 @@ def test_a_map_shows_every_setting_at_its_place_and_frames_the_chosen_one():
 
 
 def test_the_docs_say_the_sweep_as_it_is_typed():
-    said = (Path(__file__).parents[1] / "docs" / "using.md").read_text(encoding="utf-8")
+    said = (Path(__file__).parents[2] / "docs" / "using.md").read_text(encoding="utf-8")
     line = next(line for line in said.splitlines() if line.startswith("sdkit sweep --method") and "dry" not in line)
     assert cli.spelled_out(line.split()[2:])[2:4] == ["--over", "alpha=0.01:1:log:7"]

@@ -10,7 +10,7 @@ import pytest
 
 from sdkit.methods import METHODS
 
-FILES = sorted(Path(__file__).parent.glob("*.py"))
+FILES = sorted(Path(__file__).parents[1].rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:

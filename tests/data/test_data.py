@@ -770,7 +770,7 @@ def test_a_download_without_a_network_says_what_to_do_by_hand(tmp_path, monkeypa
 
 
 def test_real_cifar100_is_what_was_published():
-    root = Path(__file__).parents[1] / "data"
+    root = Path(__file__).parents[2] / "data"
     if not (root / "cifar-100-python").is_dir():
         pytest.skip(f"no CIFAR-100 in {root}")
     data = DATASETS["cifar100"](root=root, validation=5000)

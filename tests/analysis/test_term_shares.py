@@ -1,6 +1,6 @@
 """Is a term felt? Shares of gradients against plain ones, and every method's at its defaults.
 
-`python3 start.py test tests/test_term_shares.py -s` prints the table.
+`python3 start.py test tests/analysis/test_term_shares.py -s` prints the table.
 """
 
 from __future__ import annotations
