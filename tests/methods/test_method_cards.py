@@ -1,4 +1,4 @@
-"""What every method costs, counted in the code itself: `python3 start.py test tests/methods/test_method_cards.py -s` prints it."""
+"""What every method costs, counted in the code: `python3 start.py test tests/methods/test_method_cards.py -s` prints it."""
 
 from __future__ import annotations
 
