@@ -75,6 +75,8 @@ def load(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: --from takes a Python file that calls sdkit.register")
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file: --from takes one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

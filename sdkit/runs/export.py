@@ -154,7 +154,9 @@ def _foreign(row: dict[str, Any], path: Path | str) -> Epoch:
         raise ValueError(
             f"an epoch of a curve is a whole number from 1, an accuracy a number in [0, 1] (not percent), got {row} in {path}"
         ) from None
-    number = {name: said.get(name, math.nan) for name in ("lr", "seconds", "train_accuracy", "loss", "test_loss")}
+    number: dict[str, Any] = {
+        name: said.get(name, math.nan) for name in ("lr", "seconds", "train_accuracy", "loss", "test_loss")
+    }
     return Epoch(int(said["epoch"]) - 1, terms={}, accuracy={"final": said["test_accuracy"]}, **number)
 
 
