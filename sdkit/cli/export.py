@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,11 @@ import tyro
 
 from .. import core, runs
 
-FORMS = {"csv": runs.to_csv, "tensorboard": runs.to_tensorboard, "wandb-offline": runs.to_wandb}
+FORMS: dict[str, Callable[[list[runs.RunRow], Path], list[Path]]] = {
+    "csv": runs.to_csv,
+    "tensorboard": runs.to_tensorboard,
+    "wandb-offline": runs.to_wandb,
+}
 
 
 def export(

@@ -97,7 +97,8 @@ class HouseFigure(Figure):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.styled = self.size_to_be = SIZES[_now[0]]
+        self.styled: Size | None = SIZES[_now[0]]
+        self.size_to_be = self.styled  # None where it has it
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
         """As matplotlib's, in the figure's style and with fonts that a press takes."""
@@ -124,8 +125,7 @@ def fit(figure: Figure) -> Figure:
     Returns:
         The same figure.
     """
-    size = getattr(figure, "size_to_be", None)
-    if size is None:
+    if not isinstance(figure, HouseFigure) or figure.size_to_be is None:
         return figure
     figure.size_to_be = None  # type: ignore[attr-defined]
     figure.set_layout_engine("constrained")
@@ -163,7 +163,7 @@ def _stack(figure: Drawn, size: Size) -> None:
     if not panels:
         figure.set_size_inches(size.width, high * size.width / wide)
         return
-    rows, columns = panels[0][0].get_subplotspec().get_gridspec().get_geometry()
+    rows, columns = _spec(panels[0][0]).get_gridspec().get_geometry()
     if all(_is_picture(ax) for axes in panels for ax in axes):
         figure.set_size_inches(size.width, max(high * size.width / wide, 0.35 * rows))
         return
@@ -181,7 +181,7 @@ def _stack(figure: Drawn, size: Size) -> None:
     for place, axes in enumerate(panels):
         row, column = divmod(place, beside)
         for ax in axes:
-            old = ax.get_subplotspec().colspan.start
+            old = _spec(ax).colspan.start
             ax.set_subplotspec(grid[row, column])
             if old and not column:
                 _as_first(ax, panels[place - old][0])
@@ -190,7 +190,7 @@ def _stack(figure: Drawn, size: Size) -> None:
 
 def _width(ax: Drawn, wide: float) -> float:
     """Inches that a panel takes of a figure's width."""
-    spec = ax.get_subplotspec()
+    spec = _spec(ax)
     shares = spec.get_gridspec().get_width_ratios()
     return wide * sum(shares[spec.colspan.start : spec.colspan.stop]) / sum(shares)
 
@@ -209,10 +209,10 @@ def _scale(figure: Drawn, size: Size) -> None:
     for ax in figure.axes:
         for axis in (axis for axis in (ax.xaxis, ax.yaxis) if axis.get_visible()):
             labels = axis.get_ticklabels(which="both")
-            least = min((t.get_fontsize() for t in labels), default=9.0)
+            least = min((float(t.get_fontsize()) for t in labels), default=9.0)
             axis.set_tick_params(which="both", labelsize=_points(least, size))
     for text in figure.findobj(Text):
-        text.set_fontsize(_points(text.get_fontsize(), size))
+        text.set_fontsize(_points(float(text.get_fontsize()), size))
     for line in figure.findobj(Line2D):
         line.set(linewidth=line.get_linewidth() * size.scale, markersize=line.get_markersize() * size.scale)
 
@@ -240,7 +240,11 @@ def _legends(figure: Drawn, renderer: RendererBase) -> None:
         made.append(above)
         high = above.get_window_extent(renderer).height * 72 / figure.dpi
         for where, text in _titles(ax).items():
-            style = {"fontsize": text.get_fontsize(), "color": text.get_color(), "fontweight": text.get_fontweight()}
+            style: dict[str, Any] = {
+                "fontsize": text.get_fontsize(),
+                "color": text.get_color(),
+                "fontweight": text.get_fontweight(),
+            }
             ax.set_title(text.get_text(), loc=where, pad=high + 4, **style)
     wide, tall = figure.get_size_inches()
     figure.set_size_inches(wide, tall + sum(legend.get_window_extent(renderer).height for legend in made) / figure.dpi)
@@ -248,18 +252,20 @@ def _legends(figure: Drawn, renderer: RendererBase) -> None:
 
 def _titles(ax: Drawn) -> dict[str, Text]:
     """The titles that an Axes has: left, center, right."""
-    every = {"left": ax._left_title, "center": ax.title, "right": ax._right_title}
+    own: Any = ax
+    every = {"left": own._left_title, "center": own.title, "right": own._right_title}
     return {where: text for where, text in every.items() if text.get_text()}
 
 
 def _again(where: Drawn, legend: Drawn, whole: Mapping[str, Any], renderer: RendererBase, **place: Any) -> Drawn:
     """The same legend at another place, in as many columns as its width takes. whole: words -> all that they stand for."""
     words = [t.get_text() for t in legend.get_texts()]
+    at: Any = where
     marks = [whole.get(w, mark) for w, mark in zip(words, legend.legend_handles, strict=True)]
     size = legend.get_texts()[0].get_fontsize() if words else 7
     title, room = legend.get_title().get_text() or None, _room(where)
     for columns in range(min(len(words), 6) or 1, 0, -1):
-        made = where.legend(
+        made = at.legend(
             marks, words, fontsize=size, title=title, title_fontsize=size, ncols=columns, frameon=False,
             handlelength=2.2, columnspacing=1.0, **place,
         )  # fmt: skip
@@ -273,15 +279,16 @@ def _room(where: Drawn) -> float:
     """Pixels that a legend may take: of the figure, or of its part above an Axes and beside its scale."""
     if isinstance(where, Figure):
         return where.bbox.width - 8
-    return 0.8 * where.get_figure().bbox.width / where.get_subplotspec().get_gridspec().ncols
+    figure: Any = where.get_figure()
+    return 0.8 * figure.bbox.width / _spec(where).get_gridspec().ncols
 
 
 def _touch(boxes: Iterable[Bbox], gap: float = GAP) -> bool:
-    boxes = list(boxes)
+    found = list(boxes)
     return any(
         min(a.x1, b.x1) - max(a.x0, b.x0) > -gap and min(a.y1, b.y1) - max(a.y0, b.y0) > 0
-        for i, a in enumerate(boxes)
-        for b in boxes[i + 1 :]
+        for i, a in enumerate(found)
+        for b in found[i + 1 :]
     )
 
 
@@ -328,7 +335,8 @@ def _wrap(figure: Drawn, renderer: RendererBase) -> bool:
         broken += [_broken(text, panel.width / len(titles) if len(titles) > 1 else centred, renderer) for text in titles]
         broken += [_broken(ax.xaxis.label, centred, renderer)]
         broken += [_broken(ax.yaxis.label, panel.height * 1.1, renderer, upright=True)]
-    return any([*broken, *(_broken(t, inside, renderer) for t in (figure._suptitle, figure._supxlabel) if t is not None)])
+    own: Any = figure
+    return any([*broken, *(_broken(t, inside, renderer) for t in (own._suptitle, own._supxlabel) if t is not None)])
 
 
 def _broken(text: Text, room: float, renderer: RendererBase, upright: bool = False) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from itertools import product
 from typing import Any
@@ -63,7 +63,7 @@ def points(over: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise ValueError(
             f"fields that are drawn are drawn together: say the same n for {', '.join(drawn)}, got {sorted(counts)}"
         )
-    rows = zip(*(_drawn(name, said) for name, said in drawn.items()), strict=True) if drawn else [()]
+    rows: Iterable[tuple[Any, ...]] = zip(*(_drawn(name, said) for name, said in drawn.items()), strict=True) if drawn else [()]
     draws = [dict(zip(drawn, row, strict=True)) for row in rows]
     made = [dict(zip(grids, chosen, strict=True)) | draw for chosen in product(*grids.values()) for draw in draws]
     return [{name: point[name] for name in over} for point in made]

@@ -85,16 +85,16 @@ def searched(base: Experiment, over: Mapping[str, Any], seeds: Iterable[int], va
         KeyError: a field that nothing has.
         ValueError: fewer than two settings, no seed, no image to choose by, or a value that its field refuses.
     """
-    found, seeds = points(over), list(seeds)
-    if len(found) < 2 or not seeds or validation < 1:
+    found, each_seed = points(over), list(seeds)
+    if len(found) < 2 or not each_seed or validation < 1:
         raise ValueError(
             "a search has two settings and more, a seed and an image to choose by, got "
-            f"{len(found)} settings, {len(seeds)} seeds and validation={validation}"
+            f"{len(found)} settings, {len(each_seed)} seeds and validation={validation}"
         )
     if len({placed(base, name) for name in over}) < len(over):
         raise ValueError(f"a field is searched once, got two names of one among {', '.join(over)}")
     each = [_on(put(base, point), validation) for point in found]
-    return [replace(e, seed=seed) for seed in seeds for e in each]
+    return [replace(e, seed=seed) for seed in each_seed for e in each]
 
 
 def search(
