@@ -9,17 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from ..core import pick
 
-FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+FONTS: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
 """TrueType fonts, which IEEE's and ACM's checks take; text of an SVG file stays text."""
 
 NARROWEST = 0.7
@@ -52,9 +54,6 @@ SIZES: dict[str, Size | None] = {
 """Name -> size; a notebook's figures are as wide as they say themselves."""
 
 _now = ["notebook"]
-
-Drawn = Any
-"""A figure or a part of it: matplotlib's types leave out what is asked of them here."""
 
 
 class style:  # noqa: N801, read as a function: figures.style("column")
@@ -127,7 +126,7 @@ def fit(figure: Figure) -> Figure:
     """
     if not isinstance(figure, HouseFigure) or figure.size_to_be is None:
         return figure
-    figure.size_to_be = None  # type: ignore[attr-defined]
+    size, figure.size_to_be = figure.size_to_be, None
     figure.set_layout_engine("constrained")
     for ax in figure.axes:
         ax.set_in_layout(True)  # also of those at fixed places
@@ -143,20 +142,25 @@ def fit(figure: Figure) -> Figure:
     return figure
 
 
-def _panels(figure: Drawn) -> dict[str, list[Drawn]]:
+def _panels(figure: Figure) -> dict[str, list[Axes]]:
     """The axes of every place of the grid, in its order: a second scale stands where the first does."""
-    places: dict[str, list[Drawn]] = {}
-    for ax in (ax for ax in figure.axes if ax.get_subplotspec()):
-        spec = ax.get_subplotspec()
+    places: dict[str, list[Axes]] = {}
+    for ax in (ax for ax in figure.axes if _spec(ax)):
+        spec = _spec(ax)
         places.setdefault(f"{spec.rowspan.start:04d} {spec.colspan.start:04d}", []).append(ax)
     return dict(sorted(places.items()))
 
 
-def _is_picture(ax: Drawn) -> bool:
+def _spec(ax: Axes) -> Any:
+    """Its place in the grid; None where it has none, such as a colour bar."""
+    return ax.get_subplotspec()
+
+
+def _is_picture(ax: Axes) -> bool:
     return bool(ax.images) and not ax.lines and not len(ax.get_yticks())
 
 
-def _stack(figure: Drawn, size: Size) -> None:
+def _stack(figure: Figure, size: Size) -> None:
     """Sets the width; as many panels stand side by side as fit, and no fewer of those that are pictures."""
     wide, high = figure.get_size_inches()
     panels = list(_panels(figure).values())
@@ -188,14 +192,14 @@ def _stack(figure: Drawn, size: Size) -> None:
     figure.set_size_inches(size.width, high / rows * size.scale * stacked)
 
 
-def _width(ax: Drawn, wide: float) -> float:
+def _width(ax: Axes, wide: float) -> float:
     """Inches that a panel takes of a figure's width."""
     spec = _spec(ax)
     shares = spec.get_gridspec().get_width_ratios()
     return wide * sum(shares[spec.colspan.start : spec.colspan.stop]) / sum(shares)
 
 
-def _as_first(ax: Drawn, first: Drawn) -> None:
+def _as_first(ax: Axes, first: Axes) -> None:
     """What a panel left to the first one of its row, and now needs itself: the words beside its scale."""
     ax.tick_params(labelleft=not ax.yaxis.get_ticks_position() == "right")
     if not ax.get_ylabel():
@@ -205,7 +209,7 @@ def _as_first(ax: Drawn, first: Drawn) -> None:
         ax.set_yticks(ax.get_yticks(), [t.get_text() for t in first.get_yticklabels()])
 
 
-def _scale(figure: Drawn, size: Size) -> None:
+def _scale(figure: Figure, size: Size) -> None:
     for ax in figure.axes:
         for axis in (axis for axis in (ax.xaxis, ax.yaxis) if axis.get_visible()):
             labels = axis.get_ticklabels(which="both")
@@ -221,7 +225,7 @@ def _points(before: float, size: Size) -> float:
     return min(max(before * size.scale, size.smallest), size.largest)
 
 
-def _legends(figure: Drawn, renderer: RendererBase) -> None:
+def _legends(figure: Figure, renderer: RendererBase) -> None:
     """Legends beside the data, for which the figure grows: one below it, several different ones above their panels."""
     every = [(ax, ax.get_legend()) for ax in figure.axes if ax.get_legend()]
     kept = {tuple(t.get_text() for t in legend.get_texts()): (ax, legend) for ax, legend in every}
@@ -250,14 +254,14 @@ def _legends(figure: Drawn, renderer: RendererBase) -> None:
     figure.set_size_inches(wide, tall + sum(legend.get_window_extent(renderer).height for legend in made) / figure.dpi)
 
 
-def _titles(ax: Drawn) -> dict[str, Text]:
+def _titles(ax: Axes) -> dict[Any, Text]:
     """The titles that an Axes has: left, center, right."""
     own: Any = ax
     every = {"left": own._left_title, "center": own.title, "right": own._right_title}
     return {where: text for where, text in every.items() if text.get_text()}
 
 
-def _again(where: Drawn, legend: Drawn, whole: Mapping[str, Any], renderer: RendererBase, **place: Any) -> Drawn:
+def _again(where: Figure | Axes, legend: Legend, whole: Mapping[str, Any], renderer: RendererBase, **place: Any) -> Legend:
     """The same legend at another place, in as many columns as its width takes. whole: words -> all that they stand for."""
     words = [t.get_text() for t in legend.get_texts()]
     at: Any = where
@@ -275,7 +279,7 @@ def _again(where: Drawn, legend: Drawn, whole: Mapping[str, Any], renderer: Rend
     raise AssertionError("a legend has a column")
 
 
-def _room(where: Drawn) -> float:
+def _room(where: Figure | Axes) -> float:
     """Pixels that a legend may take: of the figure, or of its part above an Axes and beside its scale."""
     if isinstance(where, Figure):
         return where.bbox.width - 8
@@ -292,7 +296,7 @@ def _touch(boxes: Iterable[Bbox], gap: float = GAP) -> bool:
     )
 
 
-def _numbers(ax: Drawn, renderer: RendererBase) -> bool:
+def _numbers(ax: Axes, renderer: RendererBase) -> bool:
     """Numbers over bars stand upright where they would touch. -> whether any does."""
     numbers = [t for t in ax.texts if t.get_text().strip(" ×%+-−.").replace(".", "", 1).isdigit()]
     touch = ax.axison and _touch((t.get_window_extent(renderer) for t in numbers), 0)
@@ -301,7 +305,7 @@ def _numbers(ax: Drawn, renderer: RendererBase) -> bool:
     return touch
 
 
-def _ticks(ax: Drawn, renderer: RendererBase) -> bool:
+def _ticks(ax: Axes, renderer: RendererBase) -> bool:
     """Words below an axis are slanted where they would touch, numbers left out. -> whether any is."""
     changed = False
     for axis in (axis for axis in (ax.xaxis, ax.yaxis) if axis.get_visible()):
@@ -325,7 +329,7 @@ def _ticks(ax: Drawn, renderer: RendererBase) -> bool:
     return changed
 
 
-def _wrap(figure: Drawn, renderer: RendererBase) -> bool:
+def _wrap(figure: Figure, renderer: RendererBase) -> bool:
     """Titles and labels that are longer than there is room are broken into lines. -> whether any is."""
     inside, broken = figure.bbox.width, []
     for ax in figure.axes:
