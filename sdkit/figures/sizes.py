@@ -227,12 +227,12 @@ def _points(before: float, size: Size) -> float:
 
 def _legends(figure: Figure, renderer: RendererBase) -> None:
     """Legends beside the data, for which the figure grows: one below it, several different ones above their panels."""
-    every = [(ax, ax.get_legend()) for ax in figure.axes if ax.get_legend()]
+    every: list[tuple[Axes, Any]] = [(ax, ax.get_legend()) for ax in figure.axes if ax.get_legend()]
     kept = {tuple(t.get_text() for t in legend.get_texts()): (ax, legend) for ax, legend in every}
     whole = {words: mark for ax in figure.axes for mark, words in zip(*ax.get_legend_handles_labels(), strict=True)}
     made = []
-    for ax, _ in every:
-        ax.get_legend().remove()
+    for _, legend in every:
+        legend.remove()
     for legend in figure.legends[:]:
         made.append(_again(figure, legend, whole, renderer, loc="outside upper center"))
         legend.remove()
