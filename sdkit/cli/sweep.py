@@ -12,6 +12,7 @@ import tyro
 from .. import core
 from ..train import Recipe, RecipeChanges
 from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
+from .where import HERE, Where
 
 
 def sweep(
@@ -32,6 +33,7 @@ def sweep(
     dry_run: bool = False,
     out: Path | None = None,
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
+    where: Annotated[Where, tyro.conf.OmitArgPrefixes] = HERE,
 ) -> None:
     """Train every setting of some fields at every seed, choose on validation images, and report the chosen one on test images.
 
@@ -58,6 +60,7 @@ def sweep(
         dry_run: only say what would be trained, and how long it takes here.
         out: the folder of the table (CSV) and the figure; figures/sweeps where not said.
         source: a Python file that registers parts of your own, which the names may then be.
+        where: trainings run, if not here.
 
     Raises:
         ValueError: options that cannot go together, with the mend.
@@ -84,7 +87,8 @@ def sweep(
                 f"some {seconds_left(missing) / 60:.0f} minutes on this device, one after another, and then the chosen setting"
             )
         return
-    found = search(base, values, range(seeds), validation)
+    with where.entered():
+        found = search(base, values, range(seeds), validation)
     print(f"\n{found}")
     place = out or core.home() / "figures" / "sweeps"
     place.mkdir(parents=True, exist_ok=True)
@@ -113,7 +117,8 @@ def spelled_out(arguments: list[str]) -> list[str]:
     Raises:
         ValueError: a field without values.
     """
-    known = {"help", *inspect.signature(sweep).parameters, "from", *(f.name for f in fields_of(Recipe))} - {"source", "fields"}
+    mine = {*inspect.signature(sweep).parameters, *(f.name for kind in (Recipe, Where) for f in fields_of(kind))}
+    known = mine - {"source", "fields", "where"} | {"help", "from"}
     out, left = [], list(arguments)
     while left:
         word = left.pop(0)

@@ -200,3 +200,5 @@ def test_the_docs_say_the_sweep_as_it_is_typed():
     said = (Path(__file__).parents[2] / "docs" / "using.md").read_text(encoding="utf-8")
     line = next(line for line in said.splitlines() if line.startswith("sdkit sweep --method") and "dry" not in line)
     assert cli.spelled_out(line.split()[2:])[2:4] == ["--over", "alpha=0.01:1:log:7"]
+    away = "--alpha 0.1,0.2 --cluster local:2 --weights".split()
+    assert cli.spelled_out(away) == ["--over", "alpha=0.1,0.2", "--cluster", "local:2", "--weights"], "options of where"
