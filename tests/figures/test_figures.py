@@ -239,8 +239,12 @@ def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name
             assert ax.lines or ax.patches or ax.images or ax.collections or ax.texts, "an empty panel"
 
 
+PRINTED = [pytest.param(name, marks=() if i % 5 == 0 else pytest.mark.slow) for i, name in enumerate(GALLERY)]
+"""Every fifth figure; all of them are slow."""
+
+
 @pytest.mark.parametrize("kind", ["column", "page"])
-@pytest.mark.parametrize("name", GALLERY)
+@pytest.mark.parametrize("name", PRINTED)
 def test_every_figure_can_be_read_in_print(name, kind):
     assert illegible(GALLERY[name], kind) == []
 

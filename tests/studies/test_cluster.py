@@ -97,6 +97,7 @@ def test_a_run_has_the_bits_of_one_process_wherever_it_ran(workers, home, tmp_pa
     assert {f.name for f in (workers.away / "runs").iterdir()} == {e.key for e in (TEACHER, *each.values())}
 
 
+@pytest.mark.slow
 def test_a_light_run_comes_back_without_weights_and_its_teacher_with_them(workers, home):
     e = Experiment("kd", **SMALL, teacher=TEACHER)
     with studies.on(workers, weights=False, threads=1):
@@ -124,6 +125,7 @@ def test_a_run_that_raises_is_warned_of_and_ends_no_other(workers, home):
             run_all(pair, progress=False)
 
 
+@pytest.mark.slow
 def test_a_plan_is_recorded_from_a_cluster(workers, home, tmp_path):
     (tmp_path / "two.json").write_text(json.dumps({"runs": [SMALL | {"seeds": [7, 8]}]}))
     said = []
@@ -133,6 +135,7 @@ def test_a_plan_is_recorded_from_a_cluster(workers, home, tmp_path):
     assert [r.status for r in studies.load_results("two")] == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_where_the_folder_is_shared_runs_are_stored_there_alone(workers, home):
     e = Experiment(**SMALL, seed=3)
     with studies.on(workers, shared=True, threads=1):
@@ -140,6 +143,7 @@ def test_where_the_folder_is_shared_runs_are_stored_there_alone(workers, home):
     assert e.stored.status == "done" and not e.stored.is_light() and not (workers.away / "runs" / e.key).exists()
 
 
+@pytest.mark.slow
 def test_images_travel_where_it_is_asked(workers, home, monkeypatch):
     """Here the digits are others than a worker's own."""
     e, whole = Experiment(**SMALL, seed=4), Experiment(**SMALL).load_data()
@@ -152,6 +156,7 @@ def test_images_travel_where_it_is_asked(workers, home, monkeypatch):
         assert len(e.stored.logits()) == images
 
 
+@pytest.mark.slow
 def test_images_that_stream_are_read_in_the_worker(workers, home):
     """By processes that it starts."""
     for split, kind, number in ((s, k, i) for s in ("train", "test") for k in ("dark", "light") for i in range(8)):
