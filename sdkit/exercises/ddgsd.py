@@ -99,7 +99,8 @@ CELL = '''class MyDDGSD(sdkit.methods.DDGSD):
     """DDGSD's loss, to be changed."""
 
     def terms(self, model, out, batch, progress):
-        (z_a, z_b), (h_a, h_b) = out.logits.split(len(batch.y)), out.embedding.split(len(batch.y))
+        n = len(batch.y)
+        (z_a, z_b), (h_a, h_b) = out.logits.split(n), out.embedding.split(n)
         T, task = self.temperature, F.cross_entropy(z_a, batch.y) + F.cross_entropy(z_b, batch.y)
         log_a, log_b = (z_a / T).log_softmax(1), (z_b / T).log_softmax(1)
         b_teaches = F.kl_div(log_a, log_b.detach(), reduction="batchmean", log_target=True)

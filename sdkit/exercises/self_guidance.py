@@ -146,7 +146,7 @@ EXERCISES = [
         "vanilla",
         "its best epoch",
         "The accuracies are printed there in percent: the first column, not the second.",
-        '{n: t.accuracy for n, t in trained.items()} | {"its best epoch": trained["self-guidance"].best_accuracy}',
+        '{n: t.accuracy for n, t in trained.items()}\nseen |= {"its best epoch": trained["self-guidance"].best_accuracy}',
     ),
     Exercise(
         "self_guidance.survivals",

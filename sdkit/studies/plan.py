@@ -15,7 +15,7 @@ from ..core import home, pick
 from ..experiment import Experiment
 from ..train import RECIPES, Recipe
 from .grid import PARTS, is_spread, points
-from .result import CURVES
+from .result import CURVES, LIGHT
 
 LISTS = {"seeds": "seed", "epochs": "recipe", "models": "model", "methods": "method"}
 """Of a plan's entry: one experiment for every value, the last of these changing fastest. Epochs stand for the entry's recipe
@@ -78,7 +78,7 @@ def read_plan(said: str | Path, data: Path | None = None) -> Plan:
         except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             words = error.args[0] if error.args else error
             raise ValueError(f"run {number} of the plan {path.name} is no experiment: {words}") from error
-    curves = tuple(pick(c, CURVES, "curve of a record") for c in plan.get("curves", CURVES))
+    curves = tuple(pick(c, CURVES, "curve of a record") for c in plan.get("curves", LIGHT))
     return Plan(called, str(plan.get("about", "")), list(experiments.values()), curves)
 
 

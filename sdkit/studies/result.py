@@ -345,6 +345,10 @@ CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
 """What a record may keep beside the history: of the run's recorded outputs, or of its network."""
 
 
+LIGHT = ("ranked", "calibration", "right", "factors")
+"""What is kept where a plan does not say: a few kilobytes, of the run's recorded outputs."""
+
+
 def _plain(value: Any) -> Any:
     return [tidy_number(v) for v in value.tolist()] if isinstance(value, Tensor) else tidy_number(value)
 

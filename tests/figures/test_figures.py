@@ -319,7 +319,7 @@ def test_no_figure_needs_pyplot_or_changes_global_settings():
         "for name in ('sweep', 'courses', 'heat_maps', 'overview'): t.figures.png(t.GALLERY[name](), 40)\n"
         "print('matplotlib.pyplot' in sys.modules, before == settings())"
     )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(p) for p in Path(__file__).parents[:3])}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert out.stdout.split() == ["False", "True"]
 
