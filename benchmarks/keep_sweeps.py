@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sdkit import DATASETS, METHODS, MODELS, Experiment, runs, studies
 from sdkit.runs import Run, epoch_table
+from sdkit.studies.execute import SWEEPS
 from sdkit.studies.result import Result, right_images, source_digest, tidy_number
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +31,7 @@ def kept(run: Run) -> Result:
     curves = {"right": right_images(run.logits().argmax(1) == labels)} if run.status == "done" else {}
     where = {"machine": run.environment["machine"].partition("-")[0], "source": source_digest(), "test images": len(labels)}
     table = {k: [tidy_number(v) for v in column] for k, column in epoch_table(run.history()).items()}
-    return Result("sweeps", run.key, run.status, run.config, run.environment | where, table, [], curves)
+    return Result(SWEEPS, run.key, run.status, run.config, run.environment | where, table, [], curves)
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     said = parser.parse_args()
     written = 0
     for row in runs.records(said.runs):
-        if not row.wrong and plain(row.run) and not (said.out / "sweeps" / f"{row.run.key}.json").exists():
+        if not row.wrong and plain(row.run) and not (said.out / SWEEPS / f"{row.run.key}.json").exists():
             studies.write_result(kept(row.run), said.out)
             written += 1
     print(f"{written} runs kept in {said.out / 'sweeps'}")

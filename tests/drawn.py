@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +26,14 @@ def many(draw: Callable[[np.ndarray], object], **options) -> Figure:
     figure, axes = figures.new(**options)
     draw(axes)
     return figure
+
+
+def on_screen(make: Callable[[], Figure]) -> tuple[Figure, list[str]]:
+    """A figure, and what of it cannot be read on a screen; a warning on the way is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = make()
+        return figure, unreadable(figure)
 
 
 def words(figure: Figure) -> list[tuple[str, np.ndarray]]:

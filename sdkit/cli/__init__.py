@@ -14,8 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from .. import core, pages, runs
-from ..train import RecipeChanges
-from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
+from .asked import NOTHING, Asked, Names, load, words
 from .claims import claims
 from .export import export
 from .grade import grade
@@ -26,19 +25,9 @@ from .where import HERE, Where
 
 
 def train(
-    method: str | None = None,
-    model: str | None = None,
-    data: str | None = None,
-    recipe: str | None = None,
-    knob: Names = (),
-    network: Names = (),
-    dataset: Names = (),
-    teacher: str | None = None,
-    teacher_network: Names = (),
-    teacher_recipe: Names = (),
+    asked: Annotated[Asked, tyro.conf.OmitArgPrefixes] = NOTHING,
     paper: str | None = None,
     row: Names = (),
-    fields: Annotated[RecipeChanges, tyro.conf.OmitArgPrefixes] = NO_CHANGES,
     dry_run: bool = False,
     seed: int = 0,
     download: bool = False,
@@ -47,19 +36,9 @@ def train(
     """Train one network and record the run; a run that was interrupted continues, a finished one is found again.
 
     Args:
-        method: a name of `sdkit list`, or several joined by "+"; vanilla where not said.
-        model: the network; four-stage where not said.
-        data: the data set; shapes where not said.
-        recipe: a name of `sdkit list`; quick where not said.
-        knob: a setting of the method, name=value; may be given several times.
-        network: an option of the network, name=value.
-        dataset: an option of the data set, name=value, such as train_size=5000.
-        teacher: the network of the teacher, for methods that need one: it is trained first, with the same recipe.
-        teacher_network: an option of the teacher's network, name=value, such as pretrained=True.
-        teacher_recipe: the name of the teacher's own recipe, or a field of it, name=value: epochs=0 takes it as it is.
+        asked: what is trained.
         paper: a table of the papers, such as drg_dsr_table1: method, model and data then choose its row, the first that fits.
         row: what else chooses the row, name=value: teacher, setting, value or variant; see `sdkit list TABLE`.
-        fields: fields of the recipe.
         dry_run: only say what would be trained, and what no source states of it.
         seed: of the first weights and of the order of images.
         download: fetch the data set first where it is missing.
@@ -74,21 +53,20 @@ def train(
 
     if source:
         load(source)
-    its_teacher(teacher, teacher_network, teacher_recipe)
     if paper is not None:
-        if recipe is not None or teacher is not None or teacher_network or teacher_recipe:
+        if asked.recipe is not None or asked.of_teacher:
             raise ValueError("--paper says recipe and teacher: change fields of the recipe, --epochs 2, or leave --paper out")
-        found = setting(paper, method, model, data, **values(row))
+        chosen = (paper, asked.method, asked.model, asked.data)
+        found = setting(*chosen, **values(row))
         print(f"{found.row}\n{in_words(found)}", *(f"not stated: {note}" for note in found.notes), sep="\n")
-        shared = {"recipe": fields.said(), "dataset": words(dataset), "seed": seed}
-        experiment = paper_experiment(paper, method, model, data, **shared, **values(row))
-        experiment = replace(experiment, knobs=experiment.knobs | words(knob), network=experiment.network | words(network))
+        shared = {"recipe": asked.fields.said(), "dataset": words(asked.dataset), "seed": seed}
+        experiment = paper_experiment(*chosen, **shared, **values(row))
+        knobs, network = experiment.knobs | words(asked.knob), experiment.network | words(asked.network)
+        experiment = replace(experiment, knobs=knobs, network=network)
     else:
         if row:
             raise ValueError("--row chooses a row of a paper's table: say which, --paper drg_dsr_table1")
-        experiment = asked(
-            method, model, data, recipe, knob, network, dataset, teacher, teacher_network, teacher_recipe, fields, seed
-        )
+        experiment = asked.experiment(seed)
     print(experiment)
     if dry_run:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,35 +21,54 @@ Names = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 NO_CHANGES = RecipeChanges()
 
 
-def asked(
-    method: str | None, model: str | None, data: str | None, recipe: str | None, knob: Iterable[str], network: Iterable[str],
-    dataset: Iterable[str], teacher: str | None, teacher_network: Iterable[str], teacher_recipe: Iterable[str],
-    fields: RecipeChanges, seed: int = 0,
-) -> Experiment:  # fmt: skip
-    """The experiment that the options of `sdkit train` say, by their names there."""
-    from ..experiment import Experiment
+@dataclass(frozen=True)
+class Asked:
+    """What is trained: the options that `sdkit train` and `sdkit sweep` share."""
 
-    base = Recipe.of({"name": "quick" if recipe is None else recipe} | fields.said())
-    common: dict[str, Any] = {"data": "shapes" if data is None else data, "dataset": words(dataset), "seed": seed}
-    return Experiment(
-        method="vanilla" if method is None else method,
-        model="four-stage" if model is None else model,
-        recipe=base,
-        knobs=words(knob),
-        network=words(network),
-        teacher=Experiment(
-            model=teacher, network=words(teacher_network), recipe=own_recipe(base, teacher_recipe), **common | {"seed": 0}
+    method: str | None = None  # a name of `sdkit list`, or several joined by "+"; vanilla where not said
+    model: str | None = None  # the network; four-stage where not said
+    data: str | None = None  # the data set; shapes where not said
+    recipe: str | None = None  # a name of `sdkit list`; quick where not said
+    knob: Names = ()  # a setting of the method, name=value; may be given several times
+    network: Names = ()  # an option of the network, name=value
+    dataset: Names = ()  # an option of the data set, name=value, such as train_size=5000
+    teacher: str | None = None  # the network of the teacher, for methods that need one: trained first, with the same recipe
+    teacher_network: Names = ()  # an option of the teacher's network, name=value, such as pretrained=True
+    teacher_recipe: Names = ()  # the name of the teacher's own recipe, or a field of it, name=value: epochs=0 takes it as it is
+    fields: Annotated[RecipeChanges, tyro.conf.OmitArgPrefixes] = NO_CHANGES  # of the recipe
+
+    @property
+    def of_teacher(self) -> bool:
+        """Whether anything is said of a teacher."""
+        return bool(self.teacher is not None or self.teacher_network or self.teacher_recipe)
+
+    def experiment(self, seed: int = 0) -> Experiment:
+        """The experiment that the options say. ValueError where they say something of a teacher, and no teacher."""
+        from ..experiment import Experiment
+
+        if self.of_teacher and self.teacher is None:
+            raise ValueError(
+                "--teacher-network and --teacher-recipe are of a teacher: say which, --teacher resnet34 for example"
+            )
+        base = Recipe.of({"name": "quick" if self.recipe is None else self.recipe} | self.fields.said())
+        common: dict[str, Any] = {"data": "shapes" if self.data is None else self.data, "dataset": words(self.dataset)}
+        teacher = None
+        if self.teacher is not None:
+            recipe = own_recipe(base, self.teacher_recipe)
+            teacher = Experiment(model=self.teacher, network=words(self.teacher_network), recipe=recipe, **common)
+        return Experiment(
+            method="vanilla" if self.method is None else self.method,
+            model="four-stage" if self.model is None else self.model,
+            recipe=base,
+            knobs=words(self.knob),
+            network=words(self.network),
+            teacher=teacher,
+            seed=seed,
+            **common,
         )
-        if teacher is not None
-        else None,
-        **common,
-    )
 
 
-def its_teacher(teacher: str | None, *said: Iterable[str]) -> None:
-    """ValueError where something is said of a teacher, and no teacher."""
-    if any(said) and teacher is None:
-        raise ValueError("--teacher-network and --teacher-recipe are of a teacher: say which, --teacher resnet34 for example")
+NOTHING = Asked()
 
 
 def own_recipe(base: Recipe, said: Iterable[str]) -> Recipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import tyro
 
 
@@ -27,7 +29,7 @@ def claims(paper: tyro.conf.Positional[str | None] = None, keep: bool = False) -
     for name in [pick(paper, papers.PAPERS, "paper")] if paper else found.of:
         one = figures.Account(found.found, (name,))
         print(f"== {papers.PAPERS[name].title}\n\n{one}\n")
-    counts = sum(found.tally().values(), start=type(next(iter(found.tally().values())))())
+    counts = sum(found.tally().values(), Counter())
     print("all papers: " + ", ".join(f"{n} {word}" for word, n in counts.most_common()))
     if found.device:
         print(f"recorded, on {found.device}")

@@ -10,24 +10,14 @@ from typing import Annotated
 import tyro
 
 from .. import core
-from ..train import Recipe, RecipeChanges
-from .asked import NO_CHANGES, Names, asked, its_teacher, load, words
+from ..train import Recipe
+from .asked import NOTHING, Asked, Names, load, words
 from .where import HERE, Where
 
 
 def sweep(
     over: Names = (),
-    method: str | None = None,
-    model: str | None = None,
-    data: str | None = None,
-    recipe: str | None = None,
-    knob: Names = (),
-    network: Names = (),
-    dataset: Names = (),
-    teacher: str | None = None,
-    teacher_network: Names = (),
-    teacher_recipe: Names = (),
-    fields: Annotated[RecipeChanges, tyro.conf.OmitArgPrefixes] = NO_CHANGES,
+    asked: Annotated[Asked, tyro.conf.OmitArgPrefixes] = NOTHING,
     seeds: int = 3,
     validation: int = 500,
     dry_run: bool = False,
@@ -44,17 +34,7 @@ def sweep(
         over: a field and its values, name=values: 1,2,4, or low:high:log:n (or linear, or whole), or low:high:log:n:random for
             n draws. The name is that of a knob, a field of the recipe, an option of the network or of the data set, or in full
             such as recipe.lr. `--name values` says the same.
-        method: as `sdkit train` takes it, and so the options below it.
-        model: the network.
-        data: the data set.
-        recipe: a name of `sdkit list`.
-        knob: a setting of the method that all have, name=value.
-        network: an option of the network that all have, name=value.
-        dataset: an option of the data set that all have, name=value.
-        teacher: the network of the teacher.
-        teacher_network: an option of the teacher's network, name=value.
-        teacher_recipe: the teacher's own recipe, or a field of it, name=value.
-        fields: fields of the recipe.
+        asked: what is trained, as `sdkit train` takes it: what all settings have.
         seeds: how many, from 0 on.
         validation: how many training images are set aside to choose by.
         dry_run: only say what would be trained, and how long it takes here.
@@ -66,18 +46,17 @@ def sweep(
         ValueError: options that cannot go together, with the mend.
     """
     from .. import figures
-    from ..studies import search, searched, seconds_left
+    from ..studies import search, searched, seconds_left, to_train
     from ..studies.grid import typed
 
     if source:
         load(source)
-    its_teacher(teacher, teacher_network, teacher_recipe)
     if not over:
         raise ValueError("say what is swept: --alpha 0.01:1:log:7 for example, or --lr 0.05,0.1")
-    base = asked(method, model, data, recipe, knob, network, dataset, teacher, teacher_network, teacher_recipe, fields)
+    base = asked.experiment()
     values = {name: typed(text) for name, text in words(over).items()}
     listed = searched(base, values, range(seeds), validation)
-    missing = [e for e in listed if e.stored.status not in ("done", "diverged")]
+    missing = to_train(listed)
     print(f"{base}\n{len(listed) // seeds} settings, {seeds} seeds: {len(listed)} runs, {len(missing)} of them to be trained")
     if dry_run:
         for e in missing:
@@ -117,8 +96,8 @@ def spelled_out(arguments: list[str]) -> list[str]:
     Raises:
         ValueError: a field without values.
     """
-    mine = {*inspect.signature(sweep).parameters, *(f.name for kind in (Recipe, Where) for f in fields_of(kind))}
-    known = mine - {"source", "fields", "where"} | {"help", "from"}
+    mine = {*inspect.signature(sweep).parameters, *(f.name for kind in (Asked, Recipe, Where) for f in fields_of(kind))}
+    known = mine - {"asked", "source", "fields", "where"} | {"help", "from"}
     out, left = [], list(arguments)
     while left:
         word = left.pop(0)

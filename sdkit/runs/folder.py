@@ -75,7 +75,10 @@ class Run:
     @property
     def note(self) -> str:
         """What a person wrote of it, one line of at most NOTE_LENGTH characters; "" where nobody did."""
-        with contextlib.suppress(OSError), open(self.folder / "note.txt", "rb") as file:
+        path = self.folder / "note.txt"
+        if not path.is_file():  # a pipe would make us wait
+            return ""
+        with contextlib.suppress(OSError), open(path, "rb") as file:
             return _one_line(file.read(4 * NOTE_LENGTH).decode(errors="replace"))[:NOTE_LENGTH]
         return ""
 

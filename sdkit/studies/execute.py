@@ -99,7 +99,7 @@ def execute_plan(
 def _kept(plan: Plan, places: list[Path]) -> tuple[dict[str, Result], dict[str, str]]:
     """What is recorded of a plan in some folders, by key, and what is wrong with those records that cannot be read.
 
-    What another plan has recorded of its experiments counts as well.
+    What another plan has recorded of its experiments counts as well, where it kept all that this one keeps.
     """
     kept: dict[str, Result] = {}
     damaged: dict[str, str] = {}
@@ -107,7 +107,9 @@ def _kept(plan: Plan, places: list[Path]) -> tuple[dict[str, Result], dict[str, 
     others = [path for e in plan.experiments for place in places for path in sorted(place.glob(f"*/{e.key}.json"))]
     for path in (path for path in [*own, *others] if path.stem not in kept):
         try:
-            kept[path.stem] = read_result(path)
+            found = read_result(path)
+            if found.plan == plan.name or found.status == "diverged" or {*plan.curves} <= found.curves.keys():
+                kept[path.stem] = found
         except Damaged as error:
             damaged.setdefault(path.stem, str(error))
     return kept, {key: wrong for key, wrong in damaged.items() if key not in kept}

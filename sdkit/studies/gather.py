@@ -48,18 +48,17 @@ def gather(
     own: bool = False,
     jobs: int | None = None,
     progress: bool = True,
-    said: bool = True,
 ) -> Any:
     """Finished runs, as `run_all` gives them: one's own, else those that are recorded, else trained now.
 
-    For sweeps, whose runs are looked at by their histories. A recorded run has no weights, and was trained on another machine.
+    For sweeps, whose runs are looked at by their histories. A recorded run has no weights, and was trained on another machine:
+    a line says how many are, and where.
 
     Args:
         experiments: a list, or a dict of experiments or of lists of them.
         own: whether to train what is only recorded.
         jobs: how many trainings at a time, see `run_all`.
         progress: whether bars are shown.
-        said: whether a line says how many of them are recorded, and where.
 
     Returns:
         Runs in the form of the experiments; one that diverged is kept as what it is.
@@ -68,16 +67,34 @@ def gather(
         Damaged: a record is not what was written.
     """
     if isinstance(experiments, Mapping):
-        return in_form(experiments, lambda listed: gather(listed, own, jobs, progress, said))
+        return in_form(experiments, lambda listed: gather(listed, own, jobs, progress))
     listed = list(experiments)
-    missing = {e.key: e for e in listed if e.stored.status not in ("done", "diverged")}
-    known = {} if own else {key: found for key, e in missing.items() if (found := recorded(e))}
-    run_all([e for key, e in missing.items() if key not in known], jobs, progress, diverged=True)
-    if said and known:
+    known = {} if own else {e.key: found for e in listed if not _ended(e) and (found := recorded(e))}
+    run_all([e for e in listed if e.key not in known], jobs, progress, diverged=True)
+    if known:
         where = Counter(r.device for r in known.values())
         places = "; ".join(f"{n} on {device}" for device, n in where.items())
         print(f"{len(known)} of {len({e.key for e in listed})} runs are recorded ({places}), the others are your own")
     return [Trained(e, RecordedRun(known[e.key], e.stored.folder) if e.key in known else None) for e in listed]
+
+
+def to_train(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """Those of some experiments that `gather` would train: neither stored here nor recorded.
+
+    Args:
+        experiments: any.
+
+    Returns:
+        Each once, in order.
+
+    Raises:
+        Damaged: a record is not what was written.
+    """
+    return [e for e in dict.fromkeys(experiments) if not _ended(e) and recorded(e) is None]
+
+
+def _ended(e: Experiment) -> bool:
+    return e.stored.status in ("done", "diverged")
 
 
 def recorded(experiment: Experiment) -> Result | None:

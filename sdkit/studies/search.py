@@ -128,7 +128,7 @@ def search(
     """
     seeds = [as_declared("a search's seed", seed, int) for seed in seeds]
     listed = searched(base, over, seeds, validation)
-    done = gather(listed, own, jobs, progress, said=False)
+    done = gather(listed, own, jobs, progress)
     found = points(over)
     settings = [
         Setting(point, [_validation(t) for t in done[i :: len(found)]], [_test(t) for t in done[i :: len(found)]])
@@ -136,7 +136,7 @@ def search(
     ]
     chosen = max(settings, key=lambda s: s.mean)
     last = [_on(replace(put(base, chosen.at), seed=seed), 0) for seed in seeds]
-    tested = [_test(t) for t in gather(last, own, jobs, progress, said=False)]
+    tested = [_test(t) for t in gather(last, own, jobs, progress)]
     return Search(base, tuple(over), settings, chosen, tested, tuple(seeds), validation)
 
 

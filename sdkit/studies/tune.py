@@ -95,7 +95,7 @@ def tune(
         for i, knobs in enumerate(given[name] if len(given[name]) > 1 else [])
         for seed in seeds
     }
-    tried = gather(search, own, jobs, progress, said=False)
+    tried = gather(search, own, jobs, progress)
     found = {
         name: [
             Try(knobs, [_validation(tried[name, i, s]) for s in seeds if (name, i, s) in tried]) for i, knobs in enumerate(all_)
@@ -109,7 +109,7 @@ def tune(
         for what, knobs in (("paper", given[name][0]), ("tuned", chosen[name].knobs))
         for seed in seeds
     }
-    tested = {key: t.history[-1].test.get("final", 0.0) for key, t in gather(last, own, jobs, progress, said=False).items()}
+    tested = {key: t.history[-1].test.get("final", 0.0) for key, t in gather(last, own, jobs, progress).items()}
     rows = {
         name: Tuned(found[name], chosen[name], *([tested[name, what, s] for s in seeds] for what in ("paper", "tuned")))
         for name in experiments

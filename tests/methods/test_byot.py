@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
-from drawn import illegible, many, one, unreadable
+from drawn import illegible, many, on_screen, one
 
 from sdkit import figures
 from sdkit.analysis import ExitCost, FixedPolicy, LossSlice, NoiseCurve, PolicyCurve, Projection, Separation, forward_flops
@@ -100,10 +98,7 @@ def test_panels_of_features_are_of_one_scale_centred_and_name_their_classes():
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = GALLERY[name]()
-        assert not unreadable(figure)
+    assert on_screen(GALLERY[name])[1] == []
 
 
 @pytest.mark.parametrize("name", GALLERY)

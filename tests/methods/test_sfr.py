@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import warnings
 
 import numpy as np
 import paper
 import pytest
 import torch
-from drawn import illegible, unreadable
+from drawn import illegible, on_screen, unreadable
 from paper import attention, gaussian, pool
 from tiny import built, draw, taps
 from torch import nn
@@ -349,10 +348,7 @@ GALLERY = {
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = GALLERY[name]()
-        assert not unreadable(figure)
+    assert on_screen(GALLERY[name])[1] == []
 
 
 @pytest.mark.parametrize("name", GALLERY)

@@ -568,3 +568,11 @@ def test_a_home_that_the_locale_cannot_spell_holds_runs(home):
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | own, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert f"{E.key} ".encode() in done.stdout and b" done " in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are POSIX's")
+def test_a_note_that_is_a_pipe_or_a_device_keeps_nobody_waiting(tmp_path):
+    for name, make in (("pipe", os.mkfifo), ("device", lambda p: p.symlink_to("/dev/zero"))):
+        (tmp_path / name).mkdir()
+        make(tmp_path / name / "note.txt")
+        assert Run(tmp_path / name).note == ""

@@ -41,6 +41,12 @@ def test_recorded_runs_are_read_and_the_rest_is_trained(listed, capsys):
         _ = found["one"].model
 
 
+def test_what_would_be_trained_is_neither_stored_nor_recorded(listed):
+    assert studies.to_train([*listed, *listed]) == [listed[2]]
+    listed[2].run(progress=False)
+    assert studies.to_train(listed) == []
+
+
 def test_ones_own_run_stands_before_the_record_and_own_trains_it(listed):
     (mine,) = studies.gather(listed[:1], own=True, progress=False)
     assert listed[0].stored.status == "done" and mine.model is not None

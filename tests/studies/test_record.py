@@ -454,3 +454,15 @@ def test_the_stock_of_one_plan_is_one_even_where_there_is_nothing():
     assert [s.name for s in studies.plan_status("length")] == ["length"] and studies.plan_status("length")[0].missing
     (nothing,) = studies.plan_status("nothing")
     assert str(nothing) == "nothing: 0 recorded, 0 missing. Its plan is not here."
+
+
+def test_what_another_plan_recorded_counts_where_it_kept_as_much(tmp_path):
+    e = Experiment(**SMALL, recipe="smoke")
+    e.run(progress=False)
+    studies.write_result(studies.result_of(e, "other", ["right"]), tmp_path / "data" / "records")
+    plan = {"runs": [SMALL | {"recipe": "smoke"}]}
+    left = []
+    for name, curves in (("less", ["right"]), ("more", ["right", "calibration"])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(plan | {"curves": curves}))
+        left.append(len(studies.execute_plan(tmp_path / f"{name}.json", minutes=0, say=lambda words: None).missing))
+    assert left == [0, 1]
