@@ -79,18 +79,36 @@ SMALL = {"RECIPE": "smoke", "DATA": "digits", "MODEL": "four-stage", "TRAIN_SIZE
 
 BEGUN_WITH = """
 def begin():
+    import os
+    import sys
+
     import joblib
     from sklearn import datasets
+
+    from sdkit import studies
 
     few = datasets.load_digits()
     few.update(images=few.images[:1120], target=few.target[:1120])
     datasets.load_digits = lambda: few
     joblib.parallel_config("sequential")
 
+    def recorded(experiment):
+        home = os.environ["SDKIT_HOME"]
+        os.environ["SDKIT_HOME"] = home + "_elsewhere"
+        try:
+            sdkit.run_all([experiment], progress=False, diverged=True)
+            return studies.result_of(experiment, "sweeps")
+        finally:
+            os.environ["SDKIT_HOME"] = home
+
+    import sdkit
+    sys.modules["sdkit.studies.gather"].recorded = recorded
+
 begin()
 del begin
 """
-"""What every kernel begins with: 120 digits to test on, not 797, and all runs in its own process, which knows of them."""
+"""What every kernel begins with: 120 digits to test on, not 797, and all runs in its own process, which knows of them. As with
+the recipe `quick`, whose sweeps are recorded, another place has trained what is gathered: here are its histories alone."""
 
 
 def test_a_small_experiment_is_smaller_than_its_base(monkeypatch):

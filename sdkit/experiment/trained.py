@@ -14,7 +14,7 @@ from ..data import Data, alone, factors_of
 from ..methods import EarlyExit, Exit, Method
 from ..models import Backbone
 from ..runs import Run
-from ..train import default_device
+from ..train import default_device, watched
 
 if TYPE_CHECKING:
     from .spec import Experiment
@@ -31,13 +31,13 @@ class Trained:
         self.history = self.run.history()
 
     @cached_property
-    def _built(self) -> tuple[Backbone, Method, Data]:
-        model, method, data = self.experiment.build()
-        weights = self.run.weights()
+    def _built(self) -> tuple[Backbone, Method]:
+        weights = self.run.weights()  # first: where there are none, no teacher is trained for nothing
+        model, method, self.data = self.experiment.build()
         model.load_state_dict(weights["model"])
         method.load_state_dict(weights["method"], strict=False)  # memory is scaffolding: it is not kept
         where = {"device": default_device(), "memory_format": torch.channels_last}
-        return model.to(**where).eval(), method.to(**where).eval(), data
+        return model.to(**where).eval(), method.to(**where).eval()
 
     @property
     def model(self) -> Backbone:
@@ -49,9 +49,10 @@ class Trained:
         """The scaffolding it was trained with: its heads hold the other exits."""
         return self._built[1]
 
-    @property
+    @cached_property
     def data(self) -> Data:
-        return self._built[2]
+        """What it learned from and was tested on."""
+        return self.experiment.load_data()
 
     @property
     def accuracy(self) -> float:
@@ -97,7 +98,7 @@ class Trained:
     @cached_property
     def watched(self) -> Tensor:
         """The places of the test images that every epoch was tested on, [W], ascending: the rows of `run.outputs()`."""
-        places = self.data.watched("test", self.run.outputs()[1].shape[1])
+        places = watched(self.data)
         return torch.arange(len(self.data.test.y)) if places is None else places
 
     @property

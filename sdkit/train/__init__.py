@@ -18,14 +18,13 @@ from .device import (
     working,
 )
 from .graphs import EACH_STEP, MODES, WARM, Replayed, Step, Watched, compiled, mode, record_graph, uncollected
-from .loop import FEWEST, OUTPUTS_KEPT, WATCHED, Diverged, Epoch, Training, evaluate, fit, summable, tidy
+from .loop import OUTPUTS_KEPT, Diverged, Epoch, Training, evaluate, fit, summable, tidy, watched
 from .recipe import RECIPES, RECIPES_ABOUT, Recipe, RecipeChanges, recipe_name
 
 __all__ = [
     "Diverged",
     "EACH_STEP",
     "Epoch",
-    "FEWEST",
     "LOOKS",
     "MODES",
     "OUTPUTS_KEPT",
@@ -38,7 +37,6 @@ __all__ = [
     "Step",
     "Training",
     "WARM",
-    "WATCHED",
     "Watched",
     "autocast",
     "compiled",
@@ -61,5 +59,6 @@ __all__ = [
     "tidy",
     "tune",
     "uncollected",
+    "watched",
     "working",
 ]

@@ -229,7 +229,7 @@ class Training:
     def _evaluated(self, split: str, whole: bool = False) -> tuple[dict[str, float], float, Tensor]:
         """As `evaluate`, on the watched part of a split or all of it; the images go to the device once."""
         if (split, whole) not in self.clean:
-            part = None if whole else self.data.watched(split, max(len(self.data.train.y) // WATCHED, FEWEST))
+            part = None if whole else watched(self.data, split)
             self.clean[split, whole] = self.data.evaluation(split, device=self.device, part=part)
         return evaluate(self.model, self.method, self.data, self.device, split, self.clean[split, whole])
 
@@ -380,6 +380,11 @@ def evaluate(
         room -= len(kept[-1])
         n += len(batch.y)
     return {name: float(h) / n for name, h in hits.items()}, float(loss) / n, torch.cat(kept).cpu()
+
+
+def watched(data: Any, split: str = "test") -> Tensor | None:
+    """The places of the images of a split that every epoch is tested on, ascending; None where that is all of them."""
+    return data.watched(split, max(len(data.train.y) // WATCHED, FEWEST))
 
 
 def summable(term: Tensor) -> Tensor:

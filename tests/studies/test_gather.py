@@ -35,7 +35,8 @@ def test_recorded_runs_are_read_and_the_rest_is_trained(listed, capsys):
     assert capsys.readouterr().out.startswith("2 of 3 runs are recorded (2 on CPU, ")
     assert [e.stored.status for e in listed] == ["new", "new", "done"]
     assert found["one"].accuracy == written[listed[0].key].history[-1].test["final"]
-    assert found["one"].run.status == "done" and found["one"].judges.startswith("how ")
+    assert found["one"].run.status == "done" and found["one"].setting.endswith(found["one"].judges)
+    assert len(found["one"].watched) == 100 and len(found["one"].labels("train")) == 32, "data are at hand without weights"
     assert {*by_knob([found["one"], *found["rest"]], "alpha")} == {0.1, 0.2, 0.3}
     with pytest.raises(FileNotFoundError, match="no weights"):
         _ = found["one"].model
