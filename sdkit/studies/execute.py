@@ -21,7 +21,7 @@ import torch
 from ..experiment import Experiment
 from ..experiment.sweep import AWAY
 from ..runs import Busy, Damaged, key_of
-from ..train import Diverged, Epoch, default_device, device, device_name, graphs
+from ..train import Diverged, Epoch, default_device, device, device_name, graphs, watched
 from .plan import Plan, plans, read_plan
 from .result import Result, read_result, result_of, results_folders, tidy_number, write_result
 
@@ -208,8 +208,10 @@ def _probe(e: Experiment) -> float:
         done += 1
         wait()
     seconds = (time.perf_counter() - began) / done
-    seen = len(training.data.train.y) + (len(training.data.test.y) + len(training.data.val.y)) / 2
-    return seconds * max(seen / e.recipe.batch_size, 1)
+    data, parts = training.data, {"test": training.data.test.y, "val": training.data.val.y}
+    tested = sum(len(y) if (part := watched(data, split)) is None else len(part) for split, y in parts.items())
+    tested += sum(map(len, parts.values())) / e.recipe.epochs  # the whole of both at the end
+    return seconds * max((len(data.train.y) + tested / 3) / e.recipe.batch_size, 1)  # a test is a third of a step
 
 
 def seconds_left(experiments: Iterable[Experiment]) -> float:
