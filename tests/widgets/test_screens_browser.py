@@ -29,6 +29,7 @@ PANELS = {
 }
 SIZES = {
     "1280x720": (1280, 720), "1920x1080": (1920, 1080), "900 px wide": (900, 720), "1920x1080 at 125 %": (1536, 864),
+    "1280x720 at 125 %": (1024, 576),
 }  # fmt: skip
 
 # what is wider or higher than the box that holds it: there a browser puts a scrollbar, or draws over the neighbour
