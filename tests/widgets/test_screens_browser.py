@@ -224,13 +224,17 @@ def test_a_students_own_method_is_trained_and_forked_in_a_panel(lab, chromium):
         browser.wait_until_done(page)
         page.locator(".sdkit-start").click()
         page.wait_for_function("() => document.querySelector('.sdkit-says').innerText.startsWith('done')")
+        of_parent = page.locator(".sdkit-says").inner_text()  # names its run
         page.locator(".sdkit-weight .noUi-handle").focus()
         page.keyboard.press("End")
         page.locator("button.sdkit-fork").click()
         page.wait_for_function(
             "() => document.querySelector('.sdkit-target select').value.startsWith('fork 1: w 1 after epoch 1')"
         )
-        page.wait_for_function("() => document.querySelector('.sdkit-says').innerText.startsWith('done')")
+        page.wait_for_function(
+            "old => { const t = document.querySelector('.sdkit-says').innerText; return t.startsWith('done') && t !== old }",
+            arg=of_parent,
+        )
         page.locator(".sdkit-copy").click()
         assert "# Mine is your own: run the cell that makes it first" in page.locator(".sdkit-code code").inner_text()
         assert "sure" in page.locator(".sdkit-terms").inner_text()
