@@ -300,9 +300,9 @@ EXERCISES = [
     ),
     Exercise(
         "drg_dsr.MyDRG",
-        "Change `MyDRG` above: let the guidance's gradient reach the shallow classifier, too, so that both come to meet. Run "
-        "its cells again: does the teacher get better, or the student worse?",
-        "One word is to go.",
+        "Change `MyDRG` above: let the guidance's gradient reach the shallow classifier, too, so that the two approach each "
+        "other. Run its cells again: does the teacher get better, or the student worse?",
+        "One call has to go.",
         step("four-stage"),
         with_options(DRG, detach=False),
         {

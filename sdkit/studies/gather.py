@@ -51,8 +51,8 @@ def gather(
 ) -> Any:
     """Finished runs, as `run_all` gives them: one's own, else those that are recorded, else trained now.
 
-    For sweeps, whose runs are looked at by their histories. A recorded run has no weights, and was trained on another machine:
-    a line says how many are, and where.
+    For sweeps and rivals, whose runs are looked at by their histories. Few recorded runs have weights, and all were trained
+    elsewhere: a line says how many are recorded, and on what.
 
     Args:
         experiments: a list, or a dict of experiments or of lists of them.

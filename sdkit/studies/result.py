@@ -1,6 +1,6 @@
 """What is kept of a finished run that git can hold: a light JSON file, verified when it is read.
 
-data/records/<plan>/<key>.json      what was run, where, its history, small curves; no weights
+data/records/<plan>/<key>.json      what was run, where, its history, small curves; beside it, where a plan asks, 16-bit weights
 """
 
 from __future__ import annotations

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from sdkit import papers
 from sdkit.cli import COMMANDS
+from sdkit.exercises import EXERCISES
 from sdkit.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
-README, GLOSSARY, ADDING, CHANGES, MATRIX, USING, SPEED = (
-    ROOT / name
-    for name in (
-        "README.md", "docs/glossary.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/matrix.md", "docs/using.md", "docs/speed.md",
-    )
-)  # fmt: skip
+README, GLOSSARY, ADDING, CHANGES, USING = (
+    ROOT / name for name in ("README.md", "docs/glossary.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/using.md")
+)
 PLACE = {"BYOT": "byot", "DDGSD": "ddgsd", "Self-Guidance": "self-guidance", "DRG": "drg", "DSR": "dsr", "SFR": "sfr"}
 
 
@@ -34,7 +33,10 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", [README, GLOSSARY, ADDING, CHANGES, MATRIX, USING, SPEED], ids=lambda p: p.stem)
+PAGES = [README, ADDING, CHANGES, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "data" / "records" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)]+)\)", text(page)) + re.findall(r'src="([^"]+)"', text(page))
     headings = {anchor(h) for h in re.findall(r"^#+ (.+)$", text(page), re.M)}
@@ -53,6 +55,14 @@ def test_every_verb_and_every_notebook_is_named_in_order():
     assert re.findall(r"^\| `(\d\d_\w+)` \|", text(README), re.M) == sorted(
         p.stem for p in (ROOT / "notebooks").glob("*.ipynb")
     )
+
+
+def test_the_numbers_of_claims_and_exercises_are_the_codes():
+    assert f"the papers' {sum(len(papers.claims(p)) for p in papers.PAPERS)} claims" in text(USING)
+    each = Counter(name.partition(".")[0] for name in EXERCISES)
+    few, many = ({7: "seven", 8: "eight", 9: "nine"}[n] for n in (min(each.values()), max(each.values())))
+    assert f"{few} to {many} exercises" in text(USING)
+    assert len(EXERCISES) == 40 and "Forty exercises" in text(ROOT / "docs" / "course" / "grading.md")
 
 
 def test_readme_is_read_in_one_go():
