@@ -211,10 +211,10 @@ def _disk() -> Check:
 
 
 def _data() -> Check:
-    folder = _home() / "data"
+    folder = Path(os.environ.get("SDKIT_DATA_ROOT") or _home() / "data")
     there = [name for name, inside in DATA_FOLDERS.items() if (folder / inside).is_dir()]
     packed = [path.name for path in sorted(folder.glob("cifar-*.tar.gz"))]
-    found = ", ".join(["built in: digits, shapes", *there]) + f" ({folder})"
+    found = ", ".join(["built in: digits, faces, reid, shapes", *there]) + f" ({folder})"
     if packed and not there:
         mend = f"tar -xzf {folder / packed[0]} -C {folder}"
         return Check("data", "warn", f"{found}; {', '.join(packed)} is not unpacked", mend)

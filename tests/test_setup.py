@@ -724,12 +724,14 @@ def test_the_doctor_compares_versions_with_the_pins(monkeypatch, tmp_path):
 
 def test_the_doctor_finds_the_data(monkeypatch, tmp_path):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
-    assert found("data").found == f"built in: digits, shapes ({tmp_path / 'data'})"
+    assert found("data").found == f"built in: digits, faces, reid, shapes ({tmp_path / 'data'})"
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "cifar-100-python.tar.gz").write_text("")
     assert found("data").ok == "warn" and found("data").mend.startswith("tar -xzf")
     (tmp_path / "data" / "cifar-100-python").mkdir()
     assert found("data").ok == "ok" and "CIFAR-100" in found("data").found and "CIFAR-10," not in found("data").found
+    monkeypatch.setenv("SDKIT_DATA_ROOT", str(tmp_path / "shared"))
+    assert found("data").found.endswith(f"shapes ({tmp_path / 'shared'})"), "the folder that many share, and nothing is in it"
 
 
 def test_the_doctor_finds_the_browser(monkeypatch, tmp_path):

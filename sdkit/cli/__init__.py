@@ -152,15 +152,9 @@ def figures(
     from ..experiment import base_experiment
     from ..figures import index
 
-    folder = (
-        core.home()
-        / "figures"
-        / (
-            ""
-            if (data, model, recipe, train_size) == ("shapes", "four-stage", "quick", None)
-            else "-".join(map(str, filter(None, (data, model, recipe, train_size)))).replace(":", "_")  # "torchvision:resnet18"
-        )
-    )
+    said = [part for part in (data, model, recipe, train_size, f"seed{seed}" if seed else None) if part is not None]
+    usual = said == ["shapes", "four-stage", "quick"]
+    folder = core.home() / "figures" / ("" if usual else "-".join(map(str, said)).replace(":", "_"))  # "torchvision:resnet18"
     settings = {"SDKIT_DATA": data, "SDKIT_MODEL": model, "SDKIT_RECIPE": recipe, "SDKIT_SEED": str(seed)}
     settings |= {"SDKIT_TRAIN_SIZE": str(train_size)} if train_size else {}
     os.environ.update(settings | {"SDKIT_FIGURES": str(folder), "SDKIT_HOME": str(core.home())})

@@ -119,10 +119,10 @@ def test_settings_are_python_values_or_text():
 def test_a_page_that_shows_records_is_drawn_again_when_there_are_new_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     notebooks = Path(__file__).parents[2] / "notebooks"
-    names = ("00_start_here", "06_side_by_side", "08_records", "09_your_own")
+    names = ("00_start_here", "02_ddgsd", "06_side_by_side", "08_records", "09_your_own")
     before = {n: pages.fingerprint(notebooks / f"{n}.ipynb", {}) for n in names}
     place = tmp_path / "data" / "records" / "cpu" / "0123456789ab.json"
     place.parent.mkdir(parents=True)
     place.write_text("{}")
     after = {n: pages.fingerprint(notebooks / f"{n}.ipynb", {}) for n in before}
-    assert [n for n in before if after[n] != before[n]] == ["00_start_here", "06_side_by_side", "08_records"]
+    assert [n for n in before if after[n] != before[n]] == ["00_start_here", "02_ddgsd", "06_side_by_side", "08_records"]
