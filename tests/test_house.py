@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "figures": {"analysis", "core", "methods", "papers", "runs", "train"},  # the types that they draw
     "studies": {"analysis", "core", "experiment", "papers", "runs", "train"},
     "pages": {"core"},
-    "widgets": {"analysis", "core", "data", "experiment", "figures", "methods", "models", "rng", "runs", "train"},
+    "widgets": {"analysis", "core", "data", "experiment", "figures", "methods", "models", "rng", "runs", "studies", "train"},
     "cli": {
         "analysis", "core", "data", "doctor", "exercises", "experiment", "figures", "methods", "models", "pages", "papers",
         "runs", "studies", "train",

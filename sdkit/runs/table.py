@@ -160,11 +160,11 @@ def select(table: Iterable[RunRow], complete: bool = False, **settings: Any) -> 
 
 def varied(table: Iterable[RunRow], start: str = "") -> set[str]:
     """The settings that begin with `start` and differ between runs of one method."""
-    seen: dict[str, set[Any]] = {}
+    seen: dict[str, set[tuple[str, str]]] = {}
     for r in table:
         for name, value in r.settings.items():
             if name.startswith(start):
-                seen.setdefault(name, set()).add((r["method"], value))
+                seen.setdefault(name, set()).add((r["method"], repr(value)))  # a dict, too
     return {n for n, pairs in seen.items() if len(pairs) > len({method for method, _ in pairs})}
 
 

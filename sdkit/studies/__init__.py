@@ -5,7 +5,7 @@ from .cluster import on
 from .compare import Band, Comparison, Row, compared, one_length
 from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status, seconds_left
 from .gains import Gain
-from .gather import RecordedRun, gather, recorded, to_train
+from .gather import RecordedRun, gather, recorded, to_train, with_records
 from .headline import Headline, headline
 from .lengths import ByLength, Level, Said, by_length
 from .plan import Plan, plans, read_plan
@@ -29,6 +29,6 @@ __all__ = [
     "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
     "PaperTable", "Place", "Plan", "PlanStatus", "RecordedRun", "Result", "Row", "SCALES", "Said", "Search", "Setting", "Try",
     "Tuned", "by_factor", "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "on", "one_length",
-    "plan_status", "plans", "read_plan", "read_result", "recorded", "result_label", "result_of", "results_folder", "search",
-    "searched", "seconds_left", "source_digest", "table", "to_train", "tune", "write_result",
+    "plan_status", "plans", "read_plan", "read_result", "recorded", "result_label", "result_of", "results_folder",
+    "search", "searched", "seconds_left", "source_digest", "table", "to_train", "tune", "with_records", "write_result",
 ]  # fmt: skip

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from ..experiment import Experiment, Trained, in_form, run_all
-from ..runs import Damaged, Run, by_part, digest, load_tensors
+from ..runs import Damaged, Run, RunRow, by_part, digest, load_tensors, root
 from ..train import Epoch
-from .result import Result, read_result, results_folders
+from .result import Result, load_results, read_result, results_folders
 
 
 class RecordedRun(Run):
@@ -91,6 +91,25 @@ def to_train(experiments: Iterable[Experiment]) -> list[Experiment]:
         Damaged: a record is not what was written.
     """
     return [e for e in dict.fromkeys(experiments) if not _ended(e) and recorded(e) is None]
+
+
+def with_records(table: Iterable[RunRow], plan: str) -> list[RunRow]:
+    """The rows of `runs.records()` behind those of a plan's records, whose runs are not among them.
+
+    Args:
+        table: one's own runs.
+        plan: the plan's name; "sweeps" has the small runs of the notebooks.
+
+    Returns:
+        Both. A recorded row has the note "recorded", and no folder.
+    """
+    own = list(table)
+    found = {r.key: r for place in results_folders() for r in load_results(plan, place)}
+    for row in own:
+        found.pop(row.run.key, None)
+    settings = {key: r.settings | {"steered": bool(r.changes)} for key, r in found.items()}
+    kept = {key: RecordedRun(r, root() / key) for key, r in found.items()}
+    return [RunRow(kept[k], r.status, settings[k], r.measured, note="recorded") for k, r in found.items()] + own
 
 
 def _ended(e: Experiment) -> bool:

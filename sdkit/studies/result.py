@@ -61,15 +61,15 @@ class Result:
     def history(self) -> list[Epoch]:
         """One record per epoch, as the run had them."""
         out, steps = [], int(self.environment["steps per epoch"])
+        columns = [(*name.partition("."), column) for name, column in self.epochs.items()]
         for i in range(len(self.epochs["epoch"])):
-            row = {name: math.nan if column[i] is None else column[i] for name, column in self.epochs.items()}
             parts: dict[str, dict[str, float]] = {"terms": {}, "accuracy": {}, "validation": {}, "test": {}}
             plain = {}
-            for name, value in row.items():
-                part, dot, rest = name.partition(".")
+            for part, dot, rest, column in columns:
+                value = math.nan if column[i] is None else column[i]
                 if not dot:
-                    plain[name] = value
-                elif self.epochs[name][i] is not None or part == "terms":
+                    plain[part] = value
+                elif column[i] is not None or part == "terms":
                     parts[part][rest] = value
             moved = [t for t in self.changes if t["step"] // steps == i]
             out.append(Epoch(**plain | parts | {"epoch": plain["epoch"] - 1, "changes": moved}))

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .. import figures, runs
+from .. import figures, runs, studies
 from ..experiment import Experiment
 from ..figures import CachedFigure, quick_png
 from ..figures.screens.explorer import nearest, places, ring, words
@@ -25,6 +25,8 @@ from .pointer import ARROWS, Pointer
 
 ANY = "any"
 FILTERS = {"method": "method", "data": "data set", "model": "network", "recipe": "recipe", "student": "student"}
+OWN_CHOICE = "the method's choice"
+"""Stands for None in a slider, which can have no such value."""
 KEYS = "Left and right arrow choose the one before or after."
 CURVES_KEPT = 60
 """The drawn curves of so many runs are kept, so that sliding back shows them at once."""
@@ -41,12 +43,18 @@ class Explorer(Panel):
         x: the column on the x axis to begin with, such as "knobs.alpha"; the list on the panel has them all.
         y: the same for the y axis, such as "accuracy.final".
         colour: the same for the colours, such as "method".
+        recorded: the name of a plan whose records are shown beside the folder's runs: "sweeps" has the notebooks' small runs.
     """
 
     def __init__(
-        self, where: Path | str | None = None, x: str | None = None, y: str | None = None, colour: str | None = None
+        self,
+        where: Path | str | None = None,
+        x: str | None = None,
+        y: str | None = None,
+        colour: str | None = None,
+        recorded: str | None = None,
     ) -> None:
-        self.where = Path(where) if where else None
+        self.where, self.recorded = Path(where) if where else None, recorded
         self.memory: dict[str, Any] = kept("explorer", str(self.folder), dict)
         said = {k: v for k, v in (("x", x), ("y", y), ("colour", colour)) if v is not None}
         self.wish: dict[str, Any] = {"x": "seconds", "y": "accuracy.final", "colour": "method", **self.memory, **said}
@@ -108,7 +116,8 @@ class Explorer(Panel):
     def look(self) -> None:
         """Reads the folder again; files that did not change are not read twice."""
         with self._lock:
-            self.table = runs.records(self.where)
+            own = runs.records(self.where)
+            self.table = studies.with_records(own, self.recorded) if self.recorded else own
             self.symbols = symbols(self.table)
             for name, box in self.filters.items():
                 there = [*dict.fromkeys(r[name] for r in self.table if r[name] is not None)]
@@ -170,17 +179,18 @@ class Explorer(Panel):
     def _slide_to(self, row: RunRow) -> None:
         """The sliders of the sweep that a run belongs to, at its values. The same sweep keeps its sliders, and the focus."""
         self.family, values = runs.swept(self.table, row) if row.settings else ([], {})
+        values = {n: [OWN_CHOICE if v is None else v for v in found] for n, found in values.items()}
         same = {n: [v for _, v in s.options] for n, s in self.sliders.items()} == values
         if not same:
             self.sliders = {n: self._slider(n, v) for n, v in values.items()}
             said = Markup("<b>The sweep of this run</b>: {} runs that differ in nothing else, at what was run.")
             self.sweep.children = [Words(said.format(len(self.family))), *self.sliders.values()] if values else []
         for name, slider in self.sliders.items():
-            self.put(slider, value=row[name])
+            self.put(slider, value=OWN_CHOICE if row[name] is None else row[name])
 
     def _slider(self, name: str, values: list[Any]) -> W.SelectionSlider:
         slider = W.SelectionSlider(
-            options=[("the method's choice" if v is None else f"{v:g}" if isinstance(v, float) else str(v), v) for v in values],
+            options=[(f"{v:g}" if isinstance(v, float) else str(v), v) for v in values],
             description=self.symbols.get(name, words(name)),
             style={"description_width": "12em"},
             layout=W.Layout(width="min(100%, 640px)"),
@@ -243,7 +253,7 @@ class Explorer(Panel):
         return Markup('<div style="line-height: 1.4"><b>not run</b>: {}. {}</div>').format(told, mend)
 
     def _wanted(self) -> dict[str, Any]:
-        return {name: slider.value for name, slider in self.sliders.items()}
+        return {name: None if s.value == OWN_CHOICE else s.value for name, s in self.sliders.items()}
 
     def _of_sliders(self) -> Experiment:
         """The experiment at the sliders' values, whether or not it was run."""
@@ -325,14 +335,15 @@ class Explorer(Panel):
         """The figure call that draws the plane as it is on screen."""
         x, y, colour = (box.value for box in self.axes.values())
         chosen = self._filtered() | ({"complete": True} if self.complete.value else {})
-        where = repr(str(self.where)) if self.where else ""
+        table = f"runs.records({repr(str(self.where)) if self.where else ''})"
+        table = f"studies.with_records({table}, {self.recorded!r})" if self.recorded else table
         symbols = {n: s for n, s in self.symbols.items() if n in (x, y, colour)}
         more = "".join(f", {k}={v!r}" for k, v in chosen.items())
         drawn = f", {self._key()!r}" if self._key() else ", None" if symbols else ""
         drawn += f", {symbols!r}" if symbols else ""
         return (
-            "from sdkit import figures, runs\n"
-            f"table = runs.select(runs.records({where}){more})\n"
+            f"from sdkit import figures, runs{', studies' if self.recorded else ''}\n"
+            f"table = runs.select({table}{more})\n"
             f"points = runs.points(table, x={x!r}, y={y!r}, colour={colour!r})\n"
             f"figures.show(figures.points_figure(points{drawn})[0])"
         )
@@ -351,11 +362,12 @@ class Explorer(Panel):
         """The line that repeats the chosen run, or runs what the sliders ask for."""
         asked = self.chosen is None and self.family
         said = self._of_sliders() if asked else repeated(self._whole().run)
+        recorded = not asked and isinstance(self._whole().run, studies.RecordedRun)
         return "\n".join(
             [
-                *imports(said, also=["figures"]),
+                *imports(said, also=["figures", "studies"] if recorded else ["figures"]),
                 "",
-                f"run = {said}.run()",
+                f"(run,) = studies.gather([{said}])" if recorded else f"run = {said}.run()",
                 f"figures.show(figures.curves_figure({said.method!r}, run.history))",
             ]
         )

@@ -54,7 +54,7 @@ class Keeping:
             self._ask(False)
         self.row = row
         self.note.value = row.note if row else ""
-        self.note.disabled = self.delete.disabled = row is None
+        self.note.disabled = self.delete.disabled = row is None or not row.run.folder.exists()  # of a record
 
     def _on_note(self, change: Any) -> None:
         if self.row is None or change.new == self.row.note:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from written import SMALL, accuracy_of, drg, row, write
 
-from sdkit import figures, runs
+from sdkit import figures, runs, studies
 from sdkit.experiment import Experiment
 from sdkit.figures.screens.explorer import nearest, places, ring, words
 from sdkit.runs import Run, table
@@ -273,6 +273,56 @@ def test_sliders_move_over_what_was_run_and_the_rest_is_not_run(many):
     panel.sliders["seed"].value = 1
     assert chosen(panel) == missing.key
     assert panel.sliders["knobs.alpha"] is alpha, "the sweep is the same: so are its sliders"
+
+
+def test_a_knob_that_the_method_may_choose_has_its_place_on_the_slider(home):
+    """None is no value of a slider's: without a name of its own the choice ended in an error of the widget's."""
+    found = {t: write(Experiment("ddgsd", knobs={"temperature": t}, **SMALL)) for t in (None, 2.0)}
+    panel = Explorer()
+    panel.choose(row(found[None]))
+    assert panel.sliders["knobs.temperature"].label == "the method's choice" and not panel.notice.value
+    panel.sliders["knobs.temperature"].value = 2.0
+    assert panel.chosen.run.key == found[2.0].key
+    panel.sliders["knobs.temperature"].index = 1
+    assert panel.chosen.run.key == found[None].key
+
+
+def test_the_records_of_a_plan_stand_beside_ones_own_runs(home):
+    """They are marked, can be walked through, and neither noted nor deleted; their code reads them."""
+    both = [drg(0.1, 0), drg(0.2, 0)]
+    for e in both:
+        write(e)
+        studies.write_result(kept(e))
+    told = row(both[1].stored)["accuracy.final"]
+    shutil.rmtree(runs.root() / both[1].key)
+    panel = Explorer(recorded="mine")
+    own, recorded = sorted(panel.shown, key=lambda r: r["knobs.alpha"])
+    assert (own.note, recorded.note, recorded["accuracy.final"]) == ("", "recorded", told)
+    assert "“recorded”" in dict((key, line) for line, key in panel.list.options)[recorded.run.key]
+    panel.choose(own)
+    panel.sliders["knobs.alpha"].value = 0.2
+    assert panel.chosen.run.key == recorded.run.key and panel.keeping.delete.disabled and panel.keeping.note.disabled
+    assert "(run,) = studies.gather([Experiment('drg'" in panel.run_code().replace("method=", "")
+    assert "studies.with_records(runs.records(), 'mine')" in panel.plane_code()
+    found: dict = {}
+    exec(panel.run_code(), found)
+    assert found["run"].history[-1].accuracy["final"] == told
+
+
+def kept(e: Experiment) -> studies.Result:
+    """The record of a run that was written by hand."""
+    run = e.stored
+    columns = {name: [None if v != v else v for v in column] for name, column in runs.epoch_table(run.history()).items()}
+    where = {
+        "machine": "none",
+        "source": "0",
+        "test images": 10,
+        "steps per epoch": 1,
+        "sdkit": "0",
+        "torch": "0",
+        "device": "CPU",
+    }
+    return studies.Result("mine", run.key, run.status, run.config, run.environment | where, columns)
 
 
 def test_the_list_chooses_and_the_sliders_follow(many):
