@@ -42,7 +42,7 @@ USERS, DEVELOPERS, DOCS = "requirements.txt", "requirements-dev.txt", "requireme
 PINS = {"test": DEVELOPERS, "lint": DEVELOPERS, "docs": DOCS}  # of verbs that need more; each file holds the first
 LOCK = ".sdkit-lock"  # inside .venv, as are the stamps
 STAMPS = {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev", DOCS: ".sdkit-stamp-docs"}
-WRITERS = ("lab", "figures", "app", "train", "table", "record")  # of notebooks, runs or figures
+WRITERS = ("lab", "figures", "app", "train", "sweep", "table", "record", "export")  # of notebooks, runs or figures
 LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 
 

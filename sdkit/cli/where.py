@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,15 @@ class Where:
 
         resources = {"GPU": 1.0} if self.gpu else None
         with on(self.cluster, shared=self.shared, weights=self.weights, data=self.send_data, resources=resources) as client:
-            print(f"trained on {self.cluster}, watched at {client.dashboard_link}", flush=True)
+            print(f"trained on {self.cluster}{_watched(client)}", flush=True)
             yield
+
+
+def _watched(client: Client) -> str:
+    try:
+        return f", watched at {client.dashboard_link}"
+    except KeyError:  # of a scheduler that was started without
+        return ""
 
 
 HERE = Where()
