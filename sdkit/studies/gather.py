@@ -32,9 +32,9 @@ class RecordedRun(Run):
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The recorded "model" and "method" in 16 bits, as state dicts; see `Run.weights`."""
-        said = self.result.curves.get("weights")
-        files = files_of(self.result.key, "safetensors") if said else []
-        if not files:
+        said = self.result.curves.get("weights", {})
+        files = files_of(self.result.key, "safetensors")
+        if not (said and files):
             return super().weights()
         path = next((p for p in files if digest(p) == said["sha256"]), None)
         if path is None:

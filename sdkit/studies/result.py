@@ -127,7 +127,7 @@ def load_results(
 ) -> list[Result]:
     """Every record, of one plan or of all, each verified. One that is not what was written is warned of and left out.
 
-    wanted: whether an experiment's config is: the other records are looked at no further, which takes a tenth of the time.
+    wanted: whether an experiment's config is: the other records are looked at no further, which is most of the time.
     """
     place = results_folder(where)
     known = sorted(p.name for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
