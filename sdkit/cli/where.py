@@ -23,8 +23,12 @@ class Where:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Within, trainings run there."""
+        """Within, trainings run there. ValueError where something is said of a cluster, and no cluster."""
         if not self.cluster:
+            if self != HERE:
+                raise ValueError(
+                    "--shared, --weights, --send-data and --gpu are of a cluster: say which, --cluster local:4 for example"
+                )
             yield
             return
         from ..studies import on

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..experiment import Experiment
+from ..experiment import Experiment, find, short
 from ..experiment.sweep import AWAY, taught_by
 from ..runs import Busy, Damaged, key_of
 from ..train import Diverged, Epoch, default_device, device, device_name, graphs, watched
@@ -265,8 +265,12 @@ def _threads() -> int:
 
 
 def _twin(config: dict[str, Any]) -> str:
-    """What runs of one pace have in common: all but the seed and the schedule."""
-    return key_of(config | {"seed": 0, "recipe": config["recipe"]["batch_size"]})
+    """What runs of one pace have in common: all but the seed, the schedule, where knobs stand, and what a teacher learned."""
+    parts = config["method"].split("+")
+    turned = {(f"{short(p)}." if parts[1:] else "") + n for p in parts for n in getattr(find(p, "method"), "knobs", ())}
+    knobs = {k: bool(v) if k in turned else v for k, v in config["knobs"].items()}  # a weight of 0 may save work
+    teacher = config["teacher"] and [config["teacher"][part] for part in ("model", "network")]
+    return key_of(config | {"seed": 0, "recipe": config["recipe"]["batch_size"], "knobs": knobs, "teacher": teacher})
 
 
 def _here(record: Result) -> bool:

@@ -76,7 +76,9 @@ def gather(
     if known:
         where = Counter(r.device for r in known.values())
         places = "; ".join(f"{n} on {device}" for device, n in where.items())
-        print(f"{len(known)} of {len({e.key for e in listed})} runs are recorded ({places}), the others are your own")
+        every = len({e.key for e in listed})
+        others = ", the others are your own" if len(known) < every else ""
+        print(f"{len(known)} of {every} runs are recorded ({places}){others}")
     return [Trained(e, RecordedRun(known[e.key], e.stored.folder) if e.key in known else None) for e in listed]
 
 

@@ -239,8 +239,15 @@ def _incomplete(status: str, history: Sequence[Epoch], epochs: int) -> str:
 
 # from a run to its record
 def check_run(experiment: Experiment) -> Run:
-    """The finished run of an experiment, every file of it looked at. Damaged, with the mend, where something cannot be."""
+    """The finished run of an experiment, every file of it looked at. Damaged, with the mend, where something cannot be.
+
+    ValueError where it has not ended.
+    """
     run = experiment.stored
+    if run.status in ("new", "training"):
+        raise ValueError(
+            f"a record is of a run that has ended, and run {run.key} is {run.status}: {experiment}.run() trains it"
+        )
     history, epochs = run.history(), experiment.recipe.epochs
     wrong = _incomplete(run.status, history, epochs)
     if not wrong and run.config != experiment.config:

@@ -185,3 +185,9 @@ def test_a_scheduler_without_a_dashboard_trains_as_any_other(monkeypatch, capsys
     with Where("tcp://host:8786").entered():
         print("and trains")
     assert capsys.readouterr().out == "trained on tcp://host:8786\nand trains\n"
+
+
+def test_what_is_said_of_a_cluster_wants_one(capsys):
+    with pytest.raises(SystemExit, match="are of a cluster: say which, --cluster"):
+        cli.main(["table", "byot/4", "--scale", "smoke", "--gpu"])
+    assert not runs.all_runs()

@@ -53,7 +53,9 @@ def test_what_would_be_trained_is_neither_stored_nor_recorded(listed):
     assert studies.to_train(listed) == []
 
 
-def test_ones_own_run_stands_before_the_record_and_own_trains_it(listed):
+def test_ones_own_run_stands_before_the_record_and_own_trains_it(listed, capsys):
+    studies.gather(listed[:2], progress=False)
+    assert "2 of 2 runs" in (said := capsys.readouterr().out) and "your own" not in said
     (mine,) = studies.gather(listed[:1], own=True, progress=False)
     assert listed[0].stored.status == "done" and mine.model is not None
     written = studies.recorded(listed[0]).history[-1].test["final"]

@@ -482,6 +482,20 @@ def test_how_long_a_plan_takes_is_told_without_training_a_teacher():
     assert studies.seconds_left([e]) > 0 and not runs.all_runs()
 
 
+def test_runs_that_take_equally_long_are_tried_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr(execute, "_probe", lambda e: tried.append(e) or 2.0)
+    entry = TAUGHT | {"seeds": [0, 1], "knobs": {"alpha": {"linear": [0.2, 0.8, 3]}, "temperature": [2.0, 4.0]}}
+    listed = studies.read_plan(plan_file({"runs": [entry]})).experiments
+    each = [replace(e, teacher=replace(e.teacher, seed=e.seed)) for e in listed]
+    assert studies.seconds_left(each) == (12 + 2) * 2.0 * RECIPES["smoke"].epochs and len(tried) == 2, "a student, a teacher"
+
+
+def test_a_run_that_has_not_ended_is_no_damaged_one():
+    with pytest.raises(ValueError, match=r"is new: Experiment\(.*\)\.run\(\) trains it"):
+        studies.result_of(Experiment(**SMALL, recipe="smoke"), "mine")
+
+
 def test_a_student_whose_teacher_diverged_is_said_to_be_missing_and_leaves_no_folder():
     report, said = recorded({"runs": [TAUGHT | {"teacher": SMALL | {"recipe": LOST}}]})
     (e,) = studies.read_plan("tiny").experiments
