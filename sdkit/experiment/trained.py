@@ -117,6 +117,8 @@ class Trained:
     @property
     def validation_accuracy(self) -> float:
         """Of the final exit after the last epoch on the validation images, in [0, 1]: what choices may be made by."""
+        if not self.history:
+            raise ValueError(f"run {self.run.key} is {self.run.status}, and has no epoch: {self.experiment}.run() trains it")
         if not self.history[-1].validation:
             raise ValueError("this run set no validation images aside: say dataset={'validation': 500}, for example")
         return self.history[-1].validation["final"]

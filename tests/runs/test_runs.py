@@ -485,6 +485,8 @@ def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_what_was_ther
     assert mad.stored.status == "diverged" and repr(Trained(mad)) == f"<{mad}: diverged, run {mad.key}>"
     with pytest.raises(ValueError, match="is diverged, and not tested after its last epoch"):
         _ = Trained(mad).accuracy
+    with pytest.raises(ValueError, match="is new, and has no epoch"):
+        _ = Trained(experiment("byot")).validation_accuracy
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value), "a worker process can report it"
     read = json.loads((mad.stored.folder / "history.json").read_text())
     assert any(v is None for v in read["epochs"][-1]["terms"].values())
