@@ -42,7 +42,7 @@ USERS, DEVELOPERS, DOCS = "requirements.txt", "requirements-dev.txt", "requireme
 PINS = {"test": DEVELOPERS, "lint": DEVELOPERS, "docs": DOCS}  # of verbs that need more; each file holds the first
 LOCK = ".sdkit-lock"  # inside .venv, as are the stamps
 STAMPS = {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev", DOCS: ".sdkit-stamp-docs"}
-WRITERS = ("lab", "figures", "app", "train", "table", "record", "sweep", "export")  # of notebooks, runs or figures
+WRITERS = ("lab", "figures", "app", "train", "sweep", "table", "record", "export")  # of notebooks, runs or figures
 LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 
 
@@ -253,7 +253,7 @@ def install(command: list, root: Path) -> None:
     if subprocess.run([str(part) for part in command], cwd=root).returncode:
         free = shutil.disk_usage(root).free / 1e9
         if free < 3:
-            raise Problem(f"pip failed and only {free:.1f} GB are free at {root}: make room for 5 GB and start again")
+            raise Problem(f"pip failed and only {free:.1f} GB are free at {root}: make room for 8 GB and start again")
         if "--no-index" in command:
             raise Problem(
                 "pip did not find all packages in SDKIT_WHEELS, its own words are above: a wheelhouse is for one system and "

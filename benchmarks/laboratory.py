@@ -85,9 +85,8 @@ def run(p: dict[str, Any], threads: int = 1) -> dict[str, Any]:
     DATASETS["trial"] = lambda: few
     network = {"width": p["width"], "blocks": p["blocks"], "survival": p["survival"]}
     recipe = Recipe(epochs=p["epochs"], batch_size=p["batch"], lr=p["lr"], weight_decay=p["decay"], schedule="one cycle")
-    teacher = Experiment(data="trial", network={"width": 2 * p["width"]}, recipe=recipe) if p["method"] == "kd" else None
     training = Experiment(
-        method=p["method"], data="trial", network=network, recipe=recipe, seed=p["seed"], knobs=p["knobs"], teacher=teacher
+        method=p["method"], data="trial", network=network, recipe=recipe, seed=p["seed"], knobs=p["knobs"]
     ).training()
     began, last = time.perf_counter(), None
     try:
@@ -179,6 +178,8 @@ def measure(seeds: int) -> None:
             "ece": float(sure.ece), "seconds": t.seconds, "device": t.run.environment["device"],
             "by_kind": {of: float(right[kind == k].double().mean()) for k, of in enumerate(t.data.kinds)},
         })  # fmt: skip
+    if not rows:
+        raise SystemExit(f"nothing of it is trained here, and {SEEDS} stays: `python benchmarks/laboratory.py train` first")
     SEEDS.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
     print(table(rows))
 

@@ -28,8 +28,8 @@ def fingerprint(notebook: Path, settings: dict[str, str]) -> str:
     cells = ["".join(c["source"]) for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
     files = sorted(Path(__file__).parent.rglob("*.py"))
     if any(re.search(r"\bstudies\.", cell) for cell in cells):
-        places = dict.fromkeys((core.home(), Path(__file__).parents[1]))
-        files += [p for place in places for name in ("plans", "data/records") for p in sorted((place / name).rglob("*.json"))]
+        places = dict.fromkeys((core.home(), Path(__file__).parents[1]))  # both are looked into
+        files += [p for at in places for name in ("plans", "data/records") for p in sorted((at / name).rglob("*.json"))]
     return hashlib.sha256(repr((cells, settings)).encode() + b"".join(p.read_bytes() for p in files)).hexdigest()
 
 

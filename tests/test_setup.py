@@ -455,7 +455,7 @@ def test_the_lab_reaches_figures_and_the_glossary(start, tmp_path, monkeypatch):
     assert (cwd / "docs" / "glossary.md").exists() and len([*(cwd / "my_notebooks").glob("*.ipynb")]) == 10
 
 
-@pytest.mark.parametrize("verb", ["lab", "figures", "train", "app"])
+@pytest.mark.parametrize("verb", ["lab", "figures", "train", "sweep", "export", "app"])
 def test_a_checkout_that_cannot_be_written_to_asks_for_a_folder(start, tmp_path, monkeypatch, capsys, verb):
     def refused(dir):
         raise PermissionError(13, "Permission denied")

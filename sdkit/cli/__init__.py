@@ -171,6 +171,7 @@ def figures(
             print(f"{path.stem}: nothing changed since its figures were drawn")
             continue
         print(f"{path.stem}: running", flush=True)
+        stamp.unlink(missing_ok=True)  # a run that fails leaves its copy, which is no page of figures
         pages.execute(path, folder / "notebooks" / path.name)
         stamp.write_text(now)
     page = index(folder)

@@ -47,19 +47,31 @@ def remove(keys: tyro.conf.Positional[tuple[str, ...]], yes: bool = False) -> No
 
     Raises:
         ValueError: no run is named.
+        Busy: one is being trained.
     """
     if not keys:
         raise ValueError("say which runs, by the first digits of their keys: `sdkit list runs` names them")
     found = {run.key: run for run in map(runs.find, keys)}
+    for run in found.values():
+        if run.is_busy():
+            raise runs.Busy(f"run {run.key} is being trained: stop that training first, then delete it")
     rows = [row for row in runs.records() if row.run.key in found]
     for line in lines_of(rows):
         print(line)
-    if not yes and input(f"delete {len(found)} run{'s' if len(found) > 1 else ''}? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not (yes or _agreed(f"delete {len(found)} run{'s' if len(found) > 1 else ''}? [y/N] ")):
         print("nothing is deleted")
         return
     for run in found.values():
         run.delete()
     print(f"deleted {len(found)}")
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to ask
+        print()
+        return False
 
 
 def collect(folders: tyro.conf.Positional[tuple[Path, ...]], into: Path) -> None:
@@ -104,7 +116,7 @@ def _whole(value: Any) -> str:
 
 def summary(run: runs.Run, whole: bool = False) -> None:
     """Prints the last epoch, and with `whole` all of them and what was asked."""
-    from ..experiment import Experiment
+    from ..experiment import repeated
 
     history = run.history()
     if whole:
@@ -112,7 +124,7 @@ def summary(run: runs.Run, whole: bool = False) -> None:
         if run.note:
             print(f"“{run.note}”")
         try:
-            print(f"repeat it by  {Experiment.of(run.config)}.run()")
+            print(f"repeat it by  {repeated(run)}.run()")
         except (TypeError, ValueError, KeyError) as error:  # with parts of a user's own, which only her code knows
             print(f"it has parts that are not here ({error.args[0] if error.args else error}); what was asked:")
             for name, value in run.config.items():

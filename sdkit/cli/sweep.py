@@ -66,11 +66,11 @@ def sweep(
                 f"some {seconds_left(missing) / 60:.0f} minutes on this device, one after another, and then the chosen setting"
             )
         return
+    place = out or core.home() / "figures" / "sweeps"
+    place.mkdir(parents=True, exist_ok=True)  # now, and not after hours
     with where.entered():
         found = search(base, values, range(seeds), validation)
     print(f"\n{found}")
-    place = out or core.home() / "figures" / "sweeps"
-    place.mkdir(parents=True, exist_ok=True)
     stem = "-".join([*base.parts, *found.names, base.key[:6]])
     (place / f"{stem}.csv").write_text(found.csv(), encoding="utf-8")
     shown = {tuple(s.at.values()): s.validation for s in found.settings}

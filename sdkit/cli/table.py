@@ -55,7 +55,9 @@ def table(
         raise ValueError(
             "--scale paper has each row's own network and data set: leave --model and --data out, or say --scale quick"
         )
-    own = {"epochs": epochs} if epochs else {}
+    if seeds < 1:
+        raise ValueError(f"--seeds takes a whole number from 1, how many each row has, got {seeds}")
+    own = {} if epochs is None else {"epochs": epochs}
     changed: dict[str, Any] = dict(own)
     base = None
     if scale == "paper" and recipe:
@@ -77,6 +79,8 @@ def table(
         if found.missing:
             print(f"some {seconds_left(found.missing) / 60:.0f} minutes on this device, one after another")
         return
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)  # now, and not after hours
     with where.entered():
         found = run(name, base, seeds=range(seeds), recipe=changed, live=say)
     if out:

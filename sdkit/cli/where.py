@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -19,16 +23,27 @@ class Where:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Within, trainings run there."""
+        """Within, trainings run there. ValueError where something is said of a cluster, and no cluster."""
         if not self.cluster:
+            if self != HERE:
+                raise ValueError(
+                    "--shared, --weights, --send-data and --gpu are of a cluster: say which, --cluster local:4 for example"
+                )
             yield
             return
         from ..studies import on
 
         resources = {"GPU": 1.0} if self.gpu else None
         with on(self.cluster, shared=self.shared, weights=self.weights, data=self.send_data, resources=resources) as client:
-            print(f"trained on {self.cluster}, watched at {client.dashboard_link}", flush=True)
+            print(f"trained on {self.cluster}{_watched(client)}", flush=True)
             yield
+
+
+def _watched(client: Client) -> str:
+    try:
+        return f", watched at {client.dashboard_link}"
+    except KeyError:  # of a scheduler that was started without
+        return ""
 
 
 HERE = Where()

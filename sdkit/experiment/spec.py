@@ -310,6 +310,13 @@ class Experiment:
         before = {when: planned for when, planned in self.schedule.items() if when < epochs}
         return replace(self, schedule=before | {epochs: knobs})
 
+    def untaught(self) -> Experiment:
+        """The same beside a teacher that nobody trained: of the same shapes, and built in a moment."""
+        if self.teacher is None:
+            return self
+        plain = replace(self.teacher.untaught(), recipe=replace(self.teacher.recipe, epochs=0), schedule={})
+        return replace(self, teacher=plain)
+
     def as_steered(self, history: Iterable[Epoch], steps_per_epoch: int) -> Experiment:
         """The experiment that repeats a training of this one whose knobs were moved by hand, step for step."""
         start, plan = {}, {}
@@ -361,6 +368,19 @@ class Experiment:
         """The parts whose code is not today's in the stored run."""
         then = self.stored.environment.get("sources", {})
         return [name for name, digest in self.sources().items() if then.get(name, digest) != digest]
+
+
+def repeated(run: Run) -> Experiment:
+    """The experiment that repeats a run, with the knobs that were turned by hand. ValueError where no line of today does."""
+    experiment = Experiment.of(run.config)
+    if run.key == experiment.key:
+        return experiment
+    history = run.history()
+    if not any(e.changes for e in history):
+        return experiment
+    if (steps := run.environment.get("steps per epoch")) is None:
+        raise ValueError(f"run {run.key} does not say how many steps an epoch has: train it again to repeat its turns")
+    return experiment.as_steered(history, steps)
 
 
 def live_folder(experiment: Experiment) -> Run:

@@ -22,7 +22,7 @@ from .own import OWN
 from .spec import Experiment
 from .trained import Trained
 
-Away = Callable[[Iterable[Experiment]], Iterator[tuple[Experiment, Exception | None]]]
+Away = Callable[..., Iterator[tuple[Experiment, Exception | None]]]
 """Trains experiments somewhere else: each that ended, its run stored here, and why where it has none or it diverged."""
 
 AWAY: ContextVar[Away | None] = ContextVar("AWAY", default=None)
@@ -81,7 +81,7 @@ def run_all(
         return in_form(experiments, lambda listed: run_all(listed, jobs, progress, diverged))
     experiments = list(experiments)
     ended, borne = (("done", "diverged"), (Diverged,)) if diverged else (("done",), ())
-    taught = [e for e in experiments if e.teacher]
+    taught = [e for e in experiments if e.teacher and e.stored.status not in ended]
     first = [*(t for e in taught for t in taught_by(e)), *taught]  # the longest way: teachers, then their students
     waiting = [e for e in dict.fromkeys([*first, *experiments]) if e.stored.status not in ended]
     cores, said = torch.get_num_threads(), device.threads_said()

@@ -31,9 +31,15 @@ class Trained:
         self.history = self.run.history()
 
     @cached_property
-    def _built(self) -> tuple[Backbone, Method]:
+    def _built(self) -> tuple[Backbone, Method, bool]:
+        """Network and scaffolding, and whether that has its teacher: to look at exits none has to be trained."""
+        teacher = self.experiment.teacher
+        taught = teacher is None or not teacher.recipe.epochs or teacher.stored.status == "done"
+        return *self._loaded(self.experiment if taught else self.experiment.untaught()), taught
+
+    def _loaded(self, experiment: Experiment) -> tuple[Backbone, Method]:
         weights = self.run.weights()  # first: where there are none, no teacher is trained for nothing
-        model, method, self.data = self.experiment.build()
+        model, method, self.data = experiment.build()
         model.load_state_dict(weights["model"])
         method.load_state_dict(weights["method"], strict=False)  # memory is scaffolding: it is not kept
         where = {"device": default_device(), "memory_format": torch.channels_last}
@@ -44,10 +50,11 @@ class Trained:
         """The trained network, in eval mode."""
         return self._built[0]
 
-    @property
+    @cached_property
     def method(self) -> Method:
-        """The scaffolding it was trained with: its heads hold the other exits."""
-        return self._built[1]
+        """The scaffolding it was trained with: its heads hold the other exits. A teacher that is not stored is trained."""
+        _, method, taught = self._built
+        return method if taught else self._loaded(self.experiment)[1]
 
     @cached_property
     def data(self) -> Data:
@@ -56,8 +63,14 @@ class Trained:
 
     @property
     def accuracy(self) -> float:
-        """Test accuracy of the final exit after the last epoch, in [0, 1]: the headline."""
+        """Test accuracy of the final exit after the last epoch, in [0, 1]: the headline. ValueError where there is none."""
+        if not self._tested:
+            raise ValueError(f"run {self.run.key} is {self.run.status}, and not tested after its last epoch: see .history")
         return self.history[-1].test["final"]
+
+    @property
+    def _tested(self) -> bool:
+        return bool(self.history and self.history[-1].test)
 
     def top_accuracy(self, k: int = 5) -> float:
         """Share of all test images whose label is among the final exit's k largest outputs, in [0, 1]: top-5 by default.
@@ -104,6 +117,8 @@ class Trained:
     @property
     def validation_accuracy(self) -> float:
         """Of the final exit after the last epoch on the validation images, in [0, 1]: what choices may be made by."""
+        if not self.history:
+            raise ValueError(f"run {self.run.key} is {self.run.status}, and has no epoch: {self.experiment}.run() trains it")
         if not self.history[-1].validation:
             raise ValueError("this run set no validation images aside: say dataset={'validation': 500}, for example")
         return self.history[-1].validation["final"]
@@ -115,11 +130,11 @@ class Trained:
 
     def exit(self, name: str = "final") -> nn.Module:
         """One exit as a network of its own, images [B, 3, H, W] to logits [B, K]."""
-        return Exit(self.model, self.method, name)
+        return Exit(*self._built[:2], name)
 
     def early_exits(self) -> dict[str, nn.Module]:
         """Every exit as a network that ends there, the deepest last: what `analysis.exit_costs` weighs."""
-        placed = {name: EarlyExit(self.model, head) for name, head in self.method.auxiliary_heads().items()}
+        placed = {name: EarlyExit(self.model, head) for name, head in self._built[1].auxiliary_heads().items()}
         return {**placed, "final": self.model}
 
     def exit_names(self) -> list[str]:
@@ -128,7 +143,7 @@ class Trained:
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] -> the pooled features of every exit, [B, D]."""
-        return self.method.features(self.model.forward_features(x))
+        return self._built[1].features(self.model.forward_features(x))
 
     def images(self, split: str = "test", limit: int | None = None) -> tuple[Tensor, Tensor]:
         """The first images of a split, normalised and on the device [N, 3, H, W], and their labels [N]."""
@@ -185,7 +200,8 @@ class Trained:
         return {"early": first_steps(self.experiment, self.experiment.build(), batches), "late": late._replace(progress=now)}
 
     def __repr__(self) -> str:
-        return f"<{self.experiment}: {self.accuracy:.1%} test, run {self.run.key}>"
+        said = f"{self.accuracy:.1%} test" if self._tested else self.run.status
+        return f"<{self.experiment}: {said}, run {self.run.key}>"
 
 
 KNOWN = 0.9

@@ -140,7 +140,7 @@ RECORDED = Path("data") / "records" / NAME
 
 
 def record_claims(found: Account, device: str) -> Path:
-    """Records the verdicts for those who have none of their own.
+    """Records the verdicts for those who have none of their own, beside those of other claims from such a device.
 
     Args:
         found: what `accounts` read.
@@ -151,7 +151,9 @@ def record_claims(found: Account, device: str) -> Path:
     """
     path = home() / RECORDED
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"device": device, "claims": _written(found.found)})
+    before = accounts(path) if path.exists() else Account({})
+    others = before.found if before.device == device else {}
+    write_json(path, {"device": device, "claims": _written({**others, **found.found})})
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,7 +55,9 @@ def index(folder: Path | str) -> Path:
         *(f'<p class="notice">{escaped(words)}</p>' for words in wrong),
         _contents([r for _, r in records]),
     ]
-    parts.append(_claims(judged))
+    with_figures = {r["paper"] for _, r in records}
+    told = {p for p, count in judged.tally().items() if count.total() > count[NOT_JUDGED]} & with_figures
+    parts.append(_claims(judged, told))
     for paper in in_order(r["paper"] for _, r in records):
         mine = [(p, r) for p, r in records if r["paper"] == paper]
         first = mine[0][1]
@@ -67,8 +69,8 @@ def index(folder: Path | str) -> Path:
             source = quote(f"{p.parent.name}/{p.stem}")
             pdf = f"{source}.pdf" if p.with_suffix(".pdf").exists() else ""
             parts.append(figure_html(r, f"{source}.png", pdf))
-        own = Account(judged.found, (paper,))
-        if judged.found and own.tally()[paper].total() > own.tally()[paper][NOT_JUDGED]:
+        if paper in told:
+            own = Account(judged.found, (paper,))
             parts.append(f'<h3 id="{escaped(paper)}-claims">Its claims</h3><div class="wide">{own._repr_html_()}</div>')
     if not records:
         parts.append("<p>No figure has been written yet.</p>")
@@ -121,18 +123,21 @@ def _contents(records: list[dict[str, Any]]) -> str:
     )
 
 
-def _claims(judged: Account) -> str:
-    """How many claims of each paper came out how; those that were not judged need what no notebook trains."""
+def _claims(judged: Account, told: Collection[str]) -> str:
+    """How many claims of each paper came out how, with a link where they stand below; what no notebook trains is not judged."""
     if not judged.found:
         return ""
     head = "".join(f'<th scope="col">{escaped(word)}</th>' for word in ("claims of the paper", *ALL_WORDS))
     rows = "".join(
-        f'<tr><td><a href="#{escaped(paper)}-claims">{escaped(PAPERS[paper].title)}</a></td>'
-        + "".join(f"<td>{count[word]}</td>" for word in ALL_WORDS)
-        + "</tr>"
+        f"<tr><td>{_title(paper, told)}</td>" + "".join(f"<td>{count[word]}</td>" for word in ALL_WORDS) + "</tr>"
         for paper, count in judged.tally().items()
     )
     return f'<h2>Claims</h2>\n<table class="tally"><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>'
+
+
+def _title(paper: str, told: Collection[str]) -> str:
+    title = escaped(PAPERS[paper].title)
+    return f'<a href="#{escaped(paper)}-claims">{title}</a>' if paper in told else title
 
 
 def _numbers(count: Counter[str]) -> str:

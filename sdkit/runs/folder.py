@@ -389,8 +389,9 @@ def all_runs() -> list[Run]:
 
 
 def find(start: str) -> Run:
-    """The one run whose key begins with `start`."""
+    """The run whose key is `start`, else the one whose key begins with it."""
     matches = [r for r in all_runs() if r.key.startswith(start)]
+    matches = [r for r in matches if r.key == start] or matches  # a panel's run of it is called KEY-live-1
     if len(matches) != 1:
         known = ", ".join(r.key for r in all_runs()[-8:]) or "none yet"
         said = "several runs begin" if matches else "no run begins"

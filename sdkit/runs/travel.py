@@ -46,6 +46,9 @@ def store(run: Run, files: dict[str, bytes]) -> None:
     with run.alone():
         if run.status == "done" and not run.is_light():
             return
+        note = run.note
         run._empty()
         for name, content in files.items():
             write(run.folder / name, content)
+        if note:
+            run.write_note(note)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, get_type_hints
 
 import torch
@@ -33,6 +34,7 @@ from ..analysis import (
 )
 from ..experiment import Trained
 from ..runs import Run
+from ..train import default_device
 
 IMAGES = 1000
 """On how many images noise, slices and features are taken."""
@@ -58,7 +60,8 @@ def slices(t: Trained) -> dict[str, LossSlice]:
 
 def gradients(t: Trained) -> dict[str, GradientStatistics]:
     """The gradient of every convolution by the method's own loss, over eight batches of 32. BYOT, Fig. 5."""
-    batches = [batch for batch, _ in zip(t.data.batches(32), range(8), strict=False)]
+    loader = t.data.batches(32, pair=t.method.pair, samples_per_class=t.method.samples_per_class, device=default_device())
+    batches = [*islice(loader, 8)]
     return {"end": gradient_statistics(t.model, batches, t.method.loss, modules=[t.method])}
 
 

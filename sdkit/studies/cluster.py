@@ -26,7 +26,7 @@ from ..core import home
 from ..experiment import Experiment
 from ..experiment.own import OWN, SENT, of_a_library
 from ..experiment.sweep import AWAY, own_parts, taught_by
-from ..runs import Run, packed, root, store
+from ..runs import Damaged, Run, packed, root, store
 from ..train import Diverged, device
 from .result import source_digest
 
@@ -199,7 +199,10 @@ def _stored(e: Experiment, future: Future, client: Client) -> Exception | None:
     if isinstance(error, Unfit):
         raise error
     if error is None and (files := future.result()):
-        store(e.stored, files)
+        try:
+            store(e.stored, files)
+        except Damaged as wrong:  # it ends no other
+            return wrong
     if error is None and e.stored.status == "diverged":
         last = e.stored.history()[-1]
         return Diverged(replace(last, terms={k: math.nan if v is None else v for k, v in last.terms.items()}))
@@ -229,9 +232,12 @@ def _sent(
                 given[name] = client.submit(_as_it_is, make(), key=f"{name}-{uuid.uuid4().hex}")
         return given[name]
 
+    def is_here(e: Experiment) -> bool:
+        return e.stored.status == "done" and not ((weights or e in taught) and e.stored.is_light())
+
     waiting: dict[Future, Experiment] = {}
-    for e in dict.fromkeys(step for last in experiments for step in (*taught_by(last), last)):
-        if e.stored.status == "done" and not (e in taught and e.stored.is_light()):
+    for e in dict.fromkeys(step for last in experiments for step in (*([] if is_here(last) else taught_by(last)), last)):
+        if is_here(e):
             done[e] = None if "SDKIT_HOME" in settings or e not in taught else once(f"run {e.key}", partial(packed, e.stored))
             continue
         task = {

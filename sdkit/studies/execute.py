@@ -18,17 +18,24 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..experiment import Experiment
-from ..experiment.sweep import AWAY
+from ..experiment import Experiment, find, short
+from ..experiment.sweep import AWAY, taught_by
 from ..runs import Busy, Damaged, key_of
 from ..train import Diverged, Epoch, default_device, device, device_name, graphs, watched
 from .plan import Plan, plans, read_plan
-from .result import Result, read_result, result_of, results_folders, tidy_number, write_result
+from .result import Result, of_weights, read_result, result_of, results_folders, tidy_number, write_result
 
 Say = Callable[[str], None]
 
 SWEEPS = "sweeps"
 """The folder of records that no plan lists: the notebooks' small runs, which `gather` reads."""
+
+ENDED = ("done", "diverged")
+
+LEFT_BEHIND = (
+    "run {0} came back from a cluster without its weights, of which curves of this plan are made: `sdkit rm {0}`, and the plan "
+    "runs it again"
+)
 
 
 # recording
@@ -62,18 +69,20 @@ def execute_plan(
     kept, damaged = _kept(chosen, results_folders(out))
     missing = [e for e in chosen.experiments if e.key not in kept]
     say(f"{chosen.name}: {len(chosen.experiments) - len(missing)} of {len(chosen.experiments)} recorded")
-    if minutes == 0:
-        for e in missing:
-            say(f"  missing: {_spoken(e)}")
-        return ExecutionReport([], [e.key for e in missing], {})
-    paces = {_twin(r.config): r.environment["seconds an epoch"] for r in kept.values() if _here(r)}
     waiting = [e for e in missing if e.key not in damaged]
     for key in (e.key for e in missing if e.key in damaged):  # to be mended by hand: it may be there in git
         say(f"  damaged: {damaged[key]}")
         report.damaged[key] = damaged[key]
         report.missing.append(key)
+    if minutes == 0:
+        for e in waiting:
+            say(f"  missing: {_spoken(e)}")
+            report.missing.append(e.key)
+        return report
+    paces = {_twin(r.config): r.environment["seconds an epoch"] for r in kept.values() if _here(r)}
     if away := AWAY.get():
-        for e, error in away(waiting, until):
+        needed = {"weights": True} if any(of_weights(chosen.curves, e) for e in waiting) else {}
+        for e, error in away(waiting, until, **needed):
             if e not in waiting:  # a teacher
                 continue
             waiting.remove(e)
@@ -132,12 +141,13 @@ def _record(
         say(f"  recorded by another process: {_spoken(e)}")
         return True
     try:
-        ended = all(_train(step, began, until, paces, checkpoint_every, say) for step in (*_teachers(e), e))
-        if ended:
+        if _ended(e, began, until, paces, checkpoint_every, say):
             with e.stored.alone(wait=False):  # of those that find it ended, one writes the record
                 if any(map(Path.is_file, kept)):
                     say(f"  recorded by another process: {_spoken(e)}")
                     return True
+                if of_weights(plan.curves, e) and e.stored.is_light():
+                    raise Damaged(LEFT_BEHIND.format(e.stored.key))
                 path = write_result(result_of(e, plan.name, plan.curves, _about(e, paces)), out)
             say(f"  recorded: {_spoken(e)}, {_accuracy(e)}, {path.stat().st_size / 1e3:.0f} kB")
             report.recorded.append(e.key)
@@ -152,12 +162,27 @@ def _record(
     return True
 
 
+def _ended(
+    e: Experiment, began: float, until: float, paces: dict[str, float], checkpoint_every: float | None, say: Say
+) -> bool:
+    """Trains one run, its teachers first, as far as the time allows. -> whether it ended."""
+    if e.stored.status in ENDED:  # whatever became of its teachers
+        return True
+    for teacher in taught_by(e):
+        if not _train(teacher, began, until, paces, checkpoint_every, say):
+            return False
+        if teacher.stored.status == "diverged":
+            say(f"  not trained: {_spoken(e)}: its teacher, run {teacher.key}, diverged")
+            return False
+    return _train(e, began, until, paces, checkpoint_every, say)
+
+
 def _train(
     e: Experiment, began: float, until: float, paces: dict[str, float], checkpoint_every: float | None, say: Say
 ) -> bool:
     """Trains one run as far as the time allows. -> whether it ended. Busy where another process trains it."""
     run = e.stored
-    if run.status in ("done", "diverged"):
+    if run.status in ENDED:
         return True
     if run.is_busy():
         raise Busy(run.key)
@@ -167,8 +192,7 @@ def _train(
         if now >= until:
             return False
         pace = paces.get(_twin(e.config)) or _probe(e)
-        left = e.recipe.epochs - (len(run.history()) if resumed else 0)
-        need, has = pace * left, until - time.monotonic()
+        need, has = pace * _epochs_left(e), until - time.monotonic()
         too_long = pace * e.recipe.epochs > until - began
         if pace > has or (need > has and not resumed and not too_long):
             say(f"  waits: {_spoken(e)} needs {need:.0f} s, {max(has, 0):.0f} s are left")
@@ -197,7 +221,7 @@ def _train(
 
 def _probe(e: Experiment) -> float:
     """Seconds that an epoch and its evaluation will take, from a few steps of a training that is thrown away."""
-    training = e.training(_threads())
+    training = e.untaught().training(_threads())  # a step beside a teacher that nobody trained takes as long
     step, wait = training.stepper(), torch.cuda.synchronize if training.device.type == "cuda" else (lambda: None)
     for _ in range(3):
         step()
@@ -214,6 +238,10 @@ def _probe(e: Experiment) -> float:
     return seconds * max((len(data.train.y) + tested / 3) / e.recipe.batch_size, 1)  # a test is a third of a step
 
 
+def _epochs_left(e: Experiment) -> int:
+    return e.recipe.epochs - (len(e.stored.history()) if e.stored.resumable() else 0)
+
+
 def seconds_left(experiments: Iterable[Experiment]) -> float:
     """Seconds that trainings will take on this device, one after another, from a few steps of each kind; nothing is kept.
 
@@ -223,14 +251,12 @@ def seconds_left(experiments: Iterable[Experiment]) -> float:
     Returns:
         What is left of them and of their teachers, a checkpoint's epochs counted as done.
     """
-    every = dict.fromkeys(
-        step for e in experiments for step in (*_teachers(e), e) if e.stored.status not in ("done", "diverged")
-    )
+    every = dict.fromkeys(s for e in experiments for s in (*taught_by(e), e) if s.stored.status not in ENDED)
     paces: dict[str, float] = {}
     for e in every:
         if _twin(e.config) not in paces:
             paces[_twin(e.config)] = _probe(e)
-    return sum(paces[_twin(e.config)] * (e.recipe.epochs - len(e.stored.history())) for e in every)
+    return sum(paces[_twin(e.config)] * _epochs_left(e) for e in every)
 
 
 def _threads() -> int:
@@ -238,14 +264,13 @@ def _threads() -> int:
     return device.threads_said() or torch.get_num_threads()
 
 
-def _teachers(e: Experiment) -> list[Experiment]:
-    """Its teacher's teachers, then its teacher: those that are trained."""
-    return [] if e.teacher is None else [*_teachers(e.teacher), *([e.teacher] if e.teacher.recipe.epochs else [])]
-
-
 def _twin(config: dict[str, Any]) -> str:
-    """What runs of one pace have in common: all but the seed and the schedule."""
-    return key_of(config | {"seed": 0, "recipe": config["recipe"]["batch_size"]})
+    """What runs of one pace have in common: all but the seed, the schedule, where knobs stand, and what a teacher learned."""
+    parts = config["method"].split("+")
+    turned = {(f"{short(p)}." if parts[1:] else "") + n for p in parts for n in getattr(find(p, "method"), "knobs", ())}
+    knobs = {k: bool(v) if k in turned else v for k, v in config["knobs"].items()}  # a weight of 0 may save work
+    teacher = config["teacher"] and [config["teacher"][part] for part in ("model", "network")]
+    return key_of(config | {"seed": 0, "recipe": config["recipe"]["batch_size"], "knobs": knobs, "teacher": teacher})
 
 
 def _here(record: Result) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..experiment import Experiment, Trained, in_form, run_all
 from ..runs import Damaged, Run, RunRow, by_part, digest, load_tensors, root
 from ..train import Epoch
-from .result import Result, load_results, read_result, results_folders
+from .result import Result, files_of, load_results, read_result, results_folders
 
 
 class RecordedRun(Run):
@@ -32,11 +32,13 @@ class RecordedRun(Run):
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The recorded "model" and "method" in 16 bits, as state dicts; see `Run.weights`."""
-        said, path = self.result.curves.get("weights"), _beside(self.result)
-        if said is None or not path.exists():
+        said = self.result.curves.get("weights", {})
+        files = files_of(self.result.key, "safetensors")
+        if not (said and files):
             return super().weights()
-        if digest(path) != said["sha256"]:
-            raise Damaged(f"{path} is not what was recorded: take it back from git, or delete it")
+        path = next((p for p in files if digest(p) == said["sha256"]), None)
+        if path is None:
+            raise Damaged(f"{files[0]} is not what was recorded: take it back from git, or delete it")
         return by_part(load_tensors(path))
 
     def _read(self, names: list[str], load: Callable[[list[Path]], Any]) -> Any:
@@ -74,7 +76,9 @@ def gather(
     if known:
         where = Counter(r.device for r in known.values())
         places = "; ".join(f"{n} on {device}" for device, n in where.items())
-        print(f"{len(known)} of {len({e.key for e in listed})} runs are recorded ({places}), the others are your own")
+        every = len({e.key for e in listed})
+        others = ", the others are your own" if len(known) < every else ""
+        print(f"{len(known)} of {every} runs are recorded ({places}){others}")
     return [Trained(e, RecordedRun(known[e.key], e.stored.folder) if e.key in known else None) for e in listed]
 
 
@@ -123,18 +127,9 @@ def recorded(experiment: Experiment) -> Result | None:
         experiment: the whole of it.
 
     Returns:
-        The record; None where there is none.
+        The record, of several plans' the one that keeps most; None where there is none.
 
     Raises:
         Damaged: it is not what was written.
     """
-    return next(map(read_result, _files(experiment.key, "json")), None)
-
-
-def _beside(result: Result) -> Path:
-    """Where a record's weights lie, if it has any."""
-    return next(_files(result.key, "safetensors"), Path("none"))
-
-
-def _files(key: str, ending: str) -> Iterator[Path]:
-    return (p for place in results_folders() for p in sorted(place.glob(f"*/{key}.{ending}")))
+    return max(map(read_result, files_of(experiment.key)), key=lambda r: len(r.curves), default=None)

@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from ..experiment import Trained
 from ..papers.checks import Verdict, all_of, label, points
 from .compare import Comparison, compared
 from .gains import LEVEL, Gain
+from .gather import RecordedRun
 from .result import load_results, result_of, results_folders
 
 
@@ -89,18 +90,19 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
     """What is recorded of the same experiments, at whatever seeds, with your own trainings beside it.
 
     Args:
-        trained: Finished runs by any name, a run or one a seed each, plain training among them.
+        trained: Finished runs, your own or recorded, by any name, a run or one a seed each, plain training among them.
 
     Returns:
         Both as tables. A record counts where it says the same as one of yours in all but the seed.
 
     Raises:
-        Damaged: A record is not what was written.
+        Damaged: A run of yours is not what was written; a record that is not is warned of and left out.
     """
     mine = [t for runs in trained.values() for t in ([runs] if isinstance(runs, Trained) else runs)]
-    own = [result_of(t.experiment, "here", ["right"]) for t in mine]
-    wanted = {_setting(r.config) for r in own}
-    kept = {r.key: r for place in results_folders() for r in load_results(where=place) if _setting(r.config) in wanted}
+    own = [t.run.result if isinstance(t.run, RecordedRun) else result_of(t.experiment, "here", ["right"]) for t in mine]
+    settings = {_setting(r.config) for r in own}
+    read = partial(load_results, wanted=lambda config: _setting(config) in settings)
+    kept = {r.key: r for place in results_folders() for r in read(where=place)}
     tables = compared(kept.values())
     return Headline(compared(own)[0], max(tables, key=lambda table: len(table.records), default=None))
 

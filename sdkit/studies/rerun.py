@@ -16,7 +16,7 @@ from ..papers.settings import Row, Setting, rows, settled
 from ..papers.source import table as source
 from ..train import default_device
 from .gains import Gain, gain_of, judged, partners, spreads
-from .result import Result, judged_by, load_results, result_of, results_folders, right_images
+from .result import Result, files_of, judged_by, result_of, right_images, verified
 from .tables import UNITS, Line, PaperTable, Place
 
 SCALES = {
@@ -79,8 +79,8 @@ def table(
     laid, notes = _laid(chosen, scale, guide, recipe or {}, dataset or {})
     seeds = tuple(seeds)
     measure = RECALL if any(p.metric == "R@1" for row in chosen for p in settled(row).printed) else "test accuracy"
-    recorded = (r for place in results_folders() for r in load_results(where=place) if "right" in r.curves)
-    known = {r.key: r for r in recorded} if measure != RECALL else {}
+    files = [p for e in _every(laid, seeds) for p in files_of(e.key)] if measure != RECALL else []
+    known = {r.key: r for r in verified(files) if "right" in r.curves}
     kept = frozenset(known)
     done: tuple[int, ...] = ()
     for some in ([seeds] if AWAY.get() else [(seed,) for seed in seeds]) if train else ():  # a cluster is given all at once

@@ -25,7 +25,7 @@ from .. import runs
 from ..analysis import calibration, factors, ranked_along
 from ..core import home
 from ..experiment import Experiment, Trained
-from ..runs import Damaged, Run, epoch_table, key_of, read_json, root, write
+from ..runs import Damaged, Run, digest, epoch_table, key_of, read_json, root, write
 from ..train import Epoch, tidy
 from .arrays import ARRAYS, half_weights, kept, read
 
@@ -122,17 +122,43 @@ def results_folders(out: Path | None = None) -> list[Path]:
     return list(dict.fromkeys((results_folder(out), results_folder(), Path(__file__).parents[2] / "data" / "records")))
 
 
-def load_results(plan: str | None = None, where: Path | None = None) -> list[Result]:
-    """Every record, of one plan or of all, each verified. One that is not what was written is warned of and left out."""
-    place, found = results_folder(where), []
+def load_results(
+    plan: str | None = None, where: Path | None = None, wanted: Callable[[dict[str, Any]], bool] | None = None
+) -> list[Result]:
+    """Every record, of one plan or of all, each verified. One that is not what was written is warned of and left out.
+
+    wanted: whether an experiment's config is: the other records are looked at no further, which is most of the time.
+    """
+    place = results_folder(where)
     known = sorted(p.name for p in place.iterdir() if p.is_dir()) if place.is_dir() else []
     chosen = known if plan is None else [plan] if plan in known else []
-    for path in (path for name in chosen for path in sorted((place / name).glob("*.json"))):
+    return verified((path for name in chosen for path in sorted((place / name).glob("*.json"))), wanted)
+
+
+def verified(paths: Iterable[Path], wanted: Callable[[dict[str, Any]], bool] | None = None) -> list[Result]:
+    """The records in some files. One that is not what was written is warned of and left out. wanted: see `load_results`."""
+    found = []
+    for path in paths:
         try:
-            found.append(read_result(path))
+            if wanted is None or wanted(_config(path)):
+                found.append(read_result(path))
         except Damaged as error:
-            warnings.warn(str(error), stacklevel=2)
+            warnings.warn(str(error), stacklevel=3)
     return found
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """What was asked, of a record that is not verified yet."""
+    plain = read_json(path)
+    said = plain.get("config") if isinstance(plain, dict) else None
+    if not isinstance(said, dict):
+        raise Damaged(f"{path} is no record (it does not say what was asked): take it back from git or delete it")
+    return said
+
+
+def files_of(key: str, ending: str = "json") -> list[Path]:
+    """Where a run is recorded: a file a plan and place."""
+    return [p for place in results_folders() for p in sorted(place.glob(f"*/{key}.{ending}"))]
 
 
 def read_result(path: Path) -> Result:
@@ -166,8 +192,9 @@ def write_result(record: Result, out: Path | None = None) -> Path:
     for left in path.parent.glob(f".{path.name}.*"):  # half written by a process that died
         if time.time() - left.stat().st_mtime > 3600:
             left.unlink(missing_ok=True)
-    if "weights" in record.curves and not path.with_suffix(".safetensors").exists():
-        write(path.with_suffix(".safetensors"), half_weights(Run(root() / record.key)))
+    beside = path.with_suffix(".safetensors")
+    if (said := record.curves.get("weights")) and not (beside.exists() and digest(beside) == said["sha256"]):
+        write(beside, half_weights(Run(root() / record.key)))
     write(path, (NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n").encode())
     return path
 
@@ -212,8 +239,15 @@ def _incomplete(status: str, history: Sequence[Epoch], epochs: int) -> str:
 
 # from a run to its record
 def check_run(experiment: Experiment) -> Run:
-    """The finished run of an experiment, every file of it looked at. Damaged, with the mend, where something cannot be."""
+    """The finished run of an experiment, every file of it looked at. Damaged, with the mend, where something cannot be.
+
+    ValueError where it has not ended.
+    """
     run = experiment.stored
+    if run.status in ("new", "training"):
+        raise ValueError(
+            f"a record is of a run that has ended, and run {run.key} is {run.status}: {experiment}.run() trains it"
+        )
     history, epochs = run.history(), experiment.recipe.epochs
     wrong = _incomplete(run.status, history, epochs)
     if not wrong and run.config != experiment.config:
@@ -346,7 +380,12 @@ CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
 
 
 LIGHT = ("ranked", "calibration", "right", "factors")
-"""What is kept where a plan does not say: a few kilobytes, of the run's recorded outputs."""
+"""What is kept where a plan does not say: a few kilobytes."""
+
+
+def of_weights(curves: Iterable[str], experiment: Experiment) -> bool:
+    """Whether any of some curves is made of the trained network, and not of what the run recorded of its outputs alone."""
+    return any(c in ARRAYS or c == "weights" or (c == "factors" and experiment.data == "shapes") for c in curves)
 
 
 def _plain(value: Any) -> Any:

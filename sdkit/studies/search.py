@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..core import as_declared
-from ..experiment import Experiment, Trained
+from ..experiment import Experiment
 from .gather import gather
 from .grid import placed, points, put
-from .tune import _mean, _on, _validation
+from .tune import _mean, _on, _test, _validation
 
 
 class Setting(NamedTuple):
@@ -138,11 +138,6 @@ def search(
     last = [_on(replace(put(base, chosen.at), seed=seed), 0) for seed in seeds]
     tested = [_test(t) for t in gather(last, own, jobs, progress)]
     return Search(base, tuple(over), settings, chosen, tested, tuple(seeds), validation)
-
-
-def _test(trained: Trained) -> float:
-    """Accuracy on the test set after the last epoch; 0 of a training that diverged."""
-    return trained.history[-1].test.get("final", 0.0) if trained.run.status == "done" else 0.0
 
 
 def _written(value: Any) -> str:

@@ -109,7 +109,7 @@ def tune(
         for what, knobs in (("paper", given[name][0]), ("tuned", chosen[name].knobs))
         for seed in seeds
     }
-    tested = {key: t.history[-1].test.get("final", 0.0) for key, t in gather(last, own, jobs, progress).items()}
+    tested = {key: _test(t) for key, t in gather(last, own, jobs, progress).items()}
     rows = {
         name: Tuned(found[name], chosen[name], *([tested[name, what, s] for s in seeds] for what in ("paper", "tuned")))
         for name in experiments
@@ -152,6 +152,11 @@ def _on(experiment: Experiment, validation: int) -> Experiment:
 def _validation(trained: Trained) -> float:
     """Accuracy after the last epoch; 0 of a training that diverged."""
     return trained.validation_accuracy if trained.run.status == "done" else 0.0
+
+
+def _test(trained: Trained) -> float:
+    """Accuracy on the test set after the last epoch; 0 of a training that diverged, or that lacks its teacher."""
+    return trained.accuracy if trained.run.status == "done" else 0.0
 
 
 def _mean(values: list[float]) -> str:

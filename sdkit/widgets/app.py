@@ -11,12 +11,11 @@ from markupsafe import Markup
 from .. import figures, runs
 from ..core import pick
 from ..data import DATASETS
-from ..experiment import Experiment, Trained
+from ..experiment import Experiment, Trained, repeated
 from ..methods import METHODS
 from ..models import MODELS
 from ..train import RECIPES
 from .cam import CamViewer
-from .descriptions import repeated
 from .explorer import Explorer
 from .features import FeatureViewer
 from .inspector import LossInspector

@@ -8,27 +8,14 @@ from typing import Any
 from markupsafe import Markup
 
 from .. import figures
-from ..experiment import Experiment, find, short
+from ..experiment import find, repeated, short
 from ..figures.screens.explorer import words
-from ..runs import Run, RunRow
+from ..runs import RunRow
 from .parts import sentence
 
 STATES = {"training": "not finished (training, or interrupted: its line continues it)", "new": "not begun"}
 MEASURED = ("accuracy.", "best.", "validation.", "seconds", "parameters", "scaff")
 """How the columns begin that tell what came out of a run."""
-
-
-def repeated(run: Run) -> Experiment:
-    """The experiment that repeats a run, with the knobs that were turned by hand. ValueError where no line of today does."""
-    experiment = Experiment.of(run.config)
-    if run.key == experiment.key:
-        return experiment
-    history = run.history()
-    if not any(e.changes for e in history):
-        return experiment
-    if (steps := run.environment.get("steps per epoch")) is None:
-        raise ValueError(f"run {run.key} does not say how many steps an epoch has: train it again to repeat its turns")
-    return experiment.as_steered(history, steps)
 
 
 def symbols(table: Iterable[RunRow]) -> dict[str, str]:

@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import figures, runs, studies
-from ..experiment import Experiment
+from ..experiment import Experiment, repeated
 from ..figures import CachedFigure, quick_png
 from ..figures.screens.explorer import nearest, places, ring, words
 from ..runs import Points, RunRow
-from .descriptions import description, line, repeated, symbols
+from .descriptions import description, line, symbols
 from .keeping import Keeping
 from .parts import BLANK, CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, styled
 from .pointer import ARROWS, Pointer
@@ -66,7 +66,7 @@ class Explorer(Panel):
         self.varied: set[str] = set()
         self.points: Points | None = None
         self._lock = threading.RLock()
-        self._curves: dict[tuple, bytes] = {}
+        self._curves: dict[RunRow, bytes] = {}  # what is read again is another row
         self._seen: tuple[Points, CachedFigure, Axes] | None = None
         self._asked: tuple | None = None
         self.latest = LatestOnly(self._draw, self.failed)
@@ -302,12 +302,11 @@ class Explorer(Panel):
                     self._curves_of(row)
 
     def _curves_of(self, row: RunRow) -> bytes:
-        stamp = (str(row.run.folder), id(row))
-        if stamp not in self._curves:
-            self._curves[stamp] = quick_png(figures.curves_figure(row["method"], row.run.history()))
+        if row not in self._curves:
+            self._curves[row] = quick_png(figures.curves_figure(row["method"], row.run.history()))
             while len(self._curves) > CURVES_KEPT:
                 del self._curves[next(iter(self._curves))]
-        return self._curves[stamp]
+        return self._curves[row]
 
     def _neighbours(self, points: Points, key: str | None) -> list[RunRow]:
         """The runs that an arrow leads to."""

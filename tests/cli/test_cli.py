@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import sdkit
 from sdkit import cli, pages, runs
+from sdkit.cli.where import Where
+from sdkit.experiment import live_folder
+from sdkit.train import Epoch
 
 SMALL = ["--model", "four-stage", "--network", "width=4", "--data", "digits", "--dataset", "train_size=64", "--recipe", "smoke"]
 
@@ -48,6 +54,17 @@ def test_show_says_the_line_that_repeats_the_run(capsys):
     assert "seed 3.0" not in shown and re.search(r"threads +\d+\n", shown)
 
 
+def test_show_says_the_knobs_that_were_turned_by_hand_in_the_line_that_repeats_them(capsys):
+    e = sdkit.Experiment("dsr", data="digits", dataset={"train_size": 64}, network={"width": 4}, recipe="smoke")
+    training, live = e.training(), live_folder(e)
+    for event in live.follow(e.config, lambda: training):
+        if isinstance(event, Epoch) and event.epoch == 0:
+            training.method.beta = 3.0
+    cli.main(["show", live.key])
+    line = re.search(r"repeat it by  (Experiment\(.*\))\.run\(\)", capsys.readouterr().out)[1]
+    assert eval(line, {"Experiment": sdkit.Experiment}).schedule == {1: {"beta": 3.0}}
+
+
 def test_runs_are_told_by_what_differs_and_deleted_after_a_question(capsys, monkeypatch):
     for beta in ("0.25", "0.5"):
         cli.main(["train", "--method", "dsr", "--knob", f"beta={beta}", *SMALL])
@@ -62,9 +79,14 @@ def test_runs_are_told_by_what_differs_and_deleted_after_a_question(capsys, monk
     capsys.readouterr()
     cli.main(["list", "runs"])
     assert re.findall(r"  (\w+)  .*“the one to keep”", capsys.readouterr().out) == [keys[1]]
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    cli.main(["rm", keys[0]])
+    assert "nothing is deleted" in capsys.readouterr().out, "nobody is there to ask"
     monkeypatch.setattr("builtins.input", lambda question: "")
     cli.main(["rm", keys[0]])
     assert "nothing is deleted" in capsys.readouterr().out and len(runs.all_runs()) == 2
+    with FileLock(runs.find(keys[0]).folder / "lock"), pytest.raises(SystemExit, match="is being trained: stop that training"):
+        cli.main(["rm", keys[0], "--yes"])
     cli.main(["rm", keys[0], "--yes"])
     assert [run.key for run in runs.all_runs()] == keys[1:]
 
@@ -119,10 +141,53 @@ def test_settings_are_python_values_or_text():
 def test_a_page_that_shows_records_is_drawn_again_when_there_are_new_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     notebooks = Path(__file__).parents[2] / "notebooks"
-    names = ("00_start_here", "02_ddgsd", "06_side_by_side", "08_records", "09_your_own")
+    names = [p.stem for p in sorted(notebooks.glob("[0-9]*.ipynb"))]
     before = {n: pages.fingerprint(notebooks / f"{n}.ipynb", {}) for n in names}
     place = tmp_path / "data" / "records" / "cpu" / "0123456789ab.json"
     place.parent.mkdir(parents=True)
     place.write_text("{}")
     after = {n: pages.fingerprint(notebooks / f"{n}.ipynb", {}) for n in before}
-    assert [n for n in before if after[n] != before[n]] == ["00_start_here", "02_ddgsd", "06_side_by_side", "08_records"]
+    assert [n for n in before if after[n] == before[n]] == ["09_your_own"], "which reads none"
+
+
+def test_figures_that_failed_to_be_drawn_again_are_not_said_to_be_unchanged(tmp_path, monkeypatch, capsys):
+    for name in ("DATA", "MODEL", "RECIPE", "SEED", "TRAIN_SIZE", "FIGURES"):
+        monkeypatch.setenv(f"SDKIT_{name}", "")  # so that what the command sets goes with the test
+        monkeypatch.delenv(f"SDKIT_{name}")
+    notebook, fails = tmp_path / "notebooks" / "01_mine.ipynb", []
+
+    def execute(source, target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("{}")
+        if fails:
+            raise RuntimeError(f"a cell of {source.name} failed")
+        target.with_suffix(".html").write_text("")
+
+    notebook.parent.mkdir()
+    notebook.write_text('{"cells": []}')
+    monkeypatch.setattr(pages, "execute", execute)
+    cli.main(["figures"])
+    cli.main(["figures"])
+    assert "nothing changed" in capsys.readouterr().out
+    fails.append(True)
+    for again in (["--again"], []):
+        with pytest.raises(SystemExit, match="a cell of 01_mine.ipynb failed"):
+            cli.main(["figures", *again])
+
+
+def test_a_scheduler_without_a_dashboard_trains_as_any_other(monkeypatch, capsys):
+    class Client:
+        @property
+        def dashboard_link(self):
+            return {}["dashboard"]  # as Dask's does
+
+    monkeypatch.setattr("sdkit.studies.on", lambda *_, **__: contextlib.nullcontext(Client()))
+    with Where("tcp://host:8786").entered():
+        print("and trains")
+    assert capsys.readouterr().out == "trained on tcp://host:8786\nand trains\n"
+
+
+def test_what_is_said_of_a_cluster_wants_one(capsys):
+    with pytest.raises(SystemExit, match="are of a cluster: say which, --cluster"):
+        cli.main(["table", "byot/4", "--scale", "smoke", "--gpu"])
+    assert not runs.all_runs()

@@ -228,6 +228,10 @@ def test_what_came_of_the_claims_is_kept_beside_the_figures_and_read_by_all(tmp_
     assert "1 held" in capsys.readouterr().out
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "nothing"))
     assert figures.accounts().found == found.found and figures.accounts().device.startswith(("CPU", "NVIDIA"))
+    figures.account("sfr", {"sfr_c1": ("shapes", [held])})
+    cli.main(["claims", "sfr", "--keep"])
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "none"))
+    assert figures.accounts().found.keys() == {*found.found, "sfr_c1"}, "what another notebook's judged stays recorded"
 
 
 @pytest.mark.parametrize("content", ["[]", '{"claims": [1]}', '{"claims": {"byot_c1": {"where": "x"}}}', "{"])

@@ -620,6 +620,10 @@ def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(m
     assert counts == [["2", "0", "0"], ["3", "0", "1"], ["1", "1", "0"], ["6", "1", "1"]], "held, did not, cannot be told"
     links, ids = re.findall(r'href="#([^"]+)"', contents), set(re.findall(r'id="([^"]+)"', page))
     assert {*links} == {"byot", "byot_fig4a", "drg_dsr", "drg_fig4", "drg_fig4--b", "sfr", "sfr_fig1"} == ids
+    figures.account("byot", {"byot_c1": ("shapes, one seed", [verdict(True)])})
+    page = figures.index(tmp_path).read_text(encoding="utf-8")
+    links, ids = re.findall(r'href="#([^"]+)"', page), set(re.findall(r'id="([^"]+)"', page))
+    assert "byot-claims" in links and {*links} <= ids, "no link to the claims of a paper that nobody judged"
 
 
 def test_the_index_has_the_papers_as_the_notebooks_follow_each_other():

@@ -200,6 +200,12 @@ def test_a_teacher_is_trained_once_and_shared(home, capsys):
     experiment("kd", knobs={"alpha": 0.5}).run(progress=False)
     assert (TEACHER.stored.folder / "weights.safetensors").stat().st_mtime_ns == written
     assert not any("teacher" in k for k in one.run.weights()["method"])
+    TEACHER.stored.delete()
+    (again,) = run_all([experiment("kd")], progress=False)
+    assert again.history == one.history and torch.equal(again.logits(), one.logits()) and TEACHER.stored.status == "new"
+    first = next(iter(again.data.batches(32)))
+    assert torch.allclose(again.method.loss(again.model, first), one.method.loss(one.model, first)), "of which its teacher is"
+    assert TEACHER.stored.status == "done"
 
 
 def test_a_sweep_is_a_list_of_experiments_and_jobs_change_nothing():
@@ -476,7 +482,11 @@ def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_what_was_ther
     with pytest.raises(Diverged, match=r"no longer a number in epoch \d .*: lower the learning rate") as error:
         mad.run(progress=False)
     assert one_sentence(error)
-    assert mad.stored.status == "diverged"
+    assert mad.stored.status == "diverged" and repr(Trained(mad)) == f"<{mad}: diverged, run {mad.key}>"
+    with pytest.raises(ValueError, match="is diverged, and not tested after its last epoch"):
+        _ = Trained(mad).accuracy
+    with pytest.raises(ValueError, match="is new, and has no epoch"):
+        _ = Trained(experiment("byot")).validation_accuracy
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value), "a worker process can report it"
     read = json.loads((mad.stored.folder / "history.json").read_text())
     assert any(v is None for v in read["epochs"][-1]["terms"].values())
@@ -497,6 +507,10 @@ def test_runs_are_found_by_the_start_of_their_key():
     assert runs.find(trained.run.key[:5]).key == trained.run.key
     with pytest.raises(FileNotFoundError, match=re.escape("no run begins with 'zzz'")):
         runs.find("zzz")
+    shutil.copytree(trained.run.folder, runs.root() / f"{trained.run.key}-live-1")
+    assert runs.find(trained.run.key).key == trained.run.key, "a panel's run of it is called by more"
+    with pytest.raises(FileNotFoundError, match="several runs begin with"):
+        runs.find(trained.run.key[:5])
 
 
 # schedules

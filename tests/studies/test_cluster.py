@@ -214,13 +214,19 @@ def test_without_dask_the_mend_is_said(monkeypatch):
 def test_a_run_that_was_changed_on_its_way_is_not_stored(home):
     e = Experiment(**SMALL)
     e.run(progress=False)
-    files = packed(e.stored)
+    files, light = packed(e.stored), packed(e.stored, weights=False)
     e.stored.delete()
     for wrong in ({"weights.safetensors": files["weights.safetensors"] + b"x"}, {"../elsewhere.txt": b"x"}):
         with pytest.raises(Damaged, match=f"run {e.key} came back damaged"):
             store(e.stored, files | wrong)
     assert e.stored.status == "new" and not (home / "runs" / "elsewhere.txt").exists()
+    changed = SimpleNamespace(status="finished", exception=lambda: None, result=lambda: files | wrong)
+    assert isinstance(cluster._stored(e, changed, None), Damaged), "it ends no other run"
+    store(e.stored, light)
+    assert e.stored.is_light()
+    e.stored.write_note("mine")
     store(e.stored, files)
+    assert e.stored.note == "mine" and not e.stored.is_light(), "the weights came, and what a person wrote stayed"
     assert e.run(progress=False).model and e.stored.status == "done"
 
 

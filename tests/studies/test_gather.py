@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from sdkit import Experiment, by_knob, runs, studies, sweep
 from sdkit.runs import Damaged
 from sdkit.studies import arrays
 
+ROOT = Path(__file__).parents[2]
 SMALL = {"train_size": 32, "validation": 40}
 TINY = Experiment("drg", data="digits", dataset=SMALL, network={"width": 4}, recipe="smoke")
 
@@ -48,7 +53,9 @@ def test_what_would_be_trained_is_neither_stored_nor_recorded(listed):
     assert studies.to_train(listed) == []
 
 
-def test_ones_own_run_stands_before_the_record_and_own_trains_it(listed):
+def test_ones_own_run_stands_before_the_record_and_own_trains_it(listed, capsys):
+    studies.gather(listed[:2], progress=False)
+    assert "2 of 2 runs" in (said := capsys.readouterr().out) and "your own" not in said
     (mine,) = studies.gather(listed[:1], own=True, progress=False)
     assert listed[0].stored.status == "done" and mine.model is not None
     written = studies.recorded(listed[0]).history[-1].test["final"]
@@ -88,6 +95,47 @@ def test_a_record_holds_the_networks_analyses_and_its_weights_without_the_run(tm
     assert found.analyses("exits")["final"].flops > 0 and len(found.analyses("planes")["labels"]) > 0
     (read,) = studies.gather([e], progress=False)
     assert torch.allclose(read.logits(), own.logits(), atol=0.05) and e.stored.status == "new"
+    other = tmp_path / "data" / "records" / "earlier" / path.name  # of a plan that keeps less, and is read first
+    other.parent.mkdir()
+    studies.write_result(replace(found, plan="earlier", curves={}), tmp_path / "data" / "records")
+    assert studies.recorded(e).curves.keys() == found.curves.keys() and studies.gather([e], progress=False)[0].model
     path.with_suffix(".safetensors").write_bytes(b"x" * 100)
     with pytest.raises(Damaged, match="not what was recorded"):
         _ = studies.gather([e], progress=False)[0].model
+
+
+def test_weights_that_an_earlier_record_left_beside_are_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    e = replace(TINY, dataset=SMALL)
+    said = e.run(progress=False).logits()
+    left = tmp_path / "data" / "records" / "kept" / f"{e.key}.safetensors"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of another machine")
+    studies.write_result(studies.result_of(e, "kept", ["weights"]))
+    shutil.rmtree(runs.root())
+    (read,) = studies.gather([e], progress=False)
+    assert torch.allclose(read.logits(), said, atol=0.05)
+
+
+def test_the_gradients_of_a_method_that_wants_a_partner_for_each_image_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    e = Experiment("ddgsd", data="digits", dataset=SMALL | {"train_size": 64}, network={"width": 4}, recipe="smoke")
+    found = arrays.kept("gradients", e.run(progress=False))
+    assert min(found["end"]["magnitude"]) > 0
+
+
+def test_the_small_runs_of_the_notebooks_are_kept_once_and_a_panels_run_is_not(tmp_path, monkeypatch, capsys):
+    """Of two that are alike but for a knob turned by hand, the one that an experiment finds."""
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    spec = importlib.util.spec_from_file_location("keep_sweeps", ROOT / "benchmarks" / "keep_sweeps.py")
+    keep = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(keep)
+    e = replace(TINY, schedule={1: {"alpha": 0.9}})
+    e.run(progress=False)
+    shutil.copytree(e.stored.folder, runs.root() / f"{e.key}-live-1")
+    monkeypatch.setattr(sys, "argv", ["keep_sweeps", "--out", str(tmp_path / "data" / "records")])
+    keep.main()
+    keep.main()
+    assert re.findall(r"^(\d) runs kept", capsys.readouterr().out, re.M) == ["1", "0"]
+    (kept,) = studies.load_results("sweeps")
+    assert kept.key == e.key and [t["after"] for t in kept.changes] == [0.9] and kept.curves["right"]["images"] == 797

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 import statistics
 from dataclasses import replace
 
 import pytest
 from scipy.stats import t as student
 
-from sdkit import Experiment, Recipe, run_all, studies
+from sdkit import Experiment, Recipe, run_all, runs, studies
 from sdkit.papers.checks import Verdict
+from sdkit.studies import result
 
 SMALL = {
     "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}, "recipe": Recipe(epochs=1, batch_size=32, lr=0.1),
@@ -64,3 +66,19 @@ def test_a_gain_smaller_than_what_the_images_can_tell_needs_no_more_seeds(mine):
     keep(mine, [0.01, 0.012, 0.011])
     verdict = studies.headline(mine).judged(HERE, "drg")
     assert verdict.held is None and "no number of seeds would tell as much on these images" in verdict.measured
+
+
+def test_recorded_runs_are_judged_as_ones_own_and_no_other_record_is_looked_through(mine, monkeypatch):
+    keep(mine, [0.05, 0.06, 0.04])
+    for t in mine.values():
+        studies.write_result(studies.result_of(t.experiment, "sweeps", ["right"]))
+    own = studies.headline(mine).own.gains["drg"].mean
+    other = Experiment("dsr", **SMALL)
+    other.run(progress=False)
+    studies.write_result(studies.result_of(other, "sweeps", ["right"]))
+    shutil.rmtree(runs.root())
+    read = []
+    monkeypatch.setattr(result, "read_result", lambda path, real=result.read_result: read.append(path.stem) or real(path))
+    found = studies.headline(studies.gather({m: t.experiment for m, t in mine.items()}, progress=False))
+    assert found.own.gains["drg"].mean == pytest.approx(own, abs=1e-6) and found.seeds == 4
+    assert other.key not in read and len(read) == 8

@@ -403,6 +403,9 @@ def test_a_record_that_was_changed_is_refused(change, words):
         assert studies.load_results() == [], "the rest is read"
     report, said = recorded({"runs": [SMALL | {"recipe": "smoke", "seeds": [0, 1]}]})
     assert len(report.recorded) == 1 and words in report.damaged[path.stem] and any(words in line for line in said)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["record", "tiny", "--minutes", "0"])
+    assert stop.value.code == 1, "what is only asked for is said to be damaged, too"
 
 
 # on a bare machine
@@ -466,3 +469,71 @@ def test_what_another_plan_recorded_counts_where_it_kept_as_much(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(plan | {"curves": curves}))
         left.append(len(studies.execute_plan(tmp_path / f"{name}.json", minutes=0, say=lambda words: None).missing))
     assert left == [0, 1]
+
+
+# teachers, and runs that left their weights on a cluster
+
+TAUGHT = SMALL | {"recipe": "smoke", "method": "kd", "teacher": SMALL | {"recipe": "smoke", "seed": 3}}
+LOST = {"epochs": 3, "batch_size": 8, "lr": 1e9, "schedule": "constant"}
+
+
+def test_how_long_a_plan_takes_is_told_without_training_a_teacher():
+    (e,) = studies.read_plan(plan_file({"runs": [TAUGHT]})).experiments
+    assert studies.seconds_left([e]) > 0 and not runs.all_runs()
+
+
+def test_runs_that_take_equally_long_are_tried_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr(execute, "_probe", lambda e: tried.append(e) or 2.0)
+    entry = TAUGHT | {"seeds": [0, 1], "knobs": {"alpha": {"linear": [0.2, 0.8, 3]}, "temperature": [2.0, 4.0]}}
+    listed = studies.read_plan(plan_file({"runs": [entry]})).experiments
+    each = [replace(e, teacher=replace(e.teacher, seed=e.seed)) for e in listed]
+    assert studies.seconds_left(each) == (12 + 2) * 2.0 * RECIPES["smoke"].epochs and len(tried) == 2, "a student, a teacher"
+
+
+def test_a_run_that_has_not_ended_is_no_damaged_one():
+    with pytest.raises(ValueError, match=r"is new: Experiment\(.*\)\.run\(\) trains it"):
+        studies.result_of(Experiment(**SMALL, recipe="smoke"), "mine")
+
+
+def test_a_student_whose_teacher_diverged_is_said_to_be_missing_and_leaves_no_folder():
+    report, said = recorded({"runs": [TAUGHT | {"teacher": SMALL | {"recipe": LOST}}]})
+    (e,) = studies.read_plan("tiny").experiments
+    assert report.missing == [e.key] and not report.damaged and not e.stored.folder.exists()
+    assert any(line.startswith("  not trained: ") and f"its teacher, run {e.teacher.key}, diverged" in line for line in said)
+
+
+def test_the_teacher_of_a_run_that_has_ended_is_not_trained_for_its_record():
+    (e,) = studies.read_plan(plan_file({"runs": [TAUGHT]})).experiments
+    e.run(progress=False)
+    e.teacher.stored.delete()
+    report, _ = recorded({"runs": [TAUGHT]})
+    assert report.recorded == [e.key] and e.teacher.stored.status == "new"
+
+
+def test_a_plan_that_keeps_what_is_made_of_weights_asks_a_cluster_for_them():
+    asked = []
+
+    def away(waiting, until, **how):
+        asked.append(how)
+        yield from ((e, None) for e in [*waiting] if e.run(progress=False))
+
+    token = execute.AWAY.set(away)
+    try:
+        for curves in (["right"], ["right", "factors"], ["exits"]):  # nobody knows the factors of digits
+            plan = {"name": "-".join(curves), "curves": curves, "runs": [SMALL | {"recipe": "smoke"}]}
+            assert len(recorded(plan)[0].recorded) == 1
+    finally:
+        execute.AWAY.reset(token)
+    assert asked == [{}, {}, {"weights": True}]
+
+
+def test_a_run_without_its_weights_is_named_where_a_plan_needs_them_and_the_rest_goes_on():
+    first, second = studies.read_plan(plan_file({"runs": [SMALL | {"seeds": [0, 1], "recipe": "smoke"}]})).experiments
+    first.run(progress=False)
+    files = runs.packed(first.stored, weights=False)
+    first.stored.delete()
+    runs.store(first.stored, files)
+    report, _ = recorded({"runs": [SMALL | {"seeds": [0, 1], "recipe": "smoke"}], "curves": ["exits"]})
+    assert [*report.damaged] == [first.key] and report.recorded == [second.key]
+    assert "came back from a cluster without its weights" in report.damaged[first.key]

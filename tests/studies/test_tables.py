@@ -11,7 +11,7 @@ import pytest
 
 from sdkit import cli, papers, runs, studies
 from sdkit.papers.settings import Printed
-from sdkit.studies import Gain, Line, PaperTable, Place, rerun, tables
+from sdkit.studies import Gain, Line, PaperTable, Place, rerun, result, tables
 from sdkit.studies.written import FORMS
 
 HERE = Place("four-stage", "shapes")
@@ -60,9 +60,10 @@ def test_every_row_is_run_at_a_seed_before_any_at_the_next(monkeypatch, tmp_path
     assert rerun._seeded(taught, 5).teacher.seed == 5, "a teacher of its own at every seed"
 
 
-def test_what_is_recorded_is_found_and_compared_seed_by_seed():
+def test_what_is_recorded_is_found_and_compared_seed_by_seed(monkeypatch):
     """The gain of DRG is the mean of its differences at the seeds that both have; nothing is trained for it."""
-    before = len(runs.all_runs())
+    before, read = len(runs.all_runs()), []
+    monkeypatch.setattr(result, "read_result", lambda path, real=result.read_result: read.append(path.stem) or real(path))
     found = studies.table("drg_dsr/1", "quick", seeds=range(3), train=False)
     lines = {line.name: line for line in found.lines[HERE]}
     drg, plain = lines["DRG (ours)"], lines["Vanilla"]
@@ -72,6 +73,7 @@ def test_what_is_recorded_is_found_and_compared_seed_by_seed():
     assert len(runs.all_runs()) == before
     used = sum(len(line.accuracy) for line in lines.values())
     assert f"{used} of {used} runs are recorded, on CPU" in str(found), "what is shown from records says so"
+    assert len(read) == used, "no other record is read"
 
 
 def built(printed: list[float], told: bool | None, error: bool = False) -> tuple[PaperTable, Line]:
@@ -154,6 +156,10 @@ def test_the_command_says_what_is_missing_then_trains_and_writes_it(tmp_path, mo
     assert "DSN" in capsys.readouterr().out and "\\bottomrule" in (tmp_path / "t.tex").read_text()
     cli.main(["table", "byot/4", "--scale", "smoke", "--dry-run"])
     assert "0 runs have to be trained" in capsys.readouterr().out
-    for words in (["byot/4", "--out", "t.docx"], ["byot/4", "--scale", "paper", "--data", "digits"], ["byot/9"]):
+    cli.main(["table", "byot/4", "--scale", "smoke", "--out", str(tmp_path / "new" / "t.csv")])
+    assert (tmp_path / "new" / "t.csv").exists()
+    smoke = ["byot/4", "--scale", "smoke"]
+    wrong = [[*smoke, "--epochs", "0"], [*smoke, "--seeds", "0"], ["byot/4", "--out", "t.docx"]]
+    for words in (*wrong, ["byot/4", "--scale", "paper", "--data", "digits"], ["byot/9"]):
         with pytest.raises(SystemExit, match="sdkit: "):
             cli.main(["table", *words])

@@ -74,3 +74,11 @@ def test_the_table_says_both_columns():
 def test_what_chooses_nothing_is_refused(wrong):
     with pytest.raises(ValueError, match="two tries and more, a seed and an image to choose by"):
         tune({"vanilla": Experiment()}, **wrong)
+
+
+def test_a_method_whose_teacher_diverges_stands_at_nothing_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    lost = Recipe(epochs=2, batch_size=8, lr=1e9, schedule="constant")
+    rows = {"vanilla": Experiment(**TINY), "kd": Experiment("kd", teacher=Experiment(**TINY | {"recipe": lost}), **TINY)}
+    found = tune(rows, tries=2, validation=40, jobs=1, progress=False)
+    assert found.rows["kd"].paper == found.rows["kd"].tuned == [0.0] and found.rows["vanilla"].paper[0] > 0
