@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 import math
 import multiprocessing
 import os
@@ -118,7 +119,10 @@ def _joined(cluster: str, kind: str, number: str) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         there: Any = cluster
         if kind == "local" and number.isdecimal() and int(number):
-            there = LocalCluster(n_workers=int(number), threads_per_worker=1, memory_limit=None, dashboard_address=":0")
+            quiet = logging.ERROR  # that a worker is killed which nobody needs any more is no news
+            there = LocalCluster(
+                n_workers=int(number), threads_per_worker=1, memory_limit=None, dashboard_address=":0", silence_logs=quiet
+            )
         elif kind == "slurm" and (not number or number.isdecimal()):
             there = _jobs(int(number or 0))
         elif "://" not in cluster:

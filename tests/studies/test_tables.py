@@ -64,14 +64,14 @@ def test_what_is_recorded_is_found_and_compared_seed_by_seed(monkeypatch):
     """The gain of DRG is the mean of its differences at the seeds that both have; nothing is trained for it."""
     before, read = len(runs.all_runs()), []
     monkeypatch.setattr(result, "read_result", lambda path, real=result.read_result: read.append(path.stem) or real(path))
-    found = studies.table("drg_dsr/1", "quick", seeds=range(3), train=False)
+    found = studies.table("drg_dsr/1", "quick", seeds=(0, 1, 2, 99), train=False)  # nobody recorded the last
     lines = {line.name: line for line in found.lines[HERE]}
     drg, plain = lines["DRG (ours)"], lines["Vanilla"]
     assert len(drg.accuracy) == len(plain.accuracy) == 3
     assert drg.above.mean == pytest.approx(np.mean(np.subtract(drg.accuracy, plain.accuracy)))
-    assert not lines["CS-KD"].accuracy and "cs-kd" in {e.method for e in found.missing}
     assert len(runs.all_runs()) == before
     used = sum(len(line.accuracy) for line in lines.values())
+    assert len(found.missing) == 4 * len(lines) - used >= len(lines), "the rest is missing"
     assert f"{used} of {used} runs are recorded, on CPU" in str(found), "what is shown from records says so"
     assert len(read) == used, "no other record is read"
 
