@@ -12,6 +12,7 @@ from torch import Tensor
 from ..experiment import Experiment, Trained, in_form, run_all
 from ..runs import Damaged, Run, RunRow, by_part, digest, load_tensors, root
 from ..train import Epoch
+from .execute import ENDED
 from .result import Result, files_of, load_results, read_result, results_folders
 
 
@@ -117,7 +118,7 @@ def with_records(table: Iterable[RunRow], plan: str) -> list[RunRow]:
 
 
 def _ended(e: Experiment) -> bool:
-    return e.stored.status in ("done", "diverged")
+    return e.stored.status in ENDED
 
 
 def recorded(experiment: Experiment) -> Result | None:
