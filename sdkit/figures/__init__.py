@@ -32,6 +32,7 @@ from .drg_dsr import (
     time_and_space,
 )
 from .general import gradients, noise, pictures, reliability, risk_coverage, step_costs, under_attack
+from .on_record import on_record
 from .page import index
 from .records import Sheet, gain_by_length, length_sheet, recorded_gains, score_sheet, seed_curves, stamp
 from .report import Report, folder, report
@@ -67,17 +68,17 @@ from .training import exit_accuracy, learning_curves, loss_terms, marks
 
 __all__ = [
     "Account", "CachedFigure", "Course", "FlowStep", "LossBoard", "Report", "STYLE", "Screen", "Sheet", "ablation", "account",
-    "accounts", "agreement", "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare", "block_table",
-    "cam_cards", "cam_marks", "cards", "cmc", "course_table", "courses", "courses_in_words", "curves_figure", "distillations",
-    "distorted_pairs", "exit_accuracy", "exit_bars", "exit_pca", "factor_course", "feature_frame", "feature_marks",
-    "feature_panels", "feature_points", "folder", "gain_by_length", "gradients", "heat_maps", "hits", "house", "index", "label",
-    "lambda_curves", "lambda_table", "learning_curves", "legend", "length_sheet", "look", "looks", "loss_board",
-    "loss_in_words", "loss_plane", "loss_terms", "marks", "mechanisms", "minima", "mu_sensitivity", "new", "noise",
-    "noise_marks", "noise_panels", "overview", "paths", "pictures", "pipeline", "png", "points_figure", "projections",
-    "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks", "ranked_panels", "ranked_probabilities",
-    "ranked_variance", "ranked_view", "record_claims", "recorded_gains", "reliability", "report", "risk_coverage", "run_curves",
-    "run_points", "sampling", "saving", "scalable", "score_sheet", "scoreboard", "search_figure", "search_map", "search_points",
-    "seed_curves", "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs", "style", "sweep",
-    "table_gains", "term_shares", "terms_shown", "thresholds", "thumbnail", "time_and_space", "train_and_test", "training_flow",
-    "transport_plan", "under_attack", "variants", "wrong_classes",
+    "accounts", "agreement", "algorithm", "along_stages", "answer_cards", "answer_marks", "architecture", "bare",
+    "block_table", "cam_cards", "cam_marks", "cards", "cmc", "course_table", "courses", "courses_in_words", "curves_figure",
+    "distillations", "distorted_pairs", "exit_accuracy", "exit_bars", "exit_pca", "factor_course", "feature_frame",
+    "feature_marks", "feature_panels", "feature_points", "folder", "gain_by_length", "gradients", "heat_maps", "hits", "house",
+    "index", "label", "lambda_curves", "lambda_table", "learning_curves", "legend", "length_sheet", "look", "looks",
+    "loss_board", "loss_in_words", "loss_plane", "loss_terms", "marks", "mechanisms", "minima", "mu_sensitivity", "new",
+    "noise", "noise_marks", "noise_panels", "on_record", "overview", "paths", "pictures", "pipeline", "png", "points_figure",
+    "projections", "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks", "ranked_panels", "ranked_probabilities",
+    "ranked_variance", "ranked_view", "record_claims", "recorded_gains", "reliability", "report", "risk_coverage",
+    "run_curves", "run_points", "sampling", "saving", "scalable", "score_sheet", "scoreboard", "search_figure", "search_map",
+    "search_points", "seed_curves", "self_features", "separation_bars", "show", "slices", "snapshots", "stamp", "step_costs",
+    "style", "sweep", "table_gains", "term_shares", "terms_shown", "thresholds", "thumbnail", "time_and_space",
+    "train_and_test", "training_flow", "transport_plan", "under_attack", "variants", "wrong_classes",
 ]  # fmt: skip

@@ -200,8 +200,10 @@ def slices(around: Mapping[str, LossSlice | Sequence[LossSlice]], ax: Axes) -> A
             ax.plot(at, loss, color=style["color"], linewidth=0.7, alpha=0.5)
         ax.plot(at, losses.mean(0), label=label(name), **style, markersize=4, linewidth=1.8)
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    named = "125" if high / low > 10 else "123457"  # not every tick of a decade: they would touch
     for write in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-        write(lambda v, _: f"{v:g}" if f"{v:e}"[0] in "125" else "")  # not every tick of a decade: they would touch
+        write(lambda v, _: f"{v:g}" if f"{v:e}"[0] in named else "")
     ax.set_xlabel("step along a random direction, in filter norms")
     ax.set_ylabel("training loss, nats")
     ax.set_title("the trained networks")

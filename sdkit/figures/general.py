@@ -100,11 +100,11 @@ def gradients(stats: Mapping[str, GradientStatistics], ax: Axes, share: bool = F
     ends = [*starts[1:], len(stage)]
     ax.set_xticks(
         [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)],
-        ["other" if i and stage[i] < 0 else "stem" if stage[i] < 0 else f"stage {stage[i] + 1}" for i in starts],
+        ["other" if i and stage[i] < 0 else "stem" if stage[i] < 0 else str(stage[i] + 1) for i in starts],
     )
     ax.tick_params(axis="x", length=0)
     ax.grid(False, axis="x")
-    ax.set_xlabel("convolution, shallow to deep")
+    ax.set_xlabel("convolutions by stage, shallow to deep")
     ax.set_ylabel("share of all layers' gradient, %" if share else "mean |∂L/∂W|")
     legend(ax)
     return ax

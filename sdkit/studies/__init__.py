@@ -2,7 +2,7 @@
 
 from .by_factor import by_factor
 from .cluster import on
-from .compare import Band, Comparison, Row, compared, one_length
+from .compare import Band, Comparison, Row, compared, one_length, recorded_on
 from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status, seconds_left
 from .gains import Gain
 from .gather import RecordedRun, gather, recorded, to_train, with_records
@@ -29,6 +29,7 @@ __all__ = [
     "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
     "PaperTable", "Place", "Plan", "PlanStatus", "RecordedRun", "Result", "Row", "SCALES", "Said", "Search", "Setting", "Try",
     "Tuned", "by_factor", "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "on", "one_length",
-    "plan_status", "plans", "read_plan", "read_result", "recorded", "result_label", "result_of", "results_folder",
-    "search", "searched", "seconds_left", "source_digest", "table", "to_train", "tune", "with_records", "write_result",
+    "plan_status", "plans", "read_plan", "read_result", "recorded", "recorded_on", "result_label", "result_of",
+    "results_folder", "search", "searched", "seconds_left", "source_digest", "table", "to_train", "tune", "with_records",
+    "write_result",
 ]  # fmt: skip

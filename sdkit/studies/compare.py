@@ -23,7 +23,7 @@ from ..papers.printed import Printed, printed
 from ..papers.settings import setting
 from ..train import Recipe
 from .gains import Gain, Pairs, gain_of, judged, partners, spread, spreads, tellable
-from .result import Result, result_label
+from .result import Result, load_results, result_label, results_folders
 
 
 class Row(NamedTuple):
@@ -173,6 +173,11 @@ class Comparison:
         kept = {name: [r.curves["calibration"] for r in g if "calibration" in r.curves] for name, g in self.groups.items()}
         return {name: _pooled(curves) for name, curves in kept.items() if curves}
 
+    def analyses(self, name: str) -> dict[str, dict[str, Any]]:
+        """Row -> an analysis of its trained network, part by part: of the first seed that has it, see `Result.analyses`."""
+        kept = {row: next((r for r in group if name in r.curves), None) for row, group in self.groups.items()}
+        return {row: r.analyses(name) for row, r in kept.items() if r}
+
     def printed(self, paper: str | None = None) -> list[Printed]:
         """What each paper prints of a recorded method on these data: of this network, or of the first in its table."""
         first, own = self.records[0], {group[0]["method"] for group in self.groups.values()}
@@ -244,6 +249,23 @@ NEEDED = ("survival", "sections")
 def compared(records: Iterable[Result]) -> list[Comparison]:
     """The records as tables: what differs in network, data, recipe or device never stands in one."""
     return [Comparison(rows) for rows in tables(records, lambda config: config | {"seed": 0})]
+
+
+def recorded_on(data: str, methods: Iterable[str]) -> list[Comparison]:
+    """What is recorded of some methods on a data set, by whatever plan.
+
+    Args:
+        data: of DATASETS, "cifar100" for example.
+        methods: their names, in the order that they are to stand in; plain training stands before them.
+
+    Returns:
+        A table for each network, recipe and device that has plain training and one of them, the fullest first.
+    """
+    order = ["vanilla", *methods]
+    of = [r for p in results_folders() for r in load_results(where=p, wanted=lambda c: c["data"] == data)]
+    kept = sorted((r for r in of if r["method"] in order), key=lambda r: order.index(r["method"]))
+    found = one_length(compared(kept))
+    return sorted((c for c in found if c.gains), key=lambda c: -len(c.records))
 
 
 def tables(records: Iterable[Result], row: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, list[Result]]]:

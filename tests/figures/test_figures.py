@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import importlib
 import json
+import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -37,6 +39,8 @@ from sdkit.analysis.gradients import GradientStatistics
 from sdkit.figures.style import pdf as pdf_of
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
+from sdkit.papers.printed import Printed
+from sdkit.studies import Band, Gain, Row
 from sdkit.train import Epoch
 
 GENERATOR = torch.Generator()
@@ -86,6 +90,41 @@ def statistics() -> dict[str, GradientStatistics]:
     names = ("stem", *(f"stages.{s}.{b}.conv" for s in range(4) for b in range(2)))
     m = {"vanilla": torch.linspace(3e-3, 1e-3, 9).double(), "byot": torch.linspace(5e-3, 2e-3, 9).double()}
     return {k: GradientStatistics(names, (-1, 0, 0, 1, 1, 2, 2, 3, 3), v, v / v.sum()) for k, v in m.items()}
+
+
+class Recorded(NamedTuple):
+    """A table of records, with what its networks were asked, or without."""
+
+    found: Mapping[str, Mapping[str, Any]]
+    label: str = "recorded, on CPU, 1 thread, recipe lab, 2 seeds"
+    setting: str = "four-stage on cifar100, 30 epochs, batches of 128, learning rate 0.1, one cycle"
+
+    @property
+    def rows(self):
+        plain = Row("vanilla", "vanilla", [0.50, 0.52], [0.5, 0.5], None, 0.1, math.nan, 2, 0)
+        above = Gain({0: 0.01, 1: 0.02}, 0.0, 0.0001, 1.0, None)
+        return [plain, Row("byot", "byot", [0.51, 0.54], [0.5, 0.5], above, 0.2, 2.0, 2, 0)]
+
+    def curves(self, of="accuracy.final"):
+        return {row.name: Band([1, 2, 3], [[a / 3, a / 2, a] for a in row.accuracy]) for row in self.rows}
+
+    def calibrations(self):
+        return calibrations()
+
+    def analyses(self, name):
+        return self.found.get(name, {})
+
+    def printed(self):
+        return [Printed("drg_dsr", "I", "ResNet18", "CIFAR-100", {"vanilla": 0.7, "byot": 0.71})]
+
+
+def asked() -> Recorded:
+    """One network of another depth among them: its layers cannot stand beside the others'."""
+    noise = {k: {"absolute": v, "relative": v._replace(relative=True)} for k, v in noise_curves().items()}
+    ends = {k: {"end": s} for k, s in statistics().items()}
+    other = next(iter(ends.values()))["end"]
+    ends["deeper"] = {"end": other._replace(layers=("stem", *other.layers[1:-1], "another"))}
+    return Recorded({"noise": noise, "gradients": ends})
 
 
 def risks() -> dict[str, figures.general.SelectiveRisk]:
@@ -217,6 +256,8 @@ GALLERY: dict[str, Callable[[], Figure]] = {
         lambda a: figures.block_table(BLOCKS, BLOCK_SECONDS, BLOCK_PAPER, a, "2"), width=7.5, height=3.8
     ),
     "noise": lambda: many(lambda a: figures.noise(noise_curves(), *a), columns=2),
+    "on_record": lambda: figures.on_record(asked()),
+    "on_record, histories alone": lambda: figures.on_record(Recorded({})),
     "gradients": lambda: one(lambda a: figures.gradients(statistics(), a), width=7),
     "term_shares": lambda: one(lambda a: figures.term_shares(pulls(), a), width=9, height=2.6),
     "gradients_share": lambda: one(lambda a: figures.gradients(statistics(), a, share=True), width=7),
@@ -233,7 +274,7 @@ def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name
     figure, wrong = on_screen(GALLERY[name])
     assert wrong == []
     for ax in figure.axes:
-        assert ax.lines or ax.patches or ax.images or ax.collections or ax.texts, "an empty panel"
+        assert ax.lines or ax.patches or ax.images or ax.collections or ax.texts or ax.get_legend(), "an empty panel"
 
 
 PRINTED = [pytest.param(name, marks=() if i % 5 == 0 else pytest.mark.slow) for i, name in enumerate(GALLERY)]
@@ -493,6 +534,15 @@ def test_noise_is_a_mean_over_draws_and_says_its_unit():
     mixed = {**curves, "drg": curves["byot"]._replace(relative=True)}
     with pytest.raises(ValueError, match="all absolute or all relative"):
         figures.noise(mixed, accuracy, loss)
+
+
+def test_a_table_of_records_is_one_picture_that_says_where_it_is_from():
+    six, three = GALLERY["on_record"](), GALLERY["on_record, histories alone"]()
+    assert (len(six.axes), len(three.axes)) == (6 + 2, 3), "and two that hold the keys"
+    for figure in (six, three):
+        assert any(Recorded({}).label in t.get_text() for t in figure.texts)
+    bars = {container.get_label() for container in six.axes[6].containers}
+    assert bars == {"vanilla", "BYOT"}, "not the network with other layers"
 
 
 def test_gradients_are_a_bar_for_every_convolution():

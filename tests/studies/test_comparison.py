@@ -42,6 +42,21 @@ def four():
     return [made(accuracy=0.50), made(seed=1, accuracy=0.52), made("drg", accuracy=0.55), made("drg", seed=1, accuracy=0.56)]
 
 
+def test_what_is_recorded_of_some_methods_on_a_data_set_is_found_whatever_plan_asked_for_it(tmp_path, monkeypatch):
+    """Plain training beside each; a network of which plain training alone is recorded has no table, nor has other data."""
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    noise = {"noise": {"absolute": {"sigma": [0.0], "accuracy": [[0.9]], "loss": [[0.5]], "relative": False}}}
+    alone = [made(model="resnet32"), made(data="digits", dataset={}), made("drg", data="digits", dataset={})]
+    other = made("drg", seed=1, accuracy=0.56, curves=noise)
+    trained_by = dict.fromkeys(("sdkit", "torch", "machine", "source"), "x")
+    for r in [*four()[:3], made("lsr"), *alone, replace(other, plan="another")]:
+        studies.write_result(replace(r, environment=r.environment | trained_by))
+    (table,) = [c for c in studies.recorded_on("cifar100", ["drg"]) if c.records[0]["recipe.epochs"] == RECIPE.epochs]
+    assert {name: len(group) for name, group in table.groups.items()} == {"vanilla": 2, "drg": 2}
+    assert table.records[0]["model"] == "resnet20"
+    assert table.analyses("noise")["drg"]["absolute"].accuracy.tolist() == [[0.9]] and "vanilla" not in table.analyses("noise")
+
+
 def test_a_gain_and_its_margin_are_those_of_a_textbook():
     """Gains of 5 and 4 points at two seeds: paired differences, one degree of freedom, and the images of either side."""
     (table,) = compared(four())
