@@ -37,7 +37,7 @@ def sweep(
         asked: what is trained, as `sdkit train` takes it: what all settings have.
         seeds: how many, from 0 on.
         validation: how many training images are set aside to choose by.
-        dry_run: only say what would be trained, and how long it takes here.
+        dry_run: only say what would be trained, how long it takes here, and how much memory.
         out: the folder of the table (CSV) and the figure; figures/sweeps where not said.
         source: a Python file that registers parts of your own, which the names may then be.
         where: trainings run, if not here.
@@ -46,7 +46,7 @@ def sweep(
         ValueError: options that cannot go together, with the mend.
     """
     from .. import figures
-    from ..studies import search, searched, seconds_left, to_train
+    from ..studies import cost_left, search, searched, to_train
     from ..studies.grid import typed
 
     if source:
@@ -62,9 +62,7 @@ def sweep(
         for e in missing:
             print(f"  missing: {e}")
         if missing:
-            print(
-                f"some {seconds_left(missing) / 60:.0f} minutes on this device, one after another, and then the chosen setting"
-            )
+            print(f"{cost_left(missing)}; then the chosen setting")
         return
     place = out or core.home() / "figures" / "sweeps"
     place.mkdir(parents=True, exist_ok=True)  # now, and not after hours

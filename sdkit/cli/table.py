@@ -38,14 +38,14 @@ def table(
         recipe: another recipe.
         epochs: of each training, a whole schedule.
         seeds: how many, from 0 on.
-        dry_run: only say what would be trained, and how long it takes here.
+        dry_run: only say what would be trained, how long it takes here, and how much memory.
         out: also write it to this file: .tex (booktabs), .csv, .html, .md or .txt.
         where: trainings run, if not here.
 
     Raises:
         ValueError: options that cannot go together, with the mend.
     """
-    from ..studies import SCALES, seconds_left
+    from ..studies import SCALES, cost_left
     from ..studies import table as run
     from ..train import Recipe
 
@@ -77,7 +77,7 @@ def table(
             print(f"  missing: {e}")
         print(f"{found.title}: {len(found.missing)} runs have to be trained")
         if found.missing:
-            print(f"some {seconds_left(found.missing) / 60:.0f} minutes on this device, one after another")
+            print(cost_left(found.missing))
         return
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)  # now, and not after hours

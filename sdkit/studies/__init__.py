@@ -3,7 +3,7 @@
 from .by_factor import by_factor
 from .cluster import on
 from .compare import Band, Comparison, Row, compared, one_length, recorded_on
-from .execute import ExecutionReport, PlanStatus, execute_plan, plan_status, seconds_left
+from .execute import Cost, ExecutionReport, PlanStatus, cost_left, execute_plan, plan_status
 from .gains import Gain
 from .gather import RecordedRun, gather, recorded, to_train, with_records
 from .headline import Headline, headline
@@ -26,10 +26,9 @@ from .tables import Line, PaperTable, Place
 from .tune import EqualTuning, Try, Tuned, tune
 
 __all__ = [
-    "Band", "ByLength", "CURVES", "Comparison", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
+    "Band", "ByLength", "CURVES", "Comparison", "Cost", "EqualTuning", "ExecutionReport", "Gain", "Headline", "Level", "Line",
     "PaperTable", "Place", "Plan", "PlanStatus", "RecordedRun", "Result", "Row", "SCALES", "Said", "Search", "Setting", "Try",
-    "Tuned", "by_factor", "by_length", "compared", "execute_plan", "gather", "headline", "load_results", "on", "one_length",
-    "plan_status", "plans", "read_plan", "read_result", "recorded", "recorded_on", "result_label", "result_of",
-    "results_folder", "search", "searched", "seconds_left", "source_digest", "table", "to_train", "tune", "with_records",
-    "write_result",
+    "Tuned", "by_factor", "by_length", "compared", "cost_left", "execute_plan", "gather", "headline", "load_results", "on",
+    "one_length", "plan_status", "plans", "read_plan", "read_result", "recorded", "recorded_on", "result_label", "result_of",
+    "results_folder", "search", "searched", "source_digest", "table", "to_train", "tune", "with_records", "write_result",
 ]  # fmt: skip

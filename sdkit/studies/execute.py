@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -242,8 +243,19 @@ def _epochs_left(e: Experiment) -> int:
     return e.recipe.epochs - (len(e.stored.history()) if e.stored.resumable() else 0)
 
 
-def seconds_left(experiments: Iterable[Experiment]) -> float:
-    """Seconds that trainings will take on this device, one after another, from a few steps of each kind; nothing is kept.
+class Cost(NamedTuple):
+    """What trainings will take on this device, one after another; written out it is a sentence."""
+
+    seconds: float
+    memory: int | None  # bytes of the process, or of the card, at the most; None where the system does not tell
+
+    def __str__(self) -> str:
+        memory = "" if self.memory is None else f"; at the most {self.memory / 1e9:.1f} GB of memory for each"
+        return f"some {max(self.seconds / 60, 1):.0f} minutes on this device, one after another{memory}"
+
+
+def cost_left(experiments: Iterable[Experiment]) -> Cost:
+    """What trainings will take on this device, one after another, from a few steps of each kind; nothing is kept.
 
     Args:
         experiments: what is not trained yet, teachers among them or not.
@@ -256,7 +268,18 @@ def seconds_left(experiments: Iterable[Experiment]) -> float:
     for e in every:
         if _twin(e.config) not in paces:
             paces[_twin(e.config)] = _probe(e)
-    return sum(paces[_twin(e.config)] * _epochs_left(e) for e in every)
+    return Cost(sum(paces[_twin(e.config)] * _epochs_left(e) for e in every), _peak_memory())
+
+
+def _peak_memory() -> int | None:
+    """The most bytes that this process has held so far, on its card where it has one."""
+    if default_device().type == "cuda":
+        return torch.cuda.max_memory_reserved()
+    try:
+        import resource  # no Windows has it
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _threads() -> int:

@@ -479,7 +479,23 @@ LOST = {"epochs": 3, "batch_size": 8, "lr": 1e9, "schedule": "constant"}
 
 def test_how_long_a_plan_takes_is_told_without_training_a_teacher():
     (e,) = studies.read_plan(plan_file({"runs": [TAUGHT]})).experiments
-    assert studies.seconds_left([e]) > 0 and not runs.all_runs()
+    assert studies.cost_left([e]).seconds > 0 and not runs.all_runs()
+
+
+def test_the_memory_of_a_plan_is_what_the_process_held_at_its_steps():
+    """A process of its own: a wide network's steps hold more than a narrow one's, and what is said covers what they hold."""
+    script = """
+import sys, psutil
+from sdkit import Experiment, studies
+width, batch = map(int, sys.argv[1:])
+recipe = {"epochs": 1, "batch_size": batch, "lr": 0.1, "schedule": "constant"}
+cost = studies.cost_left([Experiment(data="digits", dataset={"train_size": 256}, network={"width": width}, recipe=recipe)])
+assert f"{cost.memory / 1e9:.1f} GB" in str(cost)
+print(cost.memory, psutil.Process().memory_info().rss)
+"""
+    said = [subprocess.check_output([sys.executable, "-c", script, *size], text=True) for size in (("4", "32"), ("64", "256"))]
+    (narrow, held), (wide, _) = [map(int, words.split()) for words in said]
+    assert held <= narrow < wide - 20e6
 
 
 def test_runs_that_take_equally_long_are_tried_once(monkeypatch):
@@ -488,7 +504,9 @@ def test_runs_that_take_equally_long_are_tried_once(monkeypatch):
     entry = TAUGHT | {"seeds": [0, 1], "knobs": {"alpha": {"linear": [0.2, 0.8, 3]}, "temperature": [2.0, 4.0]}}
     listed = studies.read_plan(plan_file({"runs": [entry]})).experiments
     each = [replace(e, teacher=replace(e.teacher, seed=e.seed)) for e in listed]
-    assert studies.seconds_left(each) == (12 + 2) * 2.0 * RECIPES["smoke"].epochs and len(tried) == 2, "a student, a teacher"
+    assert studies.cost_left(each).seconds == (12 + 2) * 2.0 * RECIPES["smoke"].epochs and len(tried) == 2, (
+        "a student, a teacher"
+    )
 
 
 def test_a_run_that_has_not_ended_is_no_damaged_one():
