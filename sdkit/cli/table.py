@@ -22,6 +22,7 @@ def table(
     recipe: str | None = None,
     epochs: int | None = None,
     seeds: int = 1,
+    tuned: int = 0,
     dry_run: bool = False,
     out: Path | None = None,
     where: Annotated[Where, tyro.conf.OmitArgPrefixes] = HERE,
@@ -38,6 +39,7 @@ def table(
         recipe: another recipe.
         epochs: of each training, a whole schedule.
         seeds: how many, from 0 on.
+        tuned: so many tries of every method's main weight, chosen on validation images: two columns more, "tuned alike".
         dry_run: only say what would be trained, how long it takes here, and how much memory.
         out: also write it to this file: .tex (booktabs), .csv, .html, .md or .txt.
         where: trainings run, if not here.
@@ -72,7 +74,7 @@ def table(
         print(f"\n{so_far}\n", flush=True)
 
     if dry_run:
-        found = run(name, base, train=False, seeds=range(seeds), recipe=changed)
+        found = run(name, base, train=False, seeds=range(seeds), recipe=changed, tries=tuned)
         for e in found.missing:
             print(f"  missing: {e}")
         print(f"{found.title}: {len(found.missing)} runs have to be trained")
@@ -82,7 +84,7 @@ def table(
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)  # now, and not after hours
     with where.entered():
-        found = run(name, base, seeds=range(seeds), recipe=changed, live=say)
+        found = run(name, base, seeds=range(seeds), recipe=changed, tries=tuned, live=say)
     if out:
         out.write_text(found.written(ENDINGS[out.suffix]) + "\n", encoding="utf-8")
         print(f"written to {out}")

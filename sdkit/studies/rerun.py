@@ -16,8 +16,10 @@ from ..papers.settings import Row, Setting, rows, settled
 from ..papers.source import table as source
 from ..train import default_device
 from .gains import Gain, gain_of, judged, partners, spreads
+from .gather import to_train
 from .result import Result, files_of, judged_by, result_of, right_images, verified
 from .tables import UNITS, Line, PaperTable, Place
+from .tune import best, settings, tried, tries_of
 
 SCALES = {
     "quick": Experiment(),
@@ -43,6 +45,8 @@ def table(
     recipe: Mapping[str, Any] | None = None,
     dataset: Mapping[str, Any] | None = None,
     only: Callable[[Row], bool] = lambda row: True,
+    tries: int = 0,
+    validation: int = 500,
     train: bool = True,
     live: Callable[[PaperTable], object] | None = None,
     jobs: int | None = None,
@@ -59,6 +63,9 @@ def table(
         recipe: fields of the paper's recipe to change where there is no base, `{"epochs": 2}`.
         dataset: options of the paper's data set to change where there is no base.
         only: which rows; all where it is not said.
+        tries: of every method's main weight, the paper's among them, at the first seed and chosen on validation images, so that
+            the table has two columns more, "tuned alike"; 0: none. See `tune`.
+        validation: how many training images choose.
         train: False only says what is there, and in `missing` what is not.
         live: called with the table after every seed.
         jobs: how many trainings at a time, see `run_all`.
@@ -69,8 +76,10 @@ def table(
 
     Raises:
         KeyError: no table or scale has this name; what there is is named.
-        ValueError: the table has no such row.
+        ValueError: the table has no such row, or there is one try.
     """
+    if tries == 1 or tries < 0:
+        raise ValueError(f"tries are 0, for none, or 2 and more: the paper's knobs are one of them; got {tries}")
     name = name.replace("/fig", "_fig").replace("/", "_table")
     chosen = [row for row in rows(name) if only(row)]
     if not chosen:
@@ -79,19 +88,57 @@ def table(
     laid, notes = _laid(chosen, scale, guide, recipe or {}, dataset or {})
     seeds = tuple(seeds)
     measure = RECALL if any(p.metric == "R@1" for row in chosen for p in settled(row).printed) else "test accuracy"
-    files = [p for e in _every(laid, seeds) for p in files_of(e.key)] if measure != RECALL else []
+    alike, wanted = _tuned(laid, tries, seeds[:1], validation, train, jobs, progress) if tries else (None, [])
+    every = {place: [*lines, *(alike or {}).get(place, ())] for place, lines in laid.items()}
+    files = [p for e in _every(every, seeds) for p in files_of(e.key)] if measure != RECALL else []
     known = {r.key: r for r in verified(files) if "right" in r.curves}
     kept = frozenset(known)
+
+    def filled(seeds: tuple[int, ...]) -> PaperTable:
+        found = _filled(name, seeds, laid, measure, known, kept, notes)
+        if not tries:
+            return found
+        if alike is None:
+            return replace(found, tries=tries, missing=(*found.missing, *wanted))
+        both = _filled(name, seeds, alike, measure, known, kept, notes)
+        lines = {
+            at: tuple(
+                replace(line, tuned=tuned) if len(settings(line.experiment, tries)) > 1 else line
+                for line, tuned in zip(of, both.lines[at], strict=True)
+            )
+            for at, of in found.lines.items()
+        }
+        missing = tuple(dict.fromkeys((*found.missing, *both.missing)))
+        chose = f"Tuned alike: {tries} tries of each main weight at seed {seeds[0]}, chosen on {validation} images set aside"
+        return replace(found, lines=lines, tries=tries, missing=missing, notes=(*found.notes, f"{chose} from training."))
+
     done: tuple[int, ...] = ()
     for some in ([seeds] if AWAY.get() else [(seed,) for seed in seeds]) if train else ():  # a cluster is given all at once
-        run_all([e for e in _every(laid, some) if e.key not in known], jobs, progress, diverged=True)
+        run_all([e for e in _every(every, some) if e.key not in known], jobs, progress, diverged=True)
         done = (*done, *some)
         if live and done != seeds:
-            live(_filled(name, done, laid, measure, known, kept, notes))
-    filled = _filled(name, seeds, laid, measure, known, kept, notes)
+            live(filled(done))
+    last = filled(seeds)
     if live and train:
-        live(filled)
-    return filled
+        live(last)
+    return last
+
+
+def _tuned(
+    laid: Mapping[Place, Sequence[Line]], tries: int, seeds: Sequence[int], validation: int, train: bool, jobs: int | None,
+    progress: bool,
+) -> tuple[dict[Place, list[Line]] | None, list[Experiment]]:  # fmt: skip
+    """The lines with the best of their tries; None where tries are missing that may not be trained, and these."""
+    rows = {(place, i): line.experiment for place, lines in laid.items() for i, line in enumerate(lines)}
+    wanted = to_train(tries_of(rows, tries, seeds, validation).values())
+    if wanted and not train:
+        return None, wanted
+    found = tried(rows, tries, seeds, validation, jobs, progress)
+    knobs = {row: {**e.knobs, **best(found[row]).knobs} for row, e in rows.items()}
+    return {
+        place: [replace(line, experiment=replace(line.experiment, knobs=knobs[place, i])) for i, line in enumerate(lines)]
+        for place, lines in laid.items()
+    }, []
 
 
 def _laid(

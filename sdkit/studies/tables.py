@@ -38,6 +38,13 @@ class Line:
     accuracy: Sequence[float] = ()  # here, in [0, 1], a value a seed
     diverged: int = 0
     above: Gain | None = None  # the reference's at the same seeds
+    tuned: Line | None = None  # with the best of its tries on validation images; None where not tuned, or no main weight
+
+    @property
+    def chosen(self) -> str:
+        """What of its main weight was chosen; "" where it was not tuned, or has none."""
+        before, after = self.experiment.knobs, self.tuned.experiment.knobs if self.tuned else {}
+        return ", ".join(f"{k} {v:.3g}" for k, v in after.items() if v != before.get(k))
 
     @property
     def here(self) -> str:
@@ -59,6 +66,7 @@ class PaperTable:
     measure: str  # "test accuracy", "recall at 1"
     notes: tuple[str, ...] = ()
     missing: tuple[Experiment, ...] = field(default=(), repr=False)  # that have not ended
+    tries: int = 0  # that every method was given of its main weight; 0: none
 
     @cached_property
     def title(self) -> str:
@@ -111,14 +119,11 @@ class PaperTable:
                         "table": self.name, "row": line.name, "network": at.network, "data": at.data, "metric": p.metric,
                         "unit": p.unit, "paper": p.value, "paper gain": _rounded(gained.get(at)), "reference": line.reference,
                         "here network": line.experiment.model, "here data": line.experiment.data,
-                        "here": _rounded(100 * statistics.mean(line.accuracy) if line.accuracy else None),
-                        "sd": _rounded(100 * statistics.stdev(line.accuracy) if len(line.accuracy) > 1 else None),
-                        "seeds": len(line.accuracy),
-                        "gain": _rounded(100 * above.mean if above else None),
-                        "margin": _rounded(100 * above.margin if above else None),
+                        **_in_points("here", line), "seeds": len(line.accuracy),
                         "told apart": bool(above and above.told is not None),
                         "claim": self.verdict(line, place), "run": line.experiment.key,
                     }
+                    | (_in_points("tuned", line.tuned or line) | {"chosen": line.chosen} if self.tries else {})
                     for at, p in line.printed.items()
                 ]  # fmt: skip
         return out
@@ -142,6 +147,11 @@ class PaperTable:
             out |= {f"the paper, {at}, {what[at]}": f"{p.value:g}" if (p := line.printed.get(at)) else "" for at in every}
         out[f"here, {self.measure} (seeds)"] = line.here
         out[f"here, {above}"] = f"{line.above}{of}" if line.above else ""
+        if self.tries:
+            tuned = line.tuned or line
+            out[f"tuned alike, {self.tries} tries"] = tuned.here
+            out[f"tuned, {above}"] = f"{tuned.above}{of}" if tuned.above else ""
+            out["chosen"] = line.chosen or ("the paper's" if line.tuned and tuned.here else "")
         return out | {"the paper's sign": self.verdict(line, place)}
 
     def __str__(self) -> str:
@@ -211,6 +221,17 @@ def good(p: Printed) -> float:
 def _span(gains: Sequence[float]) -> str:
     """Points over several networks and data sets, in words."""
     return f"{statistics.mean(gains):+.1f} ({min(gains):+.1f} to {max(gains):+.1f}, {len(gains)})" if gains else ""
+
+
+def _in_points(what: str, line: Line) -> dict[str, float | None]:
+    """A line's accuracy and gain as numbers; the columns of what is tuned say so."""
+    also = "" if what == "here" else f"{what} "
+    return {
+        what: _rounded(100 * statistics.mean(line.accuracy) if line.accuracy else None),
+        f"{also}sd": _rounded(100 * statistics.stdev(line.accuracy) if len(line.accuracy) > 1 else None),
+        f"{also}gain": _rounded(100 * line.above.mean if line.above else None),
+        f"{also}margin": _rounded(100 * line.above.margin if line.above else None),
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..core import Knob
 from ..experiment import Experiment, Trained
 from .gather import gather
+
+N = TypeVar("N", bound=Hashable)  # the name of a row
 
 STEP = 10**0.5
 """A try's weight, or for a share its odds, over that of the try beside it."""
@@ -88,25 +90,12 @@ def tune(
             f"equal tuning has two tries and more, a seed and an image to choose by, got {tries} tries, {len(seeds)} seeds and "
             f"validation={validation}"
         )
-    given = {name: settings(e, tries) for name, e in experiments.items()}
-    search = {
-        (name, i, seed): _on(replace(e, knobs={**e.knobs, **knobs}, seed=seed), validation)
-        for name, e in experiments.items()
-        for i, knobs in enumerate(given[name] if len(given[name]) > 1 else [])
-        for seed in seeds
-    }
-    tried = gather(search, own, jobs, progress)
-    found = {
-        name: [
-            Try(knobs, [_validation(tried[name, i, s]) for s in seeds if (name, i, s) in tried]) for i, knobs in enumerate(all_)
-        ]
-        for name, all_ in given.items()
-    }
-    chosen = {name: max(listed, key=lambda t: statistics.mean(t.validation or [0.0])) for name, listed in found.items()}
+    found = tried(experiments, tries, seeds, validation, jobs, progress, own)
+    chosen = {name: best(listed) for name, listed in found.items()}
     last = {
         (name, what, seed): _on(replace(e, knobs={**e.knobs, **knobs}, seed=seed), 0)
         for name, e in experiments.items()
-        for what, knobs in (("paper", given[name][0]), ("tuned", chosen[name].knobs))
+        for what, knobs in (("paper", found[name][0].knobs), ("tuned", chosen[name].knobs))
         for seed in seeds
     }
     tested = {key: _test(t) for key, t in gather(last, own, jobs, progress).items()}
@@ -115,6 +104,44 @@ def tune(
         for name in experiments
     }
     return EqualTuning(rows, tries)
+
+
+def tried(
+    experiments: Mapping[N, Experiment], tries: int, seeds: Sequence[int], validation: int,
+    jobs: int | None = None, progress: bool = True, own: bool = False,
+) -> dict[N, list[Try]]:  # fmt: skip
+    """Trains the tries of every method; see `tune`.
+
+    Returns:
+        Of every experiment its tries, the given knobs first; the one try of a method without a main weight is not trained.
+    """
+    search = tries_of(experiments, tries, seeds, validation)
+    ended = gather(search, own, jobs, progress)
+    return {
+        name: [
+            Try(knobs, [_validation(ended[name, i, s]) for s in seeds if (name, i, s) in ended])
+            for i, knobs in enumerate(settings(e, tries))
+        ]
+        for name, e in experiments.items()
+    }
+
+
+def tries_of(
+    experiments: Mapping[N, Experiment], tries: int, seeds: Iterable[int], validation: int
+) -> dict[tuple[N, int, int], Experiment]:
+    """(Row, number of the try, seed) -> what is trained to choose."""
+    given = {name: settings(e, tries) for name, e in experiments.items()}
+    return {
+        (name, i, seed): _on(replace(e, knobs={**e.knobs, **knobs}, seed=seed), validation)
+        for seed in seeds
+        for name, e in experiments.items()
+        for i, knobs in enumerate(given[name] if len(given[name]) > 1 else [])
+    }
+
+
+def best(listed: Sequence[Try]) -> Try:
+    """The try with the best mean on validation images; of equals the first."""
+    return max(listed, key=lambda t: statistics.mean(t.validation or [0.0]))
 
 
 def settings(experiment: Experiment, tries: int) -> list[dict[str, float]]:

@@ -146,6 +146,28 @@ def test_recall_at_1_is_that_of_the_nearest_image():
         assert hits[i] == bool(same[cosine.argmax()])
 
 
+def test_a_table_gives_every_method_the_same_tries_and_shows_both(tmp_path, monkeypatch):
+    """BYOT has a main weight and DSN none; the best try on validation images is the one in the second column."""
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    asked = {"tries": 3, "validation": 100, "progress": False}
+    before = studies.table("byot/4", "smoke", train=False, **asked)
+    tries = [e for e in before.missing if e.dataset.get("validation") == 100]
+    assert {e.method for e in tries} == {"byot"} and len({e.knobs["alpha"] for e in tries}) == 3 and before.lines
+    found = studies.table("byot/4", "smoke", **asked)
+    (lines,) = found.lines.values()
+    dsn, byot = lines
+    best = max(tries, key=lambda e: e.run(progress=False).validation_accuracy)
+    assert byot.tuned.experiment.knobs["alpha"] == best.knobs["alpha"] and "validation" not in byot.tuned.experiment.dataset
+    assert byot.tuned.accuracy == pytest.approx([byot.tuned.experiment.run(progress=False).accuracy])
+    assert dsn.tuned is None and not found.missing
+    (first, second) = next(iter(found.blocks().values()))
+    assert first["tuned alike, 3 tries"] == first["here, test accuracy (seeds)"] and not first["chosen"]
+    assert second["chosen"] == byot.chosen or second["chosen"] == "the paper's" and best.knobs == byot.experiment.knobs
+    assert {"tuned", "tuned gain", "chosen"} <= found.records()[0].keys() and "3 tries" in found.written("latex")
+    with pytest.raises(ValueError, match="2 and more"):
+        studies.table("byot/4", "smoke", tries=1)
+
+
 def test_the_command_says_what_is_missing_then_trains_and_writes_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     cli.main(["table", "byot/4", "--scale", "smoke", "--dry-run"])
@@ -156,8 +178,8 @@ def test_the_command_says_what_is_missing_then_trains_and_writes_it(tmp_path, mo
     assert "DSN" in capsys.readouterr().out and "\\bottomrule" in (tmp_path / "t.tex").read_text()
     cli.main(["table", "byot/4", "--scale", "smoke", "--dry-run"])
     assert "0 runs have to be trained" in capsys.readouterr().out
-    cli.main(["table", "byot/4", "--scale", "smoke", "--out", str(tmp_path / "new" / "t.csv")])
-    assert (tmp_path / "new" / "t.csv").exists()
+    cli.main(["table", "byot/4", "--scale", "smoke", "--tuned", "2", "--out", str(tmp_path / "new" / "t.csv")])
+    assert "tuned gain" in (tmp_path / "new" / "t.csv").read_text()
     smoke = ["byot/4", "--scale", "smoke"]
     wrong = [[*smoke, "--epochs", "0"], [*smoke, "--seeds", "0"], ["byot/4", "--out", "t.docx"]]
     for words in (*wrong, ["byot/4", "--scale", "paper", "--data", "digits"], ["byot/9"]):
