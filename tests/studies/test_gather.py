@@ -138,7 +138,7 @@ def test_weights_that_an_earlier_record_left_beside_are_replaced(tmp_path, monke
     studies.write_result(studies.result_of(e, "kept", ["weights"]))
     shutil.rmtree(runs.root())
     (read,) = studies.gather([e], progress=False)
-    assert torch.allclose(read.logits(), said, atol=0.05)
+    assert torch.allclose(read.logits(), said, atol=0.05) and read.top_accuracy(10) == 1
 
 
 def test_the_gradients_of_a_method_that_wants_a_partner_for_each_image_are_kept(tmp_path, monkeypatch):
