@@ -13,7 +13,7 @@ from ..core import Moment, Progress
 from ..data import Data, alone, factors_of
 from ..methods import EarlyExit, Exit, Method
 from ..models import Backbone
-from ..runs import Run
+from ..runs import Run, training_seconds
 from ..train import default_device, watched
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class Trained:
 
     @property
     def seconds(self) -> float:
-        """Of training, evaluation left out."""
-        return sum(e.seconds for e in self.history)
+        """Of training, evaluation left out: the median epoch's, times the epochs; see `runs.training_seconds`."""
+        return training_seconds(e.seconds for e in self.history)
 
     def exit(self, name: str = "final") -> nn.Module:
         """One exit as a network of its own, images [B, 3, H, W] to logits [B, K]."""
