@@ -51,8 +51,10 @@ class TermShares(NamedTuple):
         """What a term is called at a moment: see `mark`."""
         return mark(float(self.share[self.moments.index(moment), self.terms.index(term)]))
 
-    def inert(self, moment: str) -> bool:
-        """Whether nothing that the method adds to the labels is felt."""
+    def inert(self, moment: str | None = None) -> bool:
+        """Whether nothing that the method adds to the labels is felt: at a moment; for None neither early nor late."""
+        if moment is None:
+            return len(self.moments) > 1 and all(map(self.inert, self.moments))
         return not any(share >= INERT for share in self.of(moment).values())
 
     def said(self, moment: str) -> str:

@@ -195,13 +195,13 @@ def record(
         where: trainings run, if not here.
 
     Raises:
-        SystemExit: 1 if a record is damaged.
+        SystemExit: 1 if a record is damaged, or a run raised on a cluster.
     """
     from ..studies import execute_plan
 
     with where.entered():
         report = execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True))
-    if report.damaged:
+    if report.damaged or report.raised:
         raise SystemExit(1)
 
 

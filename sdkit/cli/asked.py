@@ -93,10 +93,13 @@ def load(path: Path) -> None:
 
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: --from takes a Python file that calls sdkit.register")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    known = importlib.util.find_spec(path.stem.partition(".")[0])
+    hides = known is not None and Path(known.origin or "").resolve() != path.resolve()  # a statistics.py hides no module
+    name = f"own {path.stem}" if hides else path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file: --from takes one, its name ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     cloudpickle.register_pickle_by_value(module)  # other processes cannot import it

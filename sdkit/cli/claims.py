@@ -26,11 +26,11 @@ def claims(paper: tyro.conf.Positional[str | None] = None, keep: bool = False) -
     found = figures.accounts(figures.folder() if keep else None)
     if keep and not found.found:
         raise ValueError(f"no notebook has judged a claim in {figures.folder()}: `python3 start.py figures` runs them")
-    for name in [pick(paper, papers.PAPERS, "paper")] if paper else found.of:
-        one = figures.Account(found.found, (name,))
-        print(f"== {papers.PAPERS[name].title}\n\n{one}\n")
-    counts = sum(found.tally().values(), Counter())
-    print("all papers: " + ", ".join(f"{n} {word}" for word, n in counts.most_common()))
+    listed = figures.Account(found.found, (pick(paper, papers.PAPERS, "paper"),) if paper else found.of)
+    for name in listed.of:
+        print(f"== {papers.PAPERS[name].title}\n\n{figures.Account(found.found, (name,))}\n")
+    counts = sum(listed.tally().values(), Counter())
+    print(f"{paper or 'all papers'}: " + ", ".join(f"{n} {word}" for word, n in counts.most_common()))
     if found.device:
         print(f"recorded, on {found.device}")
     if keep:

@@ -146,5 +146,5 @@ def summary(run: runs.Run, whole: bool = False) -> None:
         print(
             f"test accuracy: {(last.test or last.accuracy)['final']:.2%} after the last epoch, on {images}; "
             f"{best.accuracy['final']:.2%} at the best epoch ({best.epoch + 1}), on the watched images that chose it; "
-            f"{sum(e.seconds for e in history):.0f} s of training"
+            f"{runs.training_seconds(e.seconds for e in history):.0f} s of training"
         )

@@ -13,7 +13,7 @@ from ..core import Moment, Progress
 from ..data import Data, alone, factors_of
 from ..methods import EarlyExit, Exit, Method
 from ..models import Backbone
-from ..runs import Run
+from ..runs import Run, training_seconds
 from ..train import default_device, watched
 
 if TYPE_CHECKING:
@@ -75,9 +75,16 @@ class Trained:
     def top_accuracy(self, k: int = 5) -> float:
         """Share of all test images whose label is among the final exit's k largest outputs, in [0, 1]: top-5 by default.
 
+        By the outputs that the run recorded, in 16 bits; by the network where it kept those of fewer images, or none.
         ValueError where k is no number of classes.
         """
-        logits, y = self.logits(), self.labels()
+        y = self.labels()
+        try:
+            logits = self.run.logits()
+        except FileNotFoundError:  # of a record
+            logits = self.logits()
+        if len(logits) < len(y):
+            logits = self.logits()
         if not 1 <= k <= logits.shape[1]:
             raise ValueError(f"the k largest of {logits.shape[1]} outputs: k is 1 to {logits.shape[1]}, got {k!r}")
         return float((logits.topk(k, 1).indices == y[:, None]).any(1).float().mean())
@@ -125,8 +132,8 @@ class Trained:
 
     @property
     def seconds(self) -> float:
-        """Of training, evaluation left out."""
-        return sum(e.seconds for e in self.history)
+        """Of training, evaluation left out: the median epoch's, times the epochs; see `runs.training_seconds`."""
+        return training_seconds(e.seconds for e in self.history)
 
     def exit(self, name: str = "final") -> nn.Module:
         """One exit as a network of its own, images [B, 3, H, W] to logits [B, K]."""

@@ -18,6 +18,7 @@ from .table import (
     select,
     settings_of,
     swept,
+    training_seconds,
     varied,
 )
 from .travel import packed, store
@@ -60,6 +61,7 @@ __all__ = [
     "to_csv",
     "to_tensorboard",
     "to_wandb",
+    "training_seconds",
     "varied",
     "write",
     "write_json",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,8 +109,23 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     return out | {k: json.dumps(v, ensure_ascii=False) for k, v in rest.items()}
 
 
+def training_seconds(epochs: Iterable[float]) -> float:
+    """How long a training took, evaluation left out: the median epoch's seconds, times the epochs.
+
+    Not their sum, which counts time in which the process was stopped, or shared its cores: an epoch cannot tell that from work.
+
+    Args:
+        epochs: the seconds of each.
+
+    Returns:
+        Seconds; 0 where there is no epoch.
+    """
+    each = [*epochs]
+    return statistics.median(each) * len(each) if each else 0.0
+
+
 def measured_in(epochs: list[dict[str, Any]]) -> dict[str, float]:
-    """What the epochs left: the last one's numbers, the best accuracy (chosen on the test set), the time of all."""
+    """What the epochs left: the last one's numbers, the best accuracy (chosen on the test set), `training_seconds` of all."""
     if not epochs:
         return {}
     last = epochs[-1]
@@ -120,7 +136,7 @@ def measured_in(epochs: list[dict[str, Any]]) -> dict[str, float]:
     out |= {f"validation.{name}": v for name, v in last["validation"].items()}
     out |= {"train_accuracy": last["train_accuracy"], "loss": last["test_loss"] if last["test"] else last["loss"]}
     out |= {f"terms.{name}": v for name, v in last["terms"].items()}
-    seconds = sum(e["seconds"] for e in epochs)
+    seconds = training_seconds(e["seconds"] for e in epochs)
     out |= {"seconds": seconds, "seconds per epoch": seconds / len(epochs), "epochs": float(len(epochs))}
     return {name: v for name, v in out.items() if v is not None}
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -153,6 +154,16 @@ def half_weights(run: Run) -> bytes:
 
 def _features(t: Trained) -> tuple[dict[str, Tensor], Tensor]:
     """Every exit's features of the first test images of ten classes, of unit length [N, D], and their labels [N]."""
+    if t not in FEATURES:
+        FEATURES[t] = _collected(t)
+    return FEATURES[t]
+
+
+FEATURES: WeakKeyDictionary[Trained, tuple[dict[str, Tensor], Tensor]] = WeakKeyDictionary()
+"""What several curves of one record are made of."""
+
+
+def _collected(t: Trained) -> tuple[dict[str, Tensor], Tensor]:
     y = t.labels()
     places = torch.where(y < CLASSES)[0][:IMAGES]
     x, _ = t.images(limit=int(places.max()) + 1)

@@ -46,6 +46,7 @@ class ExecutionReport(NamedTuple):
     recorded: list[str]  # keys, of this call
     missing: list[str]  # keys that still have no record
     damaged: dict[str, str]  # key -> what is wrong, and the mend
+    raised: dict[str, str]  # key -> the error that ended its training on a cluster
 
 
 def execute_plan(
@@ -66,7 +67,7 @@ def execute_plan(
     """
     chosen, began = read_plan(plan, data), time.monotonic()
     until = math.inf if minutes is None else began + 60 * minutes
-    report = ExecutionReport([], [], {})
+    report = ExecutionReport([], [], {}, {})
     kept, damaged = _kept(chosen, results_folders(out))
     missing = [e for e in chosen.experiments if e.key not in kept]
     say(f"{chosen.name}: {len(chosen.experiments) - len(missing)} of {len(chosen.experiments)} recorded")
@@ -91,6 +92,7 @@ def execute_plan(
                 _record(e, chosen, out, began, until, paces, checkpoint_every, say, report)
             else:
                 say(f"  raised: {_spoken(e)}: {error}")
+                report.raised[e.key] = str(error)
                 report.missing.append(e.key)
     while waiting and not away:
         busy = [e for e in waiting if not _record(e, chosen, out, began, until, paces, checkpoint_every, say, report)]

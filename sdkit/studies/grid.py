@@ -161,7 +161,8 @@ def placed(experiment: Experiment, name: str) -> tuple[str, str]:
             this order.
 
     Returns:
-        The part, "" where the experiment itself has the field, and the name.
+        The part, "" where the experiment itself has the field, and the name; of a knob of several methods "drg.alpha", however
+        it was said.
 
     Raises:
         KeyError: nothing has this name; the nearest are suggested.
@@ -169,7 +170,7 @@ def placed(experiment: Experiment, name: str) -> tuple[str, str]:
     """
     part, _, field = name.partition(".")
     if part in PARTS and field:
-        return part, field
+        return part, _full(experiment, field) if part == "knobs" else field
     if name in NAMES:
         return "", name
     if name in ("seed", "seeds"):
@@ -182,7 +183,14 @@ def placed(experiment: Experiment, name: str) -> tuple[str, str]:
     }
     every = dict.fromkeys(n for names in known.values() for n in names if n)
     pick(name, every, f"knob of {experiment.method}, field of a recipe, or option of {experiment.model} or {experiment.data}")
-    return next(part for part, names in known.items() if name in names), name
+    part = next(part for part, names in known.items() if name in names)
+    return part, _full(experiment, name) if part == "knobs" else name
+
+
+def _full(experiment: Experiment, knob: str) -> str:
+    """A knob's name in full, "drg.alpha" of "alpha", where one of several methods has it."""
+    fits = [k for k in experiment.knobs if k.partition(".")[2] == knob]
+    return fits[0] if len(fits) == 1 else knob
 
 
 def put(experiment: Experiment, point: Mapping[str, Any]) -> Experiment:
@@ -197,18 +205,18 @@ def put(experiment: Experiment, point: Mapping[str, Any]) -> Experiment:
 
     Raises:
         KeyError: a name that nothing has.
-        ValueError: a value that the field refuses.
+        ValueError: a value that the field refuses, or two names of one field.
     """
+    places = {name: placed(experiment, name) for name in point}
+    if len({*places.values()}) < len(point):
+        raise ValueError(f"a field is said once, got two names of one among {', '.join(point)}")
     changes: dict[str, dict[str, Any]] = {}
-    for name, value in point.items():
-        part, field = placed(experiment, name)
-        changes.setdefault(part, {})[field] = value
+    for name, (part, field) in places.items():
+        changes.setdefault(part, {})[field] = point[name]
     own: dict[str, Any] = changes.pop("", {})
     if "method" in own:  # the knobs of one are none of another
-        own["knobs"] = changes.pop("knobs", {})
+        changes.pop("knobs", None)
+        own["knobs"] = {n.removeprefix("knobs."): point[n] for n, (part, _) in places.items() if part == "knobs"}
     if "recipe" in changes:
         own["recipe"] = replace(experiment.recipe, **changes.pop("recipe"))
-    if "knobs" in changes:
-        full = {k.partition(".")[2]: k for k in experiment.knobs if "." in k}
-        changes["knobs"] = {full.get(k, k): v for k, v in changes["knobs"].items()}
     return replace(experiment, **own, **{part: getattr(experiment, part) | values for part, values in changes.items()})

@@ -96,9 +96,15 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
         Both as tables. A record counts where it says the same as one of yours in all but the seed.
 
     Raises:
+        ValueError: There is no run.
         Damaged: A run of yours is not what was written; a record that is not is warned of and left out.
     """
     mine = [t for runs in trained.values() for t in ([runs] if isinstance(runs, Trained) else runs)]
+    if not mine:
+        raise ValueError(
+            f"a headline is of finished runs by name, got none in {dict(trained)}: "
+            "say headline(run_all({m: Experiment(m) for m in ('vanilla', 'byot')})) for example"
+        )
     own = [t.run.result if isinstance(t.run, RecordedRun) else result_of(t.experiment, "here", ["right"]) for t in mine]
     settings = {_setting(r.config) for r in own}
     read = partial(load_results, wanted=lambda config: _setting(config) in settings)

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +275,7 @@ def result_of(
 ) -> Result:
     """The record of a finished run, which is checked first. environment: what else to say of where it ran."""
     run = check_run(experiment)
-    history = run.history()
+    history, trained = run.history(), Trained(experiment, run)
     return Result(
         plan,
         run.key,
@@ -283,11 +283,11 @@ def result_of(
         run.config,
         run.environment
         | {"machine": run.environment["machine"].partition("-")[0], "source": source_digest()}
-        | {"test images": len(experiment.load_data().test.y)}
+        | {"test images": len(trained.labels())}
         | (environment or {}),
         {k: [tidy_number(v) for v in column] for k, column in epoch_table(history).items()},
         [t for e in history for t in e.changes],
-        {name: CURVES[name](experiment, run) for name in curves} if run.status == "done" else {},
+        {name: CURVES[name](trained) for name in curves} if run.status == "done" else {},
     )
 
 
@@ -303,26 +303,25 @@ CURVE_EPOCHS = 30
 """Of how many epochs at most a record keeps the ranked variance."""
 
 
-def _ranked(experiment: Experiment, run: Run) -> dict[str, Any]:
+def _ranked(t: Trained) -> dict[str, Any]:
     """Ranked-output variance along training, paper 004, Fig. 3: of at most CURVE_EPOCHS epochs, the last among them."""
-    epochs, outputs = run.outputs()
+    epochs, outputs = t.run.outputs()
     places = np.unique(np.linspace(0, len(epochs) - 1, min(CURVE_EPOCHS, len(epochs))).round().astype(int))
-    history = run.history()
-    accuracy = torch.tensor([history[e].accuracy["final"] for e in epochs[places]])
+    accuracy = torch.tensor([t.history[e].accuracy["final"] for e in epochs[places]])
     found = ranked_along(outputs[torch.from_numpy(places)], accuracy, torch.from_numpy(epochs[places]))
     variance = {space: _plain(v) for space, v in found.variance.items()}
     return {"epoch": (epochs[places] + 1).tolist(), "variance": variance, "pearson": found.pearson}
 
 
-def _calibration(experiment: Experiment, run: Run) -> dict[str, Any]:
+def _calibration(t: Trained) -> dict[str, Any]:
     """Calibration of the last epoch on the test set."""
-    logits, y = _last(experiment, run)
+    logits, y = _last(t)
     return {"images": len(y)} | {k: _plain(v) for k, v in calibration(logits, y)._asdict().items()}
 
 
-def _right(experiment: Experiment, run: Run) -> dict[str, Any]:
+def _right(t: Trained) -> dict[str, Any]:
     """Which of the test images the last epoch answers right, a bit each: what tells two runs image by image."""
-    logits, y = _last(experiment, run)
+    logits, y = _last(t)
     return right_images(logits.argmax(1) == y)
 
 
@@ -331,9 +330,9 @@ def right_images(right: Tensor) -> dict[str, Any]:
     return {"images": len(right), "bits": np.packbits(right.numpy()).tobytes().hex()}
 
 
-def _factors(experiment: Experiment, run: Run) -> dict[str, Any]:
+def _factors(t: Trained) -> dict[str, Any]:
     """Which images of each factor alone the network answers right, a bit each; nothing where nobody knows the factors."""
-    return {name: right_images(factors(*said).right) for name, said in Trained(experiment, run).factors().items()}
+    return {name: right_images(factors(*said).right) for name, said in t.factors().items()}
 
 
 def judged_by(found: Result, right: dict[str, Any]) -> Result:
@@ -356,24 +355,24 @@ def judged_by(found: Result, right: dict[str, Any]) -> Result:
     )
 
 
-def _last(experiment: Experiment, run: Run) -> tuple[Tensor, Tensor]:
+def _last(t: Trained) -> tuple[Tensor, Tensor]:
     """The last epoch's logits of the test set and the labels."""
-    logits = run.logits()
-    return logits, experiment.load_data().test.y[: len(logits)]
+    logits = t.run.logits()
+    return logits, t.labels()[: len(logits)]
 
 
-def _weights(experiment: Experiment, run: Run) -> dict[str, Any]:
+def _weights(t: Trained) -> dict[str, Any]:
     """That 16-bit weights lie beside the record, and their digest."""
-    content = half_weights(run)
+    content = half_weights(t.run)
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-CURVES: dict[str, Callable[[Experiment, Run], dict[str, Any]]] = {
+CURVES: dict[str, Callable[[Trained], dict[str, Any]]] = {
     "ranked": _ranked,
     "calibration": _calibration,
     "right": _right,
     "factors": _factors,
-    **{name: lambda experiment, run, name=name: kept(name, Trained(experiment, run)) for name in ARRAYS},
+    **{name: partial(kept, name) for name in ARRAYS},
     "weights": _weights,
 }
 """What a record may keep beside the history: of the run's recorded outputs, or of its network."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..core import as_declared
 from ..experiment import Experiment
 from .gather import gather
-from .grid import placed, points, put
+from .grid import points, put
 from .tune import _mean, _on, _test, _validation
 
 
@@ -91,8 +91,6 @@ def searched(base: Experiment, over: Mapping[str, Any], seeds: Iterable[int], va
             "a search has two settings and more, a seed and an image to choose by, got "
             f"{len(found)} settings, {len(each_seed)} seeds and validation={validation}"
         )
-    if len({placed(base, name) for name in over}) < len(over):
-        raise ValueError(f"a field is searched once, got two names of one among {', '.join(over)}")
     each = [_on(put(base, point), validation) for point in found]
     return [replace(e, seed=seed) for seed in each_seed for e in each]
 

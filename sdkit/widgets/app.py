@@ -21,7 +21,7 @@ from .features import FeatureViewer
 from .inspector import LossInspector
 from .noise import NoiseViewer
 from .panel import TrainingPanel
-from .parts import Panel, Words, beside, choice, kept, sentence, styled
+from .parts import Panel, Words, beside, choice, identity, kept, sentence, styled
 from .ranked import RankedViewer
 
 TOGETHER = ("drg+dsr",)
@@ -154,9 +154,10 @@ class OfRuns(Panel):
     def look(self) -> None:
         """Reads the records again. What is chosen stays chosen."""
         self.found = {r.run.key: r for r in reversed(runs.records()) if r.status == "done"}
-        if [*self.found] == self._offered:
+        now = {key: identity(r.run.folder) for key, r in self.found.items()}
+        if now == self._offered:
             return
-        self._offered = [*self.found]
+        self._offered = now
         self.offer(self.run, {said(r): key for key, r in self.found.items()}, self.run.value)
         self._on_run()
 
@@ -187,8 +188,11 @@ class OfRuns(Panel):
 
 
 def opened(record: runs.RunRow) -> Trained:
-    """A finished run with its network, a panel's included; loaded once."""
-    return kept("opened", str(record.run.folder), lambda: Trained(repeated(record.run), record.run))
+    """A finished run with its network, a panel's included; loaded once. FileNotFoundError where it was deleted meanwhile."""
+    which = identity(record.run.folder)
+    if not which[1]:
+        raise FileNotFoundError(f"run {record.run.key} was deleted meanwhile: Refresh lists those that are there")
+    return kept("opened", which, lambda: Trained(repeated(record.run), record.run))
 
 
 def said(record: runs.RunRow) -> str:

@@ -18,7 +18,21 @@ from ..figures import LossBoard, loss_board, loss_in_words
 from ..methods import METHODS, Combined, Frozen, Method
 from ..methods.inspector import FrozenStep, StepReport, step_report
 from ..rng import LocalRNG
-from .parts import CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, read, slider, with_ends
+from .parts import (
+    CodeExport,
+    LatestOnly,
+    Panel,
+    Words,
+    beside,
+    choice,
+    identity,
+    imports,
+    kept,
+    picture,
+    read,
+    slider,
+    with_ends,
+)
 from .terms import explained
 
 DRAWS = 64
@@ -63,7 +77,7 @@ class LossInspector(Panel):
         self.trained, self.batch_size = trained, batch_size
         own = trained.experiment.method
         self.names = list(dict.fromkeys([own, *(fitting(trained) if methods is None else methods)]))
-        self._left: dict[str, Any] = kept("inspector", str(trained.run.folder), lambda: {"knobs": {}})
+        self._left: dict[str, Any] = kept("inspector", identity(trained.run.folder), lambda: {"knobs": {}})
         self._turned: dict[str, dict[str, float]] = copy.deepcopy(self._left["knobs"])
         begin = method or self._left.get("method", own)
         begin = begin if begin in self.names or method else own

@@ -332,6 +332,12 @@ def kept(kind: str, key: Any, make: Callable[[], Any]) -> Any:
     return KEPT[kind, key]
 
 
+def identity(folder: Path) -> tuple[str, int]:
+    """Which run a folder holds: one that is trained there after another was deleted is not that one. 0: none, or a record."""
+    file = folder / "experiment.json"
+    return str(folder), file.stat().st_mtime_ns if file.is_file() else 0
+
+
 def every(seconds: float) -> Callable[[], bool]:
     """A function that answers True at most once in so many seconds."""
     last = [-seconds]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .. import figures
 from ..data import Data
 from ..experiment import Trained
-from .parts import CodeExport, LatestOnly, Panel, Words, imports, kept, styled, told
+from .parts import CodeExport, LatestOnly, Panel, Words, identity, imports, kept, styled, told
 from .pointer import Pointer
 
 MOST = 200
@@ -57,7 +57,7 @@ class Viewer(Panel):
 
     def __init__(self, runs: Mapping[str, Trained], *options: Hashable) -> None:
         self.runs = checked(runs)
-        key = (*((name, str(t.run.folder)) for name, t in self.runs.items()), *options)
+        key = (*((name, identity(t.run.folder)) for name, t in self.runs.items()), *options)
         self.memory: dict[str, dict] = kept(self.name, key, lambda: {"found": {}, "controls": {}})
         self.found: dict[tuple, Any] = self.memory["found"]
         self.frames: dict[Hashable, figures.CachedFigure] = {}

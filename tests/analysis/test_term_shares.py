@@ -14,7 +14,7 @@ from drawn import pulls, told
 from tiny import build
 
 from sdkit import figures
-from sdkit.analysis import SOFT, shares_now, term_shares
+from sdkit.analysis import SOFT, TermShares, shares_now, term_shares
 from sdkit.core import Batch, Moment, Progress
 from sdkit.experiment import Experiment
 from sdkit.methods import BYOT, DRG, LSR, METHODS, Method, Vanilla
@@ -134,6 +134,15 @@ def test_a_panel_s_words_and_marks():
     model = net()
     said = shares_now(model, BYOT(model), batch(), EARLY).said("now")
     assert said.startswith("head ce ") and " % (inert) of the task's pull" in said
+
+
+@pytest.mark.parametrize(("early", "late", "inert"), [(0.001, 0.001, True), (0.5, 0.001, False), (0.0, 0.5, False)])
+def test_a_method_is_inert_where_nothing_is_felt_early_and_late(early, late, inert):
+    share = torch.tensor([[1, early], [1, late]]).double()
+    found = TermShares(("task", "kd"), ("early", "late"), ("stem",), share, share[..., None], torch.ones(2))
+    assert found.inert() is inert and found.inert("early") == (early < 0.01) and found.inert("late") == (late < 0.01)
+    first = TermShares(found.terms, ("early",), found.parts, share[:1], share[:1, :, None], torch.ones(1))
+    assert not first.inert(), "a term may have no target yet"
 
 
 def test_an_experiment_has_its_first_steps_and_once_it_ran_its_end(tmp_path, monkeypatch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import textwrap
 from dataclasses import replace
 
+import cloudpickle
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from torch import nn
 
 import sdkit
 from sdkit import Experiment, Knob, Method, Recipe, register, run_all
+from sdkit.cli.asked import load
 from sdkit.experiment import own
 from sdkit.methods import METHODS
 
@@ -200,6 +203,21 @@ def test_the_command_line_takes_a_file_of_your_own(tmp_path):
     out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert out.returncode == 0, out.stderr
     assert "trained: run" in out.stdout
+
+
+def test_a_file_hides_no_module_of_its_name_and_its_parts_reach_other_processes(tmp_path):
+    write(tmp_path, CODE.format(factor=0.1, extra="p.square().sum(1).mean()", comment="pass"), "sched.py")
+    assert "sched" not in sys.modules
+    try:
+        load(tmp_path / "sched.py")
+        mine = METHODS.pop("mine")
+        assert importlib.import_module("sched").scheduler, "Python's own"
+        assert not own.of_a_library(mine) and Experiment(mine, **NETWORK, **TINY).parts == ["Mine"]
+        sent = cloudpickle.dumps(mine)
+    finally:
+        for name in [name for name in sys.modules if name in ("sched", "own sched")]:  # as where nobody has read the file
+            del sys.modules[name]
+    assert cloudpickle.loads(sent).terms
 
 
 def test_a_name_is_free_and_says_what_it_is():

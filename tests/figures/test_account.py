@@ -225,7 +225,12 @@ def test_what_came_of_the_claims_is_kept_beside_the_figures_and_read_by_all(tmp_
     page = figures.index(tmp_path / "figures").read_text()
     assert "Its claims" not in page and "<h2>Claims</h2>" in page, "no figure of the paper is there, its tally is"
     cli.main(["claims", "byot", "--keep"])
-    assert "1 held" in capsys.readouterr().out
+    said, rest = capsys.readouterr().out, len(papers.claims("byot")) - 3
+    tally = {"not judged": rest, "held": 1, "did not hold": 1, "cannot be told at this scale": 1}
+    (line,) = re.findall("^byot: (.*)$", said, re.M)
+    assert sorted(line.split(", ")) == sorted(f"{n} {word}" for word, n in tally.items()) and "all papers" not in said
+    cli.main(["claims"])
+    assert f"all papers: {len(words) - 3} not judged, " in capsys.readouterr().out
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path / "nothing"))
     assert figures.accounts().found == found.found and figures.accounts().device.startswith(("CPU", "NVIDIA"))
     figures.account("sfr", {"sfr_c1": ("shapes", [held])})

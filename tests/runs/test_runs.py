@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from sdkit import cli, runs
+from sdkit.cli.stored import summary
 from sdkit.core import Progress
 from sdkit.experiment import Experiment, Trained, live_folder, run_all, sweep
 from sdkit.experiment.sweep import _in_turn
@@ -48,6 +49,17 @@ def experiment(method="vanilla", **over):
 
 
 # the record
+
+
+def test_the_time_of_a_training_counts_no_hour_in_which_the_process_was_stopped(monkeypatch, capsys):
+    history = [Epoch(i, 0.1, seconds, accuracy={"final": 0.5}) for i, seconds in enumerate([2.0, 3601.0, 1.0, 2.0])]
+    monkeypatch.setattr(Run, "history", lambda run: history)
+    found = runs.measured_in([e.record() for e in history])
+    assert (found["seconds"], found["seconds per epoch"]) == (8, 2)
+    trained = Trained(Experiment(**SMALL))
+    summary(trained.run)
+    assert trained.seconds == 8 and "; 8 s of training" in capsys.readouterr().out
+    assert runs.training_seconds([]) == 0
 
 
 def test_a_run_is_recorded_and_found_again(home):

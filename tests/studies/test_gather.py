@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sdkit import Experiment, by_knob, runs, studies, sweep
+from sdkit.experiment import Trained
 from sdkit.runs import Damaged
 from sdkit.studies import arrays
 
@@ -104,6 +105,29 @@ def test_a_record_holds_the_networks_analyses_and_its_weights_without_the_run(tm
         _ = studies.gather([e], progress=False)[0].model
 
 
+@pytest.mark.slow
+def test_a_record_loads_its_network_once_and_each_curve_is_what_it_is_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(arrays, "IMAGES", 100)
+    monkeypatch.setattr(arrays, "SIGMAS", {"absolute": (0, 0.02), "relative": (0, 0.1)})
+    monkeypatch.setattr(arrays, "project_tsne", arrays.project_pca)  # in a second less
+    e = replace(TINY, method="byot+dsr", knobs={}, dataset=SMALL | {"train_size": 64})
+    e.run(progress=False)
+    alone = {name: arrays.kept(name, Trained(e)) for name in arrays.ARRAYS}
+    done = []
+
+    def counted(place, name):
+        work = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *given, **how: done.append(name) or work(*given, **how))
+
+    counted(Trained, "_loaded"), counted(arrays, "collect_features")
+    together = studies.result_of(e, "kept", [*arrays.ARRAYS, "ranked", "right"]).curves
+    assert sorted(done) == ["_loaded", "collect_features"]
+    for said in (*alone["exits"].values(), *together["exits"].values()):
+        said.pop("seconds")
+    assert {name: together[name] for name in alone} == alone
+
+
 def test_weights_that_an_earlier_record_left_beside_are_replaced(tmp_path, monkeypatch):
     monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
     e = replace(TINY, dataset=SMALL)
@@ -114,7 +138,7 @@ def test_weights_that_an_earlier_record_left_beside_are_replaced(tmp_path, monke
     studies.write_result(studies.result_of(e, "kept", ["weights"]))
     shutil.rmtree(runs.root())
     (read,) = studies.gather([e], progress=False)
-    assert torch.allclose(read.logits(), said, atol=0.05)
+    assert torch.allclose(read.logits(), said, atol=0.05) and read.top_accuracy(10) == 1
 
 
 def test_the_gradients_of_a_method_that_wants_a_partner_for_each_image_are_kept(tmp_path, monkeypatch):

@@ -37,6 +37,12 @@ def keep(mine, gains, images=450):
             studies.write_result(replace(result, epochs=result.epochs | {"accuracy.final": accuracy, "test.final": accuracy}))
 
 
+@pytest.mark.parametrize("nothing", [{}, {"vanilla": []}])
+def test_a_headline_of_no_run_is_one_sentence(nothing):
+    with pytest.raises(ValueError, match=r"of finished runs by name, got none in \{.*: say headline\(run_all"):
+        studies.headline(nothing)
+
+
 def test_without_records_of_the_same_setting_the_own_run_speaks_for_itself(mine):
     assert studies.headline(mine).judged(HERE, "drg") is HERE
     keep({m: t for m, t in mine.items() if m == "vanilla"}, [0, 0, 0])

@@ -17,6 +17,7 @@ from sdkit import cli, runs, studies
 from sdkit.analysis import ranked_output_variance
 from sdkit.core import home
 from sdkit.experiment import Experiment
+from sdkit.experiment.sweep import AWAY
 from sdkit.runs import Damaged
 from sdkit.studies import execute
 from sdkit.train import RECIPES
@@ -406,6 +407,20 @@ def test_a_record_that_was_changed_is_refused(change, words):
     with pytest.raises(SystemExit) as stop:
         cli.main(["record", "tiny", "--minutes", "0"])
     assert stop.value.code == 1, "what is only asked for is said to be damaged, too"
+
+
+def test_a_run_that_raised_on_a_cluster_is_told_by_the_exit_status(capsys):
+    plan_file({"runs": [SMALL | {"recipe": "smoke", "seeds": [0, 1]}]})
+    one = Experiment(**SMALL, recipe="smoke")
+    one.run(progress=False)
+    token = AWAY.set(lambda waiting, until: [(e, None if e == one else ZeroDivisionError("no term at all")) for e in waiting])
+    try:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["record", "tiny"])
+    finally:
+        AWAY.reset(token)
+    said = capsys.readouterr().out
+    assert stop.value.code == 1 and "1 recorded in" in said and "seed=1): no term at all" in said
 
 
 # on a bare machine

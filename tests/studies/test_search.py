@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,13 @@ def test_a_field_is_found_by_its_name_and_any_part_of_an_experiment_has_some():
     said = (made.knobs["dsr.beta"], made.recipe.lr, made.network["width"], made.dataset["train_size"], made.recipe.epochs)
     assert said == (0.5, 0.02, 8, 64, 2)
     assert put(base, {"method": "dsr", "beta": 0.5}).knobs["beta"] == 0.5
+    full = {"drg.alpha": 0.2, "knobs.drg.alpha": 0.2, "alpha": 0.2, "knobs.alpha": 0.2}
+    assert {placed(base, name) for name in full} == {("knobs", "drg.alpha")}
+    for first, second in pairwise(full):
+        with pytest.raises(ValueError, match=f"two names of one among {first}, {second}"):
+            put(base, {first: 0.1, second: 0.2})
+    with pytest.raises(KeyError, match="temperature is a knob of several of drg.dsr: say drg.temperature or dsr.temperature"):
+        put(base, {"temperature": 2})
     with pytest.raises(KeyError, match="did you mean 'beta'"):
         placed(base, "betta")
     with pytest.raises(ValueError, match="said beside it"):
@@ -134,6 +142,8 @@ def test_the_runs_of_a_search_go_seed_by_seed():
     assert [(e.seed, e.knobs["alpha"]) for e in listed] == [(0, 0.1), (0, 0.2), (1, 0.1), (1, 0.2)]
     with pytest.raises(ValueError, match="two settings and more, a seed and an image to choose by, got 1 settings"):
         studies.searched(Experiment("drg", **SMALL), {"alpha": [0.1]}, range(2), 40)
+    with pytest.raises(ValueError, match="two names of one among alpha, drg.alpha"):
+        studies.searched(Experiment("drg+dsr", **SMALL), {"alpha": [0.1, 0.2], "drg.alpha": [0.3, 0.4]}, range(2), 40)
 
 
 def test_a_search_is_said_on_the_command_line_by_the_fields_own_names(capsys, home):

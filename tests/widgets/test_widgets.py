@@ -574,6 +574,21 @@ def test_a_panels_run_opens_with_its_own_weights_and_the_line_that_repeats_it():
     assert opened(record) is run
 
 
+def test_a_run_that_is_deleted_while_the_app_shows_it_is_missed_and_what_is_trained_in_its_place_is_shown():
+    e = Experiment("vanilla", **SMALL | {"recipe": "smoke"})
+    run = e.run(progress=False).run
+    of = App("Loss inspector").panels["Loss inspector"]
+    (row,), shown = runs.records(), of.place.children
+    before = opened(row)
+    run.delete()
+    with pytest.raises(FileNotFoundError, match=f"run {e.key} was deleted meanwhile: Refresh"):
+        opened(row)
+    e.run(progress=False)
+    of.refresh.click()
+    assert opened(row) is not before and of.place.children != shown and not of.notice.value
+    assert opened(row) is opened(row)
+
+
 def test_a_run_that_this_sdkit_cannot_open_leaves_the_list_usable():
     good, bad = (Experiment("vanilla", **SMALL, seed=s).run(progress=False) for s in (0, 1))
     written = bad.run.folder / "experiment.json"
