@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .exercise import Exercise, judge
+from .exercise import Exercise
+from .judging import judge
 
 START = 60.0
 """Seconds that a process may take to begin, beyond those of an exercise: it imports PyTorch."""

@@ -16,7 +16,8 @@ import sdkit
 from sdkit import losses, methods, models
 from sdkit.core import Batch, Features, Progress
 from sdkit.exercises import EXERCISES, check
-from sdkit.exercises.exercise import drawn, judge, outcome
+from sdkit.exercises.exercise import drawn, outcome
+from sdkit.exercises.judging import judge
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SOURCE = "\n".join(p.read_text(encoding="utf-8") for p in sorted(NOTEBOOKS.glob("0[1-5]*.ipynb")))
