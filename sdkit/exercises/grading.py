@@ -1,8 +1,8 @@
 """A class's notebooks, graded: what students wrote is called in a process of its own, with limits of time and memory.
 
-Only imports, functions and classes are taken out of a notebook; nothing else of it runs. The limits stop what is endless or too
-large, and a guard in the process refuses the network. That keeps accidents away, not somebody who means harm: grade work of
-students that you know, or in a container.
+Only imports, functions, classes and constants are taken out of a notebook; nothing else of it runs. The limits stop what is
+endless or too large, and a guard in the process refuses the network. That keeps accidents away, not somebody who means harm:
+grade work of students that you know, or in a container.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import html
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -65,8 +66,8 @@ def definitions(path: Path) -> tuple[str, set[str]]:
         path: an .ipynb or a .py.
 
     Returns:
-        Its imports, functions and classes as one source, and the names of the functions and classes. A cell with a mistake in
-        its syntax is left out.
+        Its imports, functions, classes and constants as one source, and their names. A cell with a mistake in its syntax is
+        left out.
     """
     kept, names = [], set()
     for source in cells_of(path):
@@ -75,10 +76,31 @@ def definitions(path: Path) -> tuple[str, set[str]]:
         except SyntaxError:
             continue
         for node in tree.body:
-            if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
+            if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) or is_constant(node):
                 kept.append(ast.unparse(node))
-                names |= {getattr(node, "name", "")}
+                names |= {getattr(node, "name", ""), *(t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name))}
     return "\n\n".join(kept), names - {""}
+
+
+def is_constant(node: ast.stmt) -> bool:
+    """Whether a line gives a name to numbers, to a lambda, or to what has a name already: it calls nothing."""
+    harmless = ast.Constant | ast.UnaryOp | ast.BinOp | ast.Tuple | ast.List | ast.Name | ast.Attribute
+    if not isinstance(node, ast.Assign):
+        return False
+    return isinstance(node.value, ast.Lambda) or all(
+        isinstance(n, harmless) for n in ast.walk(node.value) if isinstance(n, ast.expr)
+    )
+
+
+def broken(path: Path) -> list[tuple[str, str]]:
+    """The cells whose syntax has a mistake, each with what is wrong with it."""
+    found = []
+    for source in cells_of(path):
+        try:
+            ast.parse(source)
+        except SyntaxError as error:
+            found.append((source, f"Its cell does not run: {error.msg}, in line {error.lineno}."))
+    return found
 
 
 def asked(path: Path, exercises: dict[str, Exercise]) -> list[str]:
@@ -96,7 +118,8 @@ def asked(path: Path, exercises: dict[str, Exercise]) -> list[str]:
     rooms = {name.partition(".")[0] for name in exercises if f'check("{name}"' in text}
     if not rooms:
         _, names = definitions(path)
-        rooms = {name.partition(".")[0] for name in written if exercises[name].function in names}
+        begun = {*names, *re.findall(r"^(?:def|class) (\w+)", text, re.MULTILINE)}
+        rooms = {name.partition(".")[0] for name in written if exercises[name].function in begun}
     return [name for name in written if name.partition(".")[0] in rooms]
 
 
@@ -190,6 +213,9 @@ def main(path: str, megabytes: str, *names: str) -> None:
         exercise = EXERCISES[name]
         if exercise.function not in space:
             word, says = "not written", "There is no such function in the notebook" + (f" ({failed})." if failed else ".")
+            start = re.compile(rf"^(?:def|class) {exercise.function}\b", re.MULTILINE)
+            for cell, wrong in broken(Path(path)):
+                word, says = ("wrong", wrong) if start.search(cell) else (word, says)
         else:
             answer = judge(exercise, space[exercise.function])
             says = answer.says

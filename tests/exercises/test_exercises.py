@@ -376,6 +376,26 @@ def test_a_class_is_graded_in_processes_of_its_own(tmp_path, capsys):
     assert "right: 1 of 7 right" in capsys.readouterr().out
 
 
+def test_a_constant_and_a_lambda_count_and_a_cell_that_does_not_run_is_told_so(tmp_path):
+    from sdkit.exercises.grading import grade
+
+    cells = (
+        "T = 1.0",
+        "ranked = lambda z: T * z.sort(1).values",
+        "def guidance(logits, shallow_logits, tau):\n    return (tau",
+    )
+    written(tmp_path / "a.ipynb", IMPORTS, *cells, "T2 = print('not run')", ASKED)
+    grades = {g.exercise: g for g in grade(tmp_path / "a.ipynb", EXERCISES)}
+    assert grades["drg_dsr.ranked"].word == "right", grades["drg_dsr.ranked"]
+    assert grades["drg_dsr.guidance"] == (
+        "drg_dsr.guidance",
+        "wrong",
+        "Its cell does not run: '(' was never closed, in line 2.",
+    )
+    (tmp_path / "b.py").write_text("def ranked(logits):\n    return (logits\n")
+    assert [g.word for g in grade(tmp_path / "b.py", EXERCISES) if g.exercise == "drg_dsr.ranked"] == ["wrong"]
+
+
 def test_only_definitions_of_a_notebook_are_taken(tmp_path):
     from sdkit.exercises.grading import asked, definitions
 

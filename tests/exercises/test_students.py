@@ -181,7 +181,7 @@ SLIPS = [
     ("drg_dsr.guidance", lambda z, q, t: t**3 * taught(z, q, t), "Your answer is tau times the right one"),
     ("drg_dsr.guidance", lambda z, q, t: 9 * taught(z, q, 3), "`tau` has no effect on your answer"),
     ("byot.exit_loss", lambda *g: EXERCISES["byot.exit_loss"].solution(*g[:5], 0.3, g[6]), "`alpha` has no effect"),
-    ("self_guidance.student_block", lambda h, f, b: F.relu(h + b * F.dropout(f)), "Your function answers something else at every call"),
+    ("self_guidance.student_block", lambda h, f, b: F.relu(h + b * F.dropout(f)), "Your function answers something else"),
     ("self_guidance.student_block", lambda h, f, b: F.leaky_relu(h + b * f), "Not yet"),
     ("sfr.cell_weights", lambda u, v: weights(u, v, 0), "The 0.001 is missing|Your answer has NaN"),
     ("sfr.cell_weights", lambda u, v: weights(u, v, 1e-6), "Not yet"),
@@ -218,7 +218,7 @@ SMOOTH = "0.9 * F.one_hot(batch.y, model.num_classes) + 0.1 / model.num_classes"
         ("byot.MyBYOT", "self.alpha * F.kl_div", "self.alpha * self.temperature^2 * F.kl_div", "An operator .* a power is"),
         ("byot.MyBYOT", "self.alpha * F.kl_div", "9 * self.alpha * F.kl_div", "9 is typed in"),
         ("sfr.MySFR", "self.targets(batch, progress)", SMOOTH, "0.1 is typed in for ε"),
-        ("ddgsd.MyDDGSD", '"task": task, "kl"', '"task": task / 3, "kl"', r"Not yet: [^,]*, on out.logits \[[^]]*\], batch.y \[.\]"),
+        ("ddgsd.MyDDGSD", '"task": task, "kl"', '"task": task / 3, "kl"', r"Not yet: [^,]*, on out.logits [^.]*, batch.y"),
     ],
 )  # fmt: skip
 def test_a_method_with_a_slip_is_told_it(name, old, new, says):
