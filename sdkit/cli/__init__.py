@@ -284,10 +284,8 @@ def first_line(thing: Any) -> str:
 def sentence(error: Exception) -> str:
     """What an error says, without its kind and number."""
     if isinstance(error, OSError) and error.errno and error.filename:
-        home = core.home().resolve()
-        ours = home == (place := Path(str(error.filename)).resolve()) or home in place.parents
-        mend = f"SDKIT_HOME names the folder of data, runs and figures: {home}" if ours else "say one that can be written to"
-        return f"{error.filename}: {error.strerror}. {mend[0].upper()}{mend[1:]}"
+        mend = f"for data, runs and figures SDKIT_HOME names it, now {core.home()}"
+        return f"{error.filename}: {error.strerror}. Say a place that can be read and written; {mend}"
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 

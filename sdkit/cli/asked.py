@@ -82,6 +82,9 @@ def words(pairs: Iterable[str]) -> dict[str, Any]:
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, equals, _ in split if not equals]:
         raise ValueError(f"a setting is name=value, got {wrong[0]!r}: say alpha=0.3, for example")
+    names = [name.strip() for name, *_ in split]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]} is said {names.count(twice[0])} times: say it once")
     return {name.strip(): core.Word(text.strip()) for name, _, text in split}
 
 
@@ -102,7 +105,9 @@ def load(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # of whatever the file does
-        lines: list[object] = [step.lineno for step in traceback.extract_tb(error.__traceback__) if Path(step.filename) == path.resolve()]
+        lines: list[object] = [
+            step.lineno for step in traceback.extract_tb(error.__traceback__) if Path(step.filename) == path.resolve()
+        ]
         line = getattr(error, "lineno", None) or (lines or ["?"])[-1]
         said = getattr(error, "msg", None) or error
         raise ValueError(

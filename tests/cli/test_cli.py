@@ -144,7 +144,12 @@ def test_list_names_everything_with_a_line_each(capsys):
         ),
         (["grade", "nobody"], "sdkit: nobody is no folder: give the one that holds"),
         (["grade", ".", "--seconds", "0"], "sdkit: an exercise needs some seconds and megabytes, got 0 and 2000"),
-        (["grade", ".", "--out", "/dev/null/x"], "sdkit: /dev/null/x: Not a directory. Say one that can be written to"),
+        (
+            ["grade", ".", "--out", "/dev/null/x"],
+            "sdkit: /dev/null/x: Not a directory. Say a place that can be read and written",
+        ),
+        (["train", "--knob", "alpha=1", "--knob", "alpha=2"], "sdkit: alpha is said 2 times: say it once"),
+        (["collect", "nobody", "--into", "all"], "sdkit: nothing is collected: give each student's SDKIT_HOME"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, sentence, capsys, tmp_path, monkeypatch):
