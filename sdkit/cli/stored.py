@@ -93,9 +93,8 @@ def collect(folders: tyro.conf.Positional[tuple[Path, ...]], into: Path) -> None
         print(f"{found.student}: {found.wrong or said}", *found.refused, sep="\n    ")
     if all(found.wrong for found in collected):
         raise ValueError("nothing is collected: give each student's SDKIT_HOME, the folder that holds runs/")
-    print(
-        f"look at them: `SDKIT_HOME={shlex.quote(str(into))} sdkit list runs`, or in a notebook widgets.Explorer({str(into / 'runs')!r})"
-    )
+    place = shlex.quote(str(into))
+    print(f"look at them: `SDKIT_HOME={place} sdkit list runs`, or in a notebook widgets.Explorer({str(into / 'runs')!r})")
 
 
 def lines_of(rows: Iterable[runs.RunRow]) -> list[str]:
