@@ -269,7 +269,8 @@ def values(pairs: Iterable[str]) -> dict[str, Any]:
 def no_loose_word(arguments: list[str]) -> None:
     """ValueError for a word behind a verb, or behind an option's value: it belongs to no option."""
     for before, word in itertools.pairwise(arguments):
-        if not word.startswith("-") and not before.startswith("-"):
+        number = word.replace(".", "").isdigit()  # --milestones takes several
+        if not (word.startswith("-") or before.startswith("-") or number):
             mend = (
                 "each setting has an option of its own, --knob a=1 --knob b=2" if "=" in word else f"--method {word}, perhaps"
             )

@@ -168,6 +168,8 @@ def test_spaces_other_words_for_a_group_and_a_name_in_one_are_understood(capsys)
     for what, line in (("models", "resnet18 "), ("datasets", "cifar10 "), ("dsr", "dsr ")):
         cli.main(["list", what])
         assert f"\n  {line}" in capsys.readouterr().out
+    cli.main(["train", "--schedule", "step", "--milestones", "1", "2", "--dry-run"])
+    assert "milestones=(0.025, 0.05)" in capsys.readouterr().out
     cli.main(["--version"])
     assert capsys.readouterr().out == f"sdkit {sdkit.__version__}\n"
     with pytest.raises(SystemExit) as stop:
