@@ -35,7 +35,7 @@ PLAIN = {
     "backward through the graph a second time": "Your function calls backward() itself: return the loss alone.",
     "multi-target not supported": "F.cross_entropy got a target of another shape than the logits: is a number of classes typed "
     "in? It is logits.shape[1].",
-    "not implemented for": "An operator does not go with such numbers: a power is **, not ^.",
+    "bitwise_xor": "An operator does not go with such numbers: a power is **, not ^.",
 }
 """What torch says of a mistake, by a part of it, and the mend."""
 

@@ -178,6 +178,7 @@ SLIPS = [
         "F.cross_entropy got .* number of classes typed in",
     ),
     ("byot.exit_kl", lambda z, q, t: taught(z, q, t) * len(z) / 8, r"Your answer is exit_logits.shape\[0\] / 8 times"),
+    ("byot.soften", lambda z, t: z.long().softmax(1), "Your code raised .* not implemented for 'Long'"),
     ("drg_dsr.guidance", lambda z, q, t: t**3 * taught(z, q, t), "Your answer is tau times the right one"),
     ("drg_dsr.guidance", lambda z, q, t: 9 * taught(z, q, 3), "`tau` has no effect on your answer"),
     ("byot.exit_loss", lambda *g: EXERCISES["byot.exit_loss"].solution(*g[:5], 0.3, g[6]), "`alpha` has no effect"),
