@@ -398,6 +398,19 @@ def test_a_constant_and_a_lambda_count_and_a_cell_that_does_not_run_is_told_so(t
     assert [g.word for g in grade(tmp_path / "b.py", EXERCISES) if g.exercise == "drg_dsr.ranked"] == ["wrong"]
 
 
+USES = "ce = torch.nn.CrossEntropyLoss()\n\ndef drg_loss(z, q, y, alpha, tau):\n    return ce(z, y) + ce(q, y) + pair"
+
+
+def test_a_function_that_needs_another_cell_or_somebody_at_the_keyboard_is_told_so(tmp_path):
+    from sdkit.exercises.grading import grade
+
+    asking = "ranked?\n\ndef ranked(z):\n    return input() or z"
+    written(tmp_path / "a.ipynb", IMPORTS, ASKED, asking, "pair = ask()", USES)
+    grades = {g.exercise: g.says for g in grade(tmp_path / "a.ipynb", EXERCISES)}
+    assert "EOFError" in grades["drg_dsr.ranked"]
+    assert "name 'pair' is not" in (said := grades["drg_dsr.drg_loss"]) and said.endswith("stands in it."), "ce is there"
+
+
 def test_only_definitions_of_a_notebook_are_taken(tmp_path):
     from sdkit.exercises.grading import asked, definitions
 
