@@ -301,7 +301,7 @@ def sizes(exercise: Exercise, given: tuple[Any, ...]) -> dict[str, float]:
     return (
         {f"{name}.shape[{i}]": float(n) for i, n in enumerate(first.shape[:2])}
         | {f"len({name})": float(len(thing)) for name, thing in named.items() if isinstance(thing, list)}
-        | {name: value for name, value in named.items() if isinstance(value, float)}
+        | {name: float(value) for name, value in named.items() if type(value) in (int, float)}
     )
 
 

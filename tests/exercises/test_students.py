@@ -208,6 +208,7 @@ def test_a_size_that_is_typed_in_shows_since_no_size_is_the_same_on_all_inputs()
             measured = [sizes(exercise, given) for given in drawn(exercise, seed)]
             alike = [name for name in measured[0] if len({m[name] for m in measured}) == 1]
             assert not alike, f"{exercise.name}: {alike}"
+    assert "blocks" in sizes(EXERCISES["self_guidance.survivals"], (5, 0.5)), "a whole number is a size"
 
 
 SMOOTH = "0.9 * F.one_hot(batch.y, model.num_classes) + 0.1 / model.num_classes"
