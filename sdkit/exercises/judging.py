@@ -192,7 +192,9 @@ def read(exercise: Exercise, answer: Any, evidence: tuple[Any, ...]) -> Answer:
     try:
         number = float(answer)
     except (TypeError, ValueError):
-        return Answer(exercise.name, False, f"A number is asked for, {type(answer).__name__} came.")
+        return Answer(
+            exercise.name, False, f"A number is asked for, 18.3 for example, with a point and without %: got {answer!r}."
+        )
     if not torch.tensor(number).isfinite():
         return Answer(exercise.name, False, "NaN or infinity is no reading of a figure: give the number that you see.")
     try:

@@ -326,6 +326,7 @@ def test_a_reading_is_of_the_students_own_run():
     assert check("byot.points_of_the_ensemble", 0.18, seen).says.startswith("That is a share of 1")
     assert check("byot.points_of_the_ensemble", None, seen).says == "Not written yet."
     assert check("byot.points_of_the_ensemble", 25, seen).says.endswith("look again.")
+    assert "with a point and without %: got '18,3 %'" in check("byot.points_of_the_ensemble", "18,3 %", seen).says
     for evidence in ((), ({"1/4": 0.5},), (0.5,)):
         assert check("byot.points_of_the_ensemble", 25, *evidence).says.startswith("This reading is checked against your run")
 
