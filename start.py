@@ -85,6 +85,10 @@ def main(arguments: list[str]) -> int:
     except Problem as problem:
         print(f"sdkit: {problem}", file=sys.stderr)
         return 1
+    except OSError as error:
+        place = f"{error.filename or ROOT}: {error.strerror or error}"
+        print(f"sdkit: {place}: start.py writes in its own folder, move the checkout to where you may", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nsdkit: stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -361,6 +361,13 @@ def test_a_problem_is_one_sentence_and_status_1(start, tmp_path, monkeypatch, ca
     assert re.fullmatch(r"sdkit: no requirements.txt in .* get it again\n", capsys.readouterr().err)
 
 
+def test_a_checkout_where_no_environment_can_be_made_is_one_sentence(start, checkout, monkeypatch, capsys):
+    monkeypatch.setattr(start, "ROOT", checkout)
+    (checkout / ".venv").write_text("a file in its place")
+    assert start.main(["list"]) == 1
+    assert re.fullmatch(r"sdkit: .*\.venv: .*: start.py writes in its own folder, move .*\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from .. import core, pages, runs
+from .. import __version__, core, pages, runs
 from .asked import NOTHING, Asked, Names, load, words
 from .claims import claims
 from .export import export
@@ -85,9 +86,12 @@ def listing(what: tyro.conf.Positional[str] = "all", having: str = "") -> None:
     """List methods, networks, data sets, recipes and analyses with a line each, and the recorded runs.
 
     Args:
-        what: one of these groups, such as methods; `runs`, every recorded one; `tables`, every row of the papers' tables and
-            what it says, as Markdown; or one of them, such as ddgsd_table3.
+        what: one of these groups, such as methods; a name in them, such as dsr; `runs`, every recorded one; `tables`, every row
+            of the papers' tables and what it says, as Markdown; or one of them, such as ddgsd_table3.
         having: only lines with this word in them; of methods, those with an argument of this name: teacher, temperature.
+
+    Raises:
+        ValueError: nothing has this word in it.
     """
     import inspect
 
@@ -104,15 +108,23 @@ def listing(what: tyro.conf.Positional[str] = "all", having: str = "") -> None:
         "recipes": train.RECIPES_ABOUT,
         "analyses": {name: first_line(function) for name, function in analysis.ANALYSES.items()},
     }
+    what = SAME.get(what, what)
     if what != "all":
-        core.pick(what, [*groups, "runs", "tables", *papers.TABLES], "list")
-        groups = {what: groups[what]} if what in groups else {}
+        named = {title: {what: rows[what]} for title, rows in groups.items() if what in rows}
+        core.pick(what, [*named, *groups, "runs", "tables", *papers.TABLES, *([what] if named else [])], "list")
+        groups = {what: groups[what]} if what in groups else named
     wanting = {name for name, kind in methods.METHODS.items() if having in inspect.signature(kind).parameters}
+    shown = 0
     for title, rows in groups.items():
         print(f"\n{title}")
         for name, line in rows.items():
             if name in wanting if title == "methods" and wanting else having in f"{name} {line}":
                 print(f"  {name:<26} {line}")
+                shown += 1
+    if having and groups and what != "all" and not shown:
+        raise ValueError(
+            f"nothing under {what} has {having!r} in it, nor an argument of this name: `sdkit list {what}` shows all"
+        )
     if what == "all":
         print(f"\ntables of the papers, for `sdkit table TABLE` and `sdkit list TABLE`:\n  {' '.join(papers.TABLES)}")
     if what in ("all", "runs"):
@@ -148,6 +160,9 @@ def figures(
         train_size: of how many training images; all where it is not said.
         seed: of their first weights.
         again: draw again although nothing changed.
+
+    Raises:
+        ValueError: no image to train on.
     """
     from ..experiment import base_experiment
     from ..figures import index
@@ -159,6 +174,8 @@ def figures(
     settings |= {"SDKIT_TRAIN_SIZE": str(train_size)} if train_size else {}
     os.environ.update(settings | {"SDKIT_FIGURES": str(folder), "SDKIT_HOME": str(core.home())})
     base_experiment()  # refuses a wrong name before a kernel starts
+    if train_size is not None and train_size < 1:
+        raise ValueError(f"--train-size takes a whole number from 1, or is left out for all images, got {train_size}")
     sources = sorted(pages.notebook_folder().glob("[0-9]*.ipynb"))
     chosen = [
         next(p for p in sources if p.stem == core.pick(n, [p.stem for p in sources], "notebook")) for n in notebooks
@@ -195,9 +212,13 @@ def record(
         where: trainings run, if not here.
 
     Raises:
+        ValueError: minutes below 0.
         SystemExit: 1 if a record is damaged, or a run raised on a cluster.
     """
     from ..studies import execute_plan
+
+    if minutes is not None and not minutes >= 0:
+        raise ValueError(f"--minutes takes a number from 0, or is left out to run to the end, got {minutes:g}")
 
     with where.entered():
         report = execute_plan(plan, minutes, out, data, say=lambda text: print(text, flush=True))
@@ -236,10 +257,24 @@ def app(port: int = 8866, browser: bool = True) -> None:
 
 # the parts
 
+SAME = {"models": "networks", "datasets": "data sets", "data": "data sets", "method": "methods", "network": "networks"}
+"""Other words for the groups of `sdkit list`."""
+
 
 def values(pairs: Iterable[str]) -> dict[str, Any]:
     """["value=0.3", "setting=linear"] -> {"value": 0.3, "setting": "linear"}; what is no Python literal stays text."""
     return {name: word.literal() for name, word in words(pairs).items()}
+
+
+def no_loose_word(arguments: list[str]) -> None:
+    """ValueError for a word behind a verb, or behind an option's value: it belongs to no option."""
+    for before, word in itertools.pairwise(arguments):
+        number = word.replace(".", "").isdigit()  # --milestones takes several
+        if not (word.startswith("-") or before.startswith("-") or number):
+            mend = (
+                "each setting has an option of its own, --knob a=1 --knob b=2" if "=" in word else f"--method {word}, perhaps"
+            )
+            raise ValueError(f"{word!r} belongs to no option: {mend}; what has spaces in it stands in quotes")
 
 
 def first_line(thing: Any) -> str:
@@ -250,7 +285,8 @@ def first_line(thing: Any) -> str:
 def sentence(error: Exception) -> str:
     """What an error says, without its kind and number."""
     if isinstance(error, OSError) and error.errno and error.filename:
-        return f"{error.filename}: {error.strerror}. SDKIT_HOME names the folder of data, runs and figures: {core.home()}"
+        mend = f"for data, runs and figures SDKIT_HOME names it, now {core.home()}"
+        return f"{error.filename}: {error.strerror}. Say a place that can be read and written; {mend}"
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
@@ -262,7 +298,10 @@ def free_port(wanted: int, tries: int = 20) -> int:
     """The first port of 127.0.0.1 from `wanted` on that nobody listens on."""
     import socket
 
-    for port in range(wanted, wanted + tries):
+    if not 1 <= wanted <= 65535:
+        raise ValueError(f"--port takes a whole number from 1 to 65535, got {wanted}: leave it out, or say --port 9000")
+
+    for port in range(wanted, min(wanted + tries, 65536)):
         with socket.socket() as one, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
             return port
@@ -295,7 +334,17 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
-        if arguments[:1] == ["sweep"]:
+        verb = arguments[0] if arguments else "--help"
+        if verb == "--version":
+            print(f"sdkit {__version__}")
+            return
+        if verb == "help":
+            arguments = ["--help"]
+        elif not verb.startswith("-"):
+            core.pick(verb, COMMANDS, "verb", "sdkit --help")
+        if verb in ("train", "sweep"):
+            no_loose_word(arguments)
+        if verb == "sweep":
             arguments = ["sweep", *spelled_out(arguments[1:])]
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="sdkit", description="See self-distillation work.", args=arguments)
     except BrokenPipeError:  # `sdkit list | head`

@@ -81,13 +81,17 @@ def words(pairs: Iterable[str]) -> dict[str, Any]:
     """["alpha=0.3", "detach=false"] -> each as it was typed, by its name: it is read where its type is known."""
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, equals, _ in split if not equals]:
-        raise ValueError(f"a setting is name=value, got {wrong[0]!r}")
-    return {name: core.Word(text) for name, _, text in split}
+        raise ValueError(f"a setting is name=value, got {wrong[0]!r}: say alpha=0.3, for example")
+    names = [name.strip() for name, *_ in split]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]} is said {names.count(twice[0])} times: say it once")
+    return {name.strip(): core.Word(text.strip()) for name, _, text in split}
 
 
 def load(path: Path) -> None:
-    """Runs a file of parts of a user's own, which gives them names by `sdkit.register`."""
+    """Runs a file of parts of a user's own, which gives them names by `sdkit.register`. ValueError where it cannot be run."""
     import importlib.util
+    import traceback
 
     import cloudpickle
 
@@ -96,10 +100,20 @@ def load(path: Path) -> None:
     known = importlib.util.find_spec(path.stem.partition(".")[0])
     hides = known is not None and Path(known.origin or "").resolve() != path.resolve()  # a statistics.py hides no module
     name = f"own {path.stem}" if hides else path.stem
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file: --from takes one, its name ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # of whatever the file does
+        lines: list[object] = [
+            step.lineno for step in traceback.extract_tb(error.__traceback__) if Path(step.filename) == path.resolve()
+        ]
+        line = getattr(error, "lineno", None) or (lines or ["?"])[-1]
+        said = getattr(error, "msg", None) or error
+        raise ValueError(
+            f"{path} cannot be run, line {line}: {type(error).__name__}: {said}. Mend it there; SDKIT_TRACEBACK=1 says more"
+        ) from error
     cloudpickle.register_pickle_by_value(module)  # other processes cannot import it

@@ -21,11 +21,16 @@ def grade(folder: tyro.conf.Positional[Path], out: Path | None = None, seconds: 
 
     Raises:
         FileNotFoundError: no such folder, or no notebook in it.
+        ValueError: no time or no memory at all.
     """
     from ..exercises import EXERCISES
     from ..exercises.grading import asked, page
     from ..exercises.grading import grade as graded
 
+    if seconds <= 0 or megabytes <= 0:
+        raise ValueError(f"an exercise needs some seconds and megabytes, got {seconds:g} and {megabytes}: say --seconds 10")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder: give the one that holds the students' .ipynb files")
     out = out or folder / "grades"
     found = [p for p in sorted(folder.rglob("*")) if p.suffix in (".ipynb", ".py") and ".ipynb_checkpoints" not in p.parts]
     if not found:

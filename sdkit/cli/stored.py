@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,16 @@ def collect(folders: tyro.conf.Positional[tuple[Path, ...]], into: Path) -> None
         into: where to; called again, it takes what is new.
 
     Raises:
-        ValueError: no folder, or two that cannot be told apart.
+        ValueError: no folder, two that cannot be told apart, or no run in any.
     """
-    for found in runs.collect(folders, into):
+    collected = runs.collect(folders, into)
+    for found in collected:
         said = f"{found.new} new, {found.same} there already, {len(found.refused)} refused"
         print(f"{found.student}: {found.wrong or said}", *found.refused, sep="\n    ")
-    print(f"look at them: `SDKIT_HOME={into} sdkit list runs`, or in a notebook widgets.Explorer({str(into / 'runs')!r})")
+    if all(found.wrong for found in collected):
+        raise ValueError("nothing is collected: give each student's SDKIT_HOME, the folder that holds runs/")
+    place = shlex.quote(str(into))
+    print(f"look at them: `SDKIT_HOME={place} sdkit list runs`, or in a notebook widgets.Explorer({str(into / 'runs')!r})")
 
 
 def lines_of(rows: Iterable[runs.RunRow]) -> list[str]:

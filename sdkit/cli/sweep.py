@@ -53,6 +53,14 @@ def sweep(
         load(source)
     if not over:
         raise ValueError("say what is swept: --alpha 0.01:1:log:7 for example, or --lr 0.05,0.1")
+    fixed = [f"--{name} {text}" for name, _, text in (pair.partition("=") for pair in over) if not {",", ":"} & {*text}]
+    if len(fixed) == len(over):
+        raise ValueError(
+            f"nothing is swept, {fixed[0]} is one value: say several, 1,2,4 for example; or is an option spelled otherwise? "
+            "`sdkit sweep --help` lists them"
+        )
+    if seeds < 1 or validation < 1:
+        raise ValueError(f"--seeds and --validation take whole numbers from 1, got {seeds} and {validation}")
     base = asked.experiment()
     values = {name: typed(text) for name, text in words(over).items()}
     listed = searched(base, values, range(seeds), validation)

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..core import pick
 from . import byot, ddgsd, drg_dsr, self_guidance, sfr
-from .exercise import Answer, Exercise, judge
+from .exercise import Answer, Exercise
+from .judging import judge
 
 EXERCISES: dict[str, Exercise] = {e.name: e for room in (byot, ddgsd, self_guidance, drg_dsr, sfr) for e in room.EXERCISES}
 """Every exercise by its name, in the notebooks' order."""

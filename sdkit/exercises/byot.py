@@ -123,14 +123,26 @@ CELL = '''class MyBYOT(sdkit.methods.BYOT):
         return loss'''
 
 
-def changed(**powers: float) -> type[BYOT]:
-    """BYOT whose terms are multiplied by powers of the temperature, by the term's name."""
+def changed(factor: float = 1, **powers: float) -> type[BYOT]:
+    """BYOT whose terms are multiplied by powers of the temperature, by the term's name, and its KL by a factor."""
 
     def terms(self: Any, model: Any, out: Any, batch: Any, progress: Any) -> dict[str, Tensor]:
         found = BYOT.terms(self, model, out, batch, progress)
+        found["kd"] = factor * found["kd"]
         return {name: self.temperature ** powers.get(name.replace(" ", "_"), 0) * term for name, term in found.items()}
 
     return with_terms(BYOT, terms)  # type: ignore[return-value]
+
+
+def hard_student(kind: type[BYOT]) -> type[BYOT]:
+    """BYOT whose exits are not softened in the KL, without a factor."""
+
+    def terms(self: Any, model: Any, out: Any, batch: Any, progress: Any) -> dict[str, Tensor]:
+        found = kind.terms(self, model, out, batch, progress)
+        exits = [head(out.stages[head.stage])[0] for head in self.heads]
+        return found | {"kd": self.alpha * sum(divergence(z, out.logits, 1, self.temperature) for z in exits)}
+
+    return with_terms(kind, terms)  # type: ignore[return-value]
 
 
 EXERCISES = [
@@ -162,6 +174,8 @@ EXERCISES = [
             "These are exp(z / T) still: divide each row by its sum.": lambda z, t: (z / t).exp(),
             "This is a sigmoid: classes exclude each other, a row has to sum to 1.": lambda z, t: (z / t).sigmoid(),
             "These are the logits over T: the softmax is missing.": lambda z, t: z / t,
+            "The softmax is taken twice.": lambda z, t: (z / t).softmax(1).softmax(1),
+            "The exp is missing: a softmax shares out exp(z / T).": lambda z, t: z / z.sum(1, keepdim=True),
             "The sum runs over the whole batch: each image's row has to sum to 1.": lambda z, t: (
                 (z / t).exp() / (z / t).exp().sum()
             ),
@@ -208,6 +222,14 @@ EXERCISES = [
             "You averaged over the classes, too: F.cross_entropy needs no further division.": lambda e, y, a: (
                 (1 - a) * sum(F.cross_entropy(z, y) / z.shape[1] for z in e)
             ),
+            "The first exit of the list is left out.": lambda e, y, a: (1 - a) * sum(F.cross_entropy(z, y) for z in e[1:]),
+            "You added the logits and took one cross entropy: each exit learns by itself.": lambda e, y, a: (
+                (1 - a) * F.cross_entropy(torch.stack([*e]).sum(0), y)
+            ),
+            "The weight is 1 + α here: it is 1 - α.": lambda e, y, a: (1 + a) * sum(F.cross_entropy(z, y) for z in e),
+            "The logarithm is missing: F.nll_loss and sums like it want log_softmax.": lambda e, y, a: (
+                (1 - a) * sum(F.nll_loss(z.softmax(1), y) for z in e)
+            ),
             "1 - α is taken off instead of multiplied.": lambda e, y, a: sum(F.cross_entropy(z, y) for z in e) - (1 - a),
         },
     ),
@@ -228,6 +250,8 @@ EXERCISES = [
             ).norm(),
             "Absolute differences: the distance is a sum of squares.": lambda f, d: (f - d.detach()).abs().sum(1).mean(),
             "The square is missing: differences of both signs cancel.": lambda f, d: (f - d.detach()).sum(1).mean(),
+            "The features are added: subtract.": lambda f, d: (f + d.detach()).square().sum(1).mean(),
+            "Squares are subtracted: subtract first, then square.": lambda f, d: (f**2 - d.detach() ** 2).sum(1).mean(),
             "You compared the batch's mean features: compare image by image.": lambda f, d: (
                 (f.mean(0) - d.detach().mean(0)).square().sum()
             ),
@@ -262,6 +286,10 @@ EXERCISES = [
             "The deepest exit is left out.": lambda e: torch.stack(e[:-1]).mean(0),
             "The first exit is left out.": lambda e: torch.stack(e[1:]).mean(0),
             "The mean is softened: logits are asked for, leave the softmax out.": lambda e: torch.stack(e).mean(0).softmax(1),
+            "The mean went through log_softmax: logits are asked for.": lambda e: torch.stack(e).mean(0).log_softmax(1),
+            "One exit, the deepest, is left out of the sum: range and slices stop before their end.": lambda e: (
+                sum(e[:-1]) / len(e)
+            ),
             "You multiplied probabilities: average the logits.": lambda e: torch.stack(e).softmax(2).prod(0),
             "You averaged log-probabilities: average the logits as they are.": lambda e: torch.stack(e).log_softmax(2).mean(0),
         },
@@ -293,6 +321,35 @@ EXERCISES = [
                 labels=lambda top, y, **_: F.cross_entropy(top, y)
             ),
             "α weighs the hint, too: it weighs λ alone.": nearly(c=lambda alpha, lam, **_: alpha * lam),
+            "1 - α weighs the KL, too: the KL has α.": nearly(b=lambda alpha, **_: 1 - alpha),
+            "The KL carries T: this paper has no such factor.": nearly(b=lambda alpha, **_: 3 * alpha),
+            "The softmax is taken twice in the cross entropy: it wants logits.": nearly(
+                labels=lambda z, y, **_: F.cross_entropy(z.softmax(1), y)
+            ),
+            "The cross entropy is summed over the batch: take the mean.": nearly(
+                labels=lambda z, y, **_: F.cross_entropy(z, y, reduction="sum")
+            ),
+            "The KL is averaged over the classes, too: sum over them.": nearly(
+                kl=lambda z, top, **_: divergence(z, top, 3.0) / z.shape[1]
+            ),
+            "The KL is summed over the batch: take the mean over the images.": nearly(
+                kl=lambda z, top, **_: divergence(z, top, 3.0) * len(z)
+            ),
+            "Only the exit's logits are softened in the KL: divide both by 3.": nearly(
+                kl=lambda z, top, **_: divergence(z, top, 3.0, 1.0)
+            ),
+            "Only the deepest logits are softened in the KL: divide both by 3.": nearly(
+                kl=lambda z, top, **_: divergence(z, top, 1.0, 3.0)
+            ),
+            "Probabilities went into the KL where F.kl_div wants log_softmax.": nearly(
+                kl=lambda z, top, **_: F.kl_div((z / 3).softmax(1), (top.detach() / 3).softmax(1), reduction="batchmean")
+            ),
+            "The hint is summed over the batch: take the mean over the images.": nearly(
+                hint=lambda f, deep, **_: (f - deep.detach()).square().sum()
+            ),
+            "The hint is the norm, not its square: leave the root out.": nearly(
+                hint=lambda f, deep, **_: (f - deep.detach()).norm(dim=1).mean()
+            ),
         },
     ),
     Exercise(
@@ -312,13 +369,17 @@ EXERCISES = [
             "T² multiplies the hint as well: it belongs to the KL alone.": changed(kd=2, hint=2),
             "T² multiplies the cross entropies as well: it belongs to the KL alone.": changed(kd=2, head_ce=2),
             "You divided the KL by T²: multiply.": changed(kd=-2),
+            "9 is typed in for T²: T may be another number, self.temperature.": changed(9),
+            "The KL is gone: multiply it by T².": changed(0),
+            "α is gone: leave it.": changed(2, kd=2),
+            "The student's logits are not softened any more: leave the temperature there.": hard_student(BYOT),
             "T⁴ is too much: T².": changed(kd=4),
             "The deepest classifier's cross entropy is weighed by 1 - α: leave it as it was.": with_options(
                 BYOT, t_squared=True, deepest_alpha=True
             ),
             "The hint is gone: leave it as it was.": with_options(BYOT, t_squared=True, lam=0.0),
         },
-        call=partial(loss_of, lam=0.1),
+        call=partial(loss_of, lam=0.1, alpha=0.5, temperature=2.5),
         given=STEP,
         cell=CELL,
     ),

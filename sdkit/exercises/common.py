@@ -40,7 +40,7 @@ def labels(g: torch.Generator, n: int, classes: int) -> Tensor:
 
 def batch_and_classes(g: torch.Generator) -> tuple[int, int]:
     """How many images and how many classes: never as many, so that a sum over the wrong ones shows."""
-    n = size(g, 2, 5)
+    n = size(g, 3, 6)
     return n, n + size(g, 1, 4)
 
 
@@ -89,10 +89,28 @@ def kl_mistakes(power: int) -> Wrong:
         ),
         "You divided the probabilities by the temperature: divide the logits, before the softmax.": undivided,
         "The gap of two probabilities is squared here: a KL weighs the gap of their logarithms.": lambda z, q, t: (
-            ((z / t).softmax(1) - (q.detach() / t).softmax(1)).square().sum(1).mean()
+            t**power * ((z / t).softmax(1) - (q.detach() / t).softmax(1)).square().sum(1).mean()
         ),
         "The teacher's most likely class is all that counts here: its whole softened distribution is the target.": (
-            lambda z, q, t: F.cross_entropy(z / t, q.argmax(1))
+            lambda z, q, t: t**power * F.cross_entropy(z / t, q.argmax(1))
+        ),
+        "The student's softmax is taken twice: log_softmax wants logits.": lambda z, q, t: (
+            t**power * F.kl_div((z / t).softmax(1).log_softmax(1), (q.detach() / t).softmax(1), reduction="batchmean")
+        ),
+        "The teacher's softmax is taken twice: it wants logits.": lambda z, q, t: (
+            t**power * F.kl_div((z / t).log_softmax(1), (q.detach() / t).softmax(1).softmax(1), reduction="batchmean")
+        ),
+        "Both softmaxes are taken twice: they want logits.": lambda z, q, t: (
+            t**power * divergence((z / t).softmax(1), (q / t).softmax(1), 1)
+        ),
+        "This is symmetric, both directions added: one is asked for.": lambda z, q, t: (
+            t**power * (divergence(z, q, t) + divergence(q, z, t))
+        ),
+        "You divided the log-probabilities by the temperature: divide the logits, before the softmax.": lambda z, q, t: (
+            t**power * F.kl_div(z.log_softmax(1) / t, q.detach().softmax(1) / t, reduction="batchmean")
+        ),
+        "log_target=True says that the teacher's side is a logarithm: give its log_softmax, or leave it out.": lambda z, q, t: (
+            t**power * F.kl_div((z / t).log_softmax(1), (q.detach() / t).softmax(1), reduction="batchmean", log_target=True)
         ),
     }
     if power == 0:
@@ -108,6 +126,44 @@ def kl_mistakes(power: int) -> Wrong:
             "You divided by τ²: multiply by it.": lambda z, q, t: divergence(z, q, t) / t**2,
         }
     return wrong
+
+
+def two_outputs(weight: str, term: str) -> Wrong:
+    """Wrong answers of (z, q, y, weight, tau) where both cross entropies and weight * tau^2 KL(q || z) are asked for."""
+    ce = F.cross_entropy
+
+    def twice(z: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(z.softmax(1), y)
+
+    return {
+        f"{weight} weighs the cross entropies, and 1 - {weight} the {term}: {weight} is the {term}'s alone.": (
+            lambda z, q, y, w, t: w * (ce(z, y) + ce(q, y)) + (1 - w) * t**2 * divergence(z, q, t)
+        ),
+        f"The {term} is summed over the batch: take the mean over the images.": lambda z, q, y, w, t: (
+            ce(z, y) + ce(q, y) + len(z) * w * t**2 * divergence(z, q, t)
+        ),
+        f"Only one side of the {term} is softened, the one that learns: divide both logits by τ.": lambda z, q, y, w, t: (
+            ce(z, y) + ce(q, y) + w * t**2 * divergence(z, q, t, 1)
+        ),
+        f"Only one side of the {term} is softened, the one that teaches: divide both logits by τ.": lambda z, q, y, w, t: (
+            ce(z, y) + ce(q, y) + w * t**2 * divergence(z, q, 1, t)
+        ),
+        f"Probabilities went into the {term} where F.kl_div wants log_softmax.": lambda z, q, y, w, t: (
+            ce(z, y) + ce(q, y) + w * t**2 * F.kl_div((z / t).softmax(1), (q.detach() / t).softmax(1), reduction="batchmean")
+        ),
+        "The softmax is taken twice in both cross entropies: they want logits.": lambda z, q, y, w, t: (
+            twice(z, y) + twice(q, y) + w * t**2 * divergence(z, q, t)
+        ),
+        "The softmax is taken twice in the first cross entropy: it wants logits.": lambda z, q, y, w, t: (
+            twice(z, y) + ce(q, y) + w * t**2 * divergence(z, q, t)
+        ),
+        "The softmax is taken twice in the second cross entropy: it wants logits.": lambda z, q, y, w, t: (
+            ce(z, y) + twice(q, y) + w * t**2 * divergence(z, q, t)
+        ),
+        "The cross entropies are summed over the batch: take the mean over the images.": lambda z, q, y, w, t: (
+            len(y) * (ce(z, y) + ce(q, y)) + w * t**2 * divergence(z, q, t)
+        ),
+    }
 
 
 def gap(name: str, task: str, more: str, less: str, other: str, hint: str, evidence: str) -> Exercise:

@@ -82,13 +82,14 @@ def nearly(
     agree: Callable[..., Any] | None = None,
     apart: Callable[..., Any] | None = None,
     split: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+    entropy: Callable[..., Tensor] = lambda a, b, y: F.cross_entropy(a, y) + F.cross_entropy(b, y),
 ) -> Callable[..., Tensor]:
     """Eq. 5 with parts of it changed."""
 
     def loss(z: Tensor, h: Tensor, y: Tensor, lam: float, mu: float, t: float) -> Tensor:
         cut = split or (lambda rows: rows.split(len(y)))
         (a, b), (f, e) = cut(z), cut(h)
-        labelled = task * (F.cross_entropy(a, y) + F.cross_entropy(b, y))
+        labelled = task * entropy(a, b, y)
         agreed = agree(a, b, lam, t) if agree else lam * agreement(a, b, t)
         return labelled + agreed + (apart(f, e, mu) if apart else mu * mmd(f, e))
 
@@ -119,12 +120,12 @@ def weighed(task: float = 1, agree: float = 1, apart: float = 1, **options: Any)
     return with_terms(with_options(DDGSD, **options), terms)  # type: ignore[return-value,arg-type]
 
 
-def one_view(place: int) -> type[DDGSD]:
-    """DDGSD that learns the labels of one view alone."""
+def one_view(a: float, b: float) -> type[DDGSD]:
+    """DDGSD whose views' cross entropies have weights of their own."""
 
     def terms(self: Any, model: Any, out: Any, batch: Any, progress: Any) -> dict[str, Tensor]:
-        found = DDGSD.terms(self, model, out, batch, progress)
-        return found | {"task": F.cross_entropy(out.logits.split(len(batch.y))[place], batch.y)}
+        found, (z, q) = DDGSD.terms(self, model, out, batch, progress), out.logits.split(len(batch.y))
+        return found | {"task": a * F.cross_entropy(z, batch.y) + b * F.cross_entropy(q, batch.y)}
 
     return with_terms(DDGSD, terms)  # type: ignore[return-value]
 
@@ -160,6 +161,9 @@ EXERCISES = [
             "You took the mean of the two: Eq. 4 adds them.": lambda z, y: F.cross_entropy(z, torch.cat([y, y])),
             "The views are not interleaved: all of view a comes first.": lambda z, y: (
                 F.cross_entropy(z[::2], y) + F.cross_entropy(z[1::2], y)
+            ),
+            "The two cross entropies are multiplied: Eq. 4 adds them.": lambda z, y: (
+                F.cross_entropy(z[: len(y)], y) * F.cross_entropy(z[len(y) :], y)
             ),
             "That is view a alone: add view b's.": lambda z, y: F.cross_entropy(z[: len(y)], y),
             "That is view b alone: add view a's.": lambda z, y: F.cross_entropy(z[len(y) :], y),
@@ -218,6 +222,21 @@ EXERCISES = [
                 ((a / t).softmax(1) - (b / t).softmax(1)).square().sum(1).mean()
             ),
             "One direction is taken off the other: add them.": lambda a, b, t: divergence(a, b, t) - divergence(b, a, t),
+            "Probabilities went in where F.kl_div wants their logarithm: use log_softmax for the side that learns.": (
+                lambda a, b, t: sum(
+                    F.kl_div((z / t).softmax(1), (q.detach() / t).softmax(1), reduction="batchmean")
+                    for z, q in ((a, b), (b, a))
+                )
+            ),
+            "The softmax is taken twice on the side that learns: log_softmax wants logits.": lambda a, b, t: sum(
+                F.kl_div((z / t).softmax(1).log_softmax(1), (q.detach() / t).softmax(1), reduction="batchmean")
+                for z, q in ((a, b), (b, a))
+            ),
+            "The same direction is there twice, b teaches a: a teaches b, too.": lambda a, b, t: 2 * divergence(a, b, t),
+            "The same direction is there twice, a teaches b: b teaches a, too.": lambda a, b, t: 2 * divergence(b, a, t),
+            "The side that teaches is not softened: divide both logits by T.": lambda a, b, t: (
+                divergence(a, b, t, 1) + divergence(b, a, t, 1)
+            ),
         },
     ),
     Exercise(
@@ -242,6 +261,9 @@ EXERCISES = [
             "You squared the sum: square each difference first.": lambda a, b: (a.mean(0) - b.mean(0)).sum().square(),
             "You compared the means of squares: square the gap of the means.": lambda a, b: (
                 a.square().mean(0) - b.square().mean(0)
+            ).sum(),
+            "Squares of the means are subtracted: subtract first, then square.": lambda a, b: (
+                a.mean(0).square() - b.mean(0).square()
             ).sum(),
             "The two means are added: subtract.": lambda a, b: (a.mean(0) + b.mean(0)).square().sum(),
         },
@@ -304,6 +326,27 @@ EXERCISES = [
             "The features are compared image by image: the MMD compares means.": nearly(
                 apart=lambda f, e, mu: mu * (f - e).square().sum(1).mean()
             ),
+            "The agreement is the mean of its two directions: Eq. 3 adds them.": nearly(
+                agree=lambda a, b, lam, t: lam * agreement(a, b, t) / 2
+            ),
+            "The agreement is averaged over the classes, too: sum over them.": nearly(
+                agree=lambda a, b, lam, t: lam * agreement(a, b, t) / a.shape[1]
+            ),
+            "The MMD is the distance, not its square: leave the root out.": nearly(
+                apart=lambda f, e, mu: mu * (f.mean(0) - e.mean(0)).norm()
+            ),
+            "The MMD is averaged over the features: sum over them.": nearly(
+                apart=lambda f, e, mu: mu * (f.mean(0) - e.mean(0)).square().mean()
+            ),
+            "The MMD is taken off: add it.": nearly(apart=lambda f, e, mu: -mu * mmd(f, e)),
+            "View b's label is missing: both views learn theirs.": nearly(entropy=lambda a, b, y: F.cross_entropy(a, y)),
+            "View a's label is missing: both views learn theirs.": nearly(entropy=lambda a, b, y: F.cross_entropy(b, y)),
+            "The softmax is taken twice in the cross entropies: they want logits.": nearly(
+                entropy=lambda a, b, y: F.cross_entropy(a.softmax(1), y) + F.cross_entropy(b.softmax(1), y)
+            ),
+            "The labels weigh 1 - λ here: Eq. 5 gives them no weight.": lambda z, h, y, lam, mu, t: (
+                ddgsd_loss(z, h, y, lam, mu, t) - lam * both_labels(z, y)
+            ),
             "The views are not interleaved: all of view a comes first.": nearly(split=lambda rows: (rows[::2], rows[1::2])),
         },
     ),
@@ -323,8 +366,12 @@ EXERCISES = [
             "A quarter is too little: half the sum of the two.": weighed(task=0.25),
             "The agreement is doubled instead: halve the cross entropies.": weighed(agree=2),
             "The agreement is gone: leave it.": weighed(0.5, 0),
-            "Only view a learns its label now: both do, each half.": one_view(0),
-            "Only view b learns its label now: both do, each half.": one_view(1),
+            "The MMD is gone: leave it.": weighed(0.5, apart=0),
+            "The MMD is halved, too: leave it.": weighed(0.5, apart=0.5),
+            "Only view b's cross entropy is halved: both are to be.": one_view(1, 0.5),
+            "Only view a's cross entropy is halved: both are to be.": one_view(0.5, 1),
+            "Only view a learns its label now: both do, each half.": one_view(1, 0),
+            "Only view b learns its label now: both do, each half.": one_view(0, 1),
             "The views' logits are averaged now: average the two cross entropies.": view_mean(),
             "The targets of the agreement get a gradient now: leave them detached.": with_options(
                 DDGSD, branch_mean=True, detach=False

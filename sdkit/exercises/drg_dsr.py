@@ -26,6 +26,7 @@ from .common import (
     size,
     step,
     two_logits,
+    two_outputs,
     with_options,
     with_terms,
 )
@@ -104,11 +105,20 @@ def shape_mistakes() -> Wrong:
         "This batch's output is not ranked: sort both.": of_ranks(lambda z: z, ranked),
         "One side ascends and the other descends.": of_ranks(ranked, lambda z: ranked(z).flip(1)),
         "You sorted over the batch: each image's row is sorted by itself.": of_ranks(lambda z: z.sort(0).values),
+        "Probabilities are ranked, and softened again: rank the logits.": lambda z, q, t: (
+            t**2 * kl(ranked(z.softmax(1)), ranked(q.softmax(1)), t)
+        ),
+        "Softened probabilities are ranked, and softened again: rank the logits.": lambda z, q, t: (
+            t**2 * kl(ranked((z / t).softmax(1)), ranked((q / t).softmax(1)), t)
+        ),
     } | {sentence: after(wrong) for sentence, wrong in kl_mistakes(2).items()}
 
 
 def dsr_nearly(
-    task: Any = 1, guide: Callable[..., Any] | None = None, pair: Callable[..., Any] | None = None
+    task: Any = 1,
+    guide: Callable[..., Any] | None = None,
+    pair: Callable[..., Any] | None = None,
+    entropy: Callable[..., Any] = lambda z, y, t: (z, y),
 ) -> Callable[..., Tensor]:
     """Eq. 12 with parts of it changed."""
 
@@ -116,7 +126,7 @@ def dsr_nearly(
         n = min(len(z), len(q))
         a, c = pair(z, q) if pair else (z[:n], q[:n])
         weight = task(b) if callable(task) else task
-        return weight * F.cross_entropy(z, y) + (guide(a, c, b, t) if guide else b * shape_kl(a, c, t))
+        return weight * F.cross_entropy(*entropy(z, y, t)) + (guide(a, c, b, t) if guide else b * shape_kl(a, c, t))
 
     return loss
 
@@ -168,12 +178,7 @@ EXERCISES = [
                 t**2 * divergence(q, z, t)
             )
         }
-        | {s: w for s, w in kl_mistakes(2).items() if not s.startswith("The KL is the wrong way")}
-        | {
-            "This is symmetric, both directions added: Eq. 9 has one.": lambda z, q, t: (
-                t**2 * (divergence(z, q, t) + divergence(q, z, t))
-            )
-        },
+        | {s: w for s, w in kl_mistakes(2).items() if not s.startswith("The KL is the wrong way")},
     ),
     Exercise(
         "drg_dsr.drg_loss",
@@ -200,7 +205,8 @@ EXERCISES = [
             "The cross entropies are softened: they are at temperature 1.": lambda z, q, y, a, t: (
                 F.cross_entropy(z / t, y) + F.cross_entropy(q / t, y) + a * kd(z, q, t)
             ),
-        },
+        }
+        | two_outputs("α", "guidance"),
     ),
     Exercise(
         "drg_dsr.uniform_guidance",
@@ -224,6 +230,12 @@ EXERCISES = [
                 t**2 * kl(z, 0 * z, t) / z.shape[1]
             ),
             "The teacher sums to K: each class has 1/K, not 1.": lambda z, t: -(t**2) * (z / t).log_softmax(1).sum(1).mean(),
+            "You divided by the number of images: each of the K classes has 1/K.": lambda z, t: (
+                t**2 * F.kl_div((z / t).log_softmax(1), torch.full_like(z, 1 / len(z)), reduction="batchmean")
+            ),
+            "A number of classes is typed in, 10: it is logits.shape[1].": lambda z, t: (
+                t**2 * F.kl_div((z / t).log_softmax(1), torch.full_like(z, 0.1), reduction="batchmean")
+            ),
             "You summed over the batch: take the mean over the images.": lambda z, t: t**2 * kl(z, 0 * z, t) * len(z),
             "The softmax runs over the batch: the classes are dimension 1.": lambda z, t: (
                 t**2 * F.kl_div((z / t).log_softmax(0), torch.full_like(z, 1 / z.shape[1]), reduction="batchmean")
@@ -293,6 +305,20 @@ EXERCISES = [
             "The regulariser is a sum over the images: take their mean.": dsr_nearly(
                 guide=lambda z, q, b, t: b * shape_kl(z, q, t) * len(z)
             ),
+            "This batch's output is not ranked: sort both.": dsr_nearly(guide=lambda z, q, b, t: b * kd(z, ranked(q), t)),
+            "The factor in the regulariser is τ: it should be τ².": dsr_nearly(
+                guide=lambda z, q, b, t: b * shape_kl(z, q, t) / t
+            ),
+            "The regulariser is averaged over the classes, too.": dsr_nearly(
+                guide=lambda z, q, b, t: b * shape_kl(z, q, t) / z.shape[1]
+            ),
+            "The softmax is taken twice in the cross entropy: it wants logits.": dsr_nearly(
+                entropy=lambda z, y, t: (z.softmax(1), y)
+            ),
+            "The cross entropy is softened: it is at temperature 1.": dsr_nearly(entropy=lambda z, y, t: (z / t, y)),
+            "The cross entropy is of ranked logits: they have lost which class is which.": dsr_nearly(
+                entropy=lambda z, y, t: (ranked(z), y)
+            ),
             "The outputs are not softened: divide both by τ.": dsr_nearly(
                 guide=lambda z, q, b, t: b * t**2 * kl(ranked(z), ranked(q), 1)
             ),
@@ -328,6 +354,7 @@ EXERCISES = [
             "The guidance is averaged over the classes now: sum over them.": guided(
                 lambda z, q, a, t: a * kd(z, q, t, detach=False) / z.shape[1]
             ),
+            "The factor is τ now: leave it τ².": guided(lambda z, q, a, t: a * t * kl(z, q, t, detach=False)),
             "The factor τ² is gone: leave it.": guided(lambda z, q, a, t: a * kl(z, q, t, detach=False)),
             "The guidance compares the logits now: keep the KL.": guided(lambda z, q, a, t: a * (z - q).square().sum(1).mean()),
             "The shallow classifier sits elsewhere: keep it behind stage 2.": with_options(DRG, detach=False, stages=(1,)),

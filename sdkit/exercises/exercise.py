@@ -1,7 +1,6 @@
-"""What an exercise is, and how an answer is judged: by calling it on fresh tensors beside the solution.
+"""What an exercise is, and what an answer makes of fresh tensors: a value and its gradients, or what is wrong with it at once.
 
-Values and gradients are compared, so that a number typed in, or a loss that nothing can learn from, is seen. An answer that is
-wrong is compared with a list of known mistakes, and is told the one that it agrees with.
+Values and gradients are compared, so that a number typed in, or a loss that nothing can learn from, is seen.
 """
 
 from __future__ import annotations
@@ -24,6 +23,21 @@ WIDE = 88
 
 CLOSE = 1e-4
 """How far a value or a gradient may be off, as a share of the largest."""
+
+CHANGES = "Your function changes its arguments: no operation that ends in _, no +=, no assignment into them, no pop()."
+NUMPY = "Your function computes with numpy: no gradient passes through it, torch has the same functions."
+ONE_NUMBER = "this is one number in a list or a row of its own: leave keepdim, [ ] or [None] out."
+PLAIN = {
+    "leaf Variable that requires grad": CHANGES,
+    "call numpy() on Tensor": NUMPY,
+    "modified by an inplace operation": "Your function changes a tensor in place that its gradient still needs: write "
+    "a = a + b in place of a += b, and no operation that ends in _.",
+    "backward through the graph a second time": "Your function calls backward() itself: return the loss alone.",
+    "multi-target not supported": "F.cross_entropy got a target of another shape than the logits: is a number of classes typed "
+    "in? It is logits.shape[1].",
+    "bitwise_xor": "An operator does not go with such numbers: a power is **, not ^.",
+}
+"""What torch says of a mistake, by a part of it, and the mend."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +161,7 @@ def fresh(thing: Any) -> Any:
 def shapes(exercise: Exercise, given: tuple[Any, ...]) -> str:
     """The arguments in a few words: "logits [4, 3], temperature 2.31"."""
     named = dict(zip(exercise.names(), given, strict=True))
-    parts = [f"{name} {[*t.shape]}" for name, t in tensors(named)]
+    parts = [f"{name} {[*t.shape]}" for name, t in tensors(named) if not exercise.given or name in ("out.logits", "batch.y")]
     return ", ".join(parts + [f"{name} {value:.3g}" for name, value in named.items() if isinstance(value, float)])
 
 
@@ -179,47 +193,80 @@ def outcome(exercise: Exercise, answer: Callable[..., Any], given: tuple[Any, ..
     own = fresh(given)
     try:
         found = exercise.call(answer, *own)
-    except NotImplementedError:
-        raise ValueError("Not written yet.") from None
     except Exception as error:  # of whatever the student wrote
-        raise ValueError(
-            f"Your code raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'} "
-            f"(on {shapes(exercise, given)})."
-        ) from error
+        raise ValueError(plainly(error, f" (on {shapes(exercise, given)})")) from error
     if found is None:
         raise ValueError("Your function returns nothing: does it end with `return`?")
+    if type(found).__module__.partition(".")[0] == "numpy":
+        raise ValueError(f"Your function returns a {type(found).__name__}. {NUMPY}")
+    if type(found).__module__ == "torch.return_types":
+        raise ValueError("Your function returns a pair, the values and their places: take `.values`.")
     value = number_of(found)
-    if value is None or type(found).__module__.partition(".")[0] == "numpy":
-        raise ValueError(f"Your function returns a {type(found).__name__}: return a tensor.")
+    if value is None or (isinstance(found, tuple | list) and solved is not None and solved.connected):
+        raise ValueError(f"Your function returns a {type(found).__name__}: return one tensor.")
     before, after = dict(tensors(given)), dict(tensors(own))
-    changed = [name for name, t in before.items() if not torch.equal(t, after[name].detach())]
-    if changed:
-        raise ValueError("Your function changes its arguments: use no operation that ends in _ and no assignment into them.")
+    if before.keys() != after.keys() or any(
+        not torch.equal(t, after[name].detach()) or t.is_floating_point() != after[name].requires_grad
+        for name, t in before.items()
+    ):
+        raise ValueError(CHANGES)
     if solved is not None and value.shape != solved.value.shape:
         raise ValueError(misshapen(value, solved.value, exercise, given))
     if not value.double().isfinite().all():
-        raise ValueError("Your answer has NaN or infinity in it: the logarithm of something that is 0 or negative, or 0 / 0.")
+        said = "Your answer has NaN or infinity in it: the logarithm of something that is 0 or negative, or 0 / 0."
+        raise ValueError(f"{said} {KL_DIV}" if "kl_div" in calls(answer) else said)
     learned = {n: part for n, part in zip(exercise.names(), own, strict=True) if n not in exercise.constants}
     leaves = {name: t for name, t in tensors(learned) if t.requires_grad}
     pulled: tuple[Tensor | None, ...] = (None,) * len(leaves)
     learns = exercise.gradients and value.requires_grad
     if learns and leaves:
         weight = torch.linspace(1, 2, value.numel(), dtype=value.dtype).view(value.shape)
-        pulled = torch.autograd.grad((value * weight).sum(), [*leaves.values()], allow_unused=True)
+        try:
+            pulled = torch.autograd.grad((value * weight).sum(), [*leaves.values()], allow_unused=True)
+        except RuntimeError as error:
+            raise ValueError(plainly(error)) from error
     gradients = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), pulled, strict=True)}
     kind = "cut off from the graph" if isinstance(found, Tensor) else f"a Python {type(found).__name__}"
     return Outcome(value.detach().double(), gradients, learns, kind)
 
 
+KL_DIV = "F.kl_div takes the student's log_softmax first, then the teacher's softmax (its log_softmax with log_target=True)."
+
+
+def calls(answer: Any) -> set[str]:
+    """The names that a function, or a method's terms, and the functions that it calls, use."""
+    function = getattr(answer, "terms", answer)
+    code, space = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    named = [space.get(name) for name in code.co_names] if code else []
+    return {n for part in (function, *held, *named) if hasattr(part, "__code__") for n in part.__code__.co_names}
+
+
+def plainly(error: Exception, where: str = "") -> str:
+    """What a student reads of an error in her code."""
+    said = next(iter(str(error).splitlines()), "")
+    if isinstance(error, NotImplementedError) and not said:
+        return "Not written yet."
+    kind = type(error).__name__
+    return next(
+        (mend for part, mend in PLAIN.items() if part in said), f"Your code raised {kind}: {said or 'no message'}{where}."
+    )
+
+
 def misshapen(value: Tensor, wanted: Tensor, exercise: Exercise, given: tuple[Any, ...]) -> str:
     """What an answer of another shape has probably forgotten."""
     said = f"Your answer has the shape {[*value.shape]}, asked for is {[*wanted.shape]} (on {shapes(exercise, given)})"
-    if wanted.ndim == 0 and value.ndim == 1:
-        return f"{said}: these are single numbers still; take their mean over the batch."
-    if wanted.ndim == 0 and value.ndim >= 2:
-        return f"{said}: sum over the classes or features first, then take the mean over the batch."
     if value.ndim == 0:
         return f"{said}: it is summed up too far."
+    images, width = {t.shape[0] for _, t in tensors(given)}, next((t.shape[-1] for _, t in tensors(given)), 0)
+    if value.numel() == wanted.numel() == 1:
+        return f"{said}: {ONE_NUMBER}"
+    if wanted.ndim == 0 and value.shape[0] in images and value[0].numel() == 1:
+        return f"{said}: this is a number for each image still; take their mean over the batch."
+    if wanted.ndim == 0 and value.ndim == 1 and value.shape[0] != width:
+        return f"{said}: these are several numbers still; what is asked for is one, their sum or mean as the task says."
+    if wanted.ndim == 0:
+        return f"{said}: sum over the classes or features first, then take the mean over the batch."
     return f"{said}."
 
 
@@ -240,130 +287,24 @@ def drawn(exercise: Exercise, seed: int | None = None) -> list[tuple[Any, ...]]:
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     generator = torch.Generator().manual_seed(seed)
     sets = [exercise.draw(generator) for _ in range(DRAWS)]
-    while any(isinstance(a, bool) and all(a == b for b in others) for a, *others in zip(*sets, strict=True)):
+    while any(isinstance(a, bool) and all(a == b for b in others) for a, *others in zip(*sets, strict=True)) or alike(
+        exercise, sets
+    ):
         sets = [exercise.draw(generator) for _ in range(DRAWS)]  # what is yes or no is both
     return sets
 
 
-def judge(exercise: Exercise, answer: Any, *evidence: Any, seed: int | None = None) -> Answer:
-    """Whether an answer is right, and if not, the one most likely mistake.
-
-    Args:
-        exercise: what is asked.
-        answer: the student's function, or for a reading the number.
-        evidence: for a reading, what it was read off.
-        seed: of the arguments that are drawn; None draws others at every call.
-
-    Returns:
-        The verdict.
-    """
-    if exercise.reads:
-        return read(exercise, answer, evidence)
-    if not callable(answer):
-        return Answer(exercise.name, False, "Hand in the function itself, not what it returns: its name without brackets.")
-    sets = drawn(exercise, seed)
-    solved = [outcome(exercise, exercise.solution, given) for given in sets]
-    try:
-        found = [outcome(exercise, answer, given, s) for given, s in zip(sets, solved, strict=True)]
-    except ValueError as error:
-        return Answer(exercise.name, False, str(error))
-    said = mistake(exercise, sets, found, solved)
-    right = f"right: values and gradients agree on {DRAWS} fresh inputs."
-    return Answer(exercise.name, not said, said or right)
+def sizes(exercise: Exercise, given: tuple[Any, ...]) -> dict[str, float]:
+    """What a factor may be made of, by its name: the first tensor's two sizes, a list's length, every number."""
+    named = dict(zip(exercise.names(), given, strict=True))
+    name, first = next(tensors(named), ("", torch.zeros(())))
+    return (
+        {f"{name}.shape[{i}]": float(n) for i, n in enumerate(first.shape[:2])}
+        | {f"len({name})": float(len(thing)) for name, thing in named.items() if isinstance(thing, list)}
+        | {name: float(value) for name, value in named.items() if type(value) in (int, float)}
+    )
 
 
-def mistake(exercise: Exercise, sets: list[tuple[Any, ...]], found: list[Outcome], solved: list[Outcome]) -> str:
-    """The most likely mistake of an answer that could be compared; "" where there is none."""
-    value_right = all(close(f.value, s.value) for f, s in zip(found, solved, strict=True))
-    off = [(f, s) for f, s in zip(found, solved, strict=True) if same_gradients(f, s)]
-    if value_right and not off:
-        return ""
-    first = found[0].value
-    if not value_right and all(f.value.shape == first.shape and torch.equal(f.value, first) for f in found):
-        return "Your function answers the same to every input: a number typed in is no answer, compute it from the arguments."
-    for values_alone in (False, True):
-        for sentence, wrong in exercise.wrong.items():
-            if not (values_alone and value_right) and agrees(exercise, wrong, sets, found, values_alone):
-                return sentence
-    if solved[0].connected and not found[0].connected:
-        return (
-            f"No gradient passes through your answer, it is {found[0].kind}: leave .item(), float(), no_grad() and the "
-            "student's .detach() out."
-        )
-    if value_right:
-        return gradient_mistake(*off[0])
-    return scaled(found, solved) or furthest(exercise, sets, found, solved)
-
-
-def agrees(
-    exercise: Exercise, wrong: Callable[..., Any], sets: list[tuple[Any, ...]], found: list[Outcome], values_alone: bool
-) -> bool:
-    """Whether an answer is this known mistake, on every input."""
-    for given, f in zip(sets, found, strict=True):
-        try:
-            theirs = outcome(exercise, wrong, given)
-        except ValueError:
-            return False
-        if theirs.value.shape != f.value.shape or not close(f.value, theirs.value):
-            return False
-        if not values_alone and same_gradients(f, theirs):
-            return False
-    return True
-
-
-def gradient_mistake(found: Outcome, solved: Outcome) -> str:
-    """What is wrong with an answer whose values are right, on an input where its gradients are not."""
-    off = same_gradients(found, solved)
-    reached = [name for name in off if not solved.gradients[name].any()]
-    missing = [name for name in off if not found.gradients[name].any()]
-    if reached and missing:
-        return f"The value is right, but the wrong side is detached: `{missing[0]}` learns, and `{reached[0]}` is constant."
-    if reached:
-        return f"The value is right, but a gradient reaches `{reached[0]}`, which is a constant target here: detach it."
-    if missing:
-        return f"The value is right, but no gradient reaches `{missing[0]}`, which is to learn: detach the other side alone."
-    return f"The value is right, but the gradient at `{off[0]}` is not: what is a constant there, and what is not?"
-
-
-def scaled(found: list[Outcome], solved: list[Outcome]) -> str:
-    """Whether all answers are one multiple of the right ones."""
-    ratios = torch.cat([(f.value / s.value).flatten() for f, s in zip(found, solved, strict=True)])
-    ratios = ratios[ratios.isfinite()]
-    if not len(ratios) or not close(ratios, ratios[0].expand_as(ratios)) or float(ratios[0]) == 0:
-        return ""
-    ratio = float(ratios[0])
-    if abs(ratio + 1) < CLOSE:
-        return "Wrong sign: your answer is minus the right one, on every input."
-    return f"Your answer is {ratio:.4g} times the right one, on every input: a factor is missing, or is too much."
-
-
-def furthest(exercise: Exercise, sets: list[tuple[Any, ...]], found: list[Outcome], solved: list[Outcome]) -> str:
-    """By how much an answer is off, and on which input, where no known mistake explains it."""
-    gaps = [float((f.value - s.value).abs().max()) for f, s in zip(found, solved, strict=True)]
-    worst = max(range(len(gaps)), key=gaps.__getitem__)
-    place = int((found[worst].value - solved[worst].value).abs().argmax())
-    mine, theirs = (float(o[worst].value.flatten()[place]) for o in (found, solved))
-    where = f" at entry {place}" if found[worst].value.ndim else ""
-    return f"Not yet: {mine:.4g} came{where} where {theirs:.4g} is right, on {shapes(exercise, sets[worst])}."
-
-
-def read(exercise: Exercise, answer: Any, evidence: tuple[Any, ...]) -> Answer:
-    """Whether a number that a student read off is what the solution computes from the same data."""
-    if answer is None:
-        return Answer(exercise.name, False, "Not written yet.")
-    try:
-        number = float(answer)
-    except (TypeError, ValueError):
-        return Answer(exercise.name, False, f"A number is asked for, {type(answer).__name__} came.")
-    if not torch.tensor(number).isfinite():
-        return Answer(exercise.name, False, "NaN or infinity is no reading of a figure: give the number that you see.")
-    right = float(exercise.solution(*evidence))
-    if abs(number - right) <= exercise.tolerance:
-        return Answer(exercise.name, True, f"right: {right:.3g} it is, computed from your run.")
-    guesses = {sentence: abs(number - float(wrong(*evidence))) for sentence, wrong in exercise.wrong.items()}
-    guesses["Wrong sign: which of the two is the larger one?"] = abs(number + right)
-    nearest = min(guesses, key=guesses.__getitem__)
-    if guesses[nearest] <= exercise.tolerance / 10:
-        return Answer(exercise.name, False, nearest)
-    low = "too small" if number < right else "too large"
-    return Answer(exercise.name, False, f"{number:.4g} is {low}, by more than a figure's reading: look again.")
+def alike(exercise: Exercise, sets: list[tuple[Any, ...]]) -> bool:
+    """Whether a size is the same in all sets: a number typed in for it would not show."""
+    return any(len({*each}) == 1 for each in zip(*(sizes(exercise, given).values() for given in sets), strict=True))

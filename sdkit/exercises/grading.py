@@ -1,8 +1,8 @@
 """A class's notebooks, graded: what students wrote is called in a process of its own, with limits of time and memory.
 
-Only imports, functions and classes are taken out of a notebook; nothing else of it runs. The limits stop what is endless or too
-large, and a guard in the process refuses the network. That keeps accidents away, not somebody who means harm: grade work of
-students that you know, or in a container.
+Only imports, functions, classes and constants are taken out of a notebook; nothing else of it runs. The limits stop what is
+endless or too large, and a guard in the process refuses the network. That keeps accidents away, not somebody who means harm:
+grade work of students that you know, or in a container.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import html
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -20,7 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .exercise import Exercise, judge
+from .exercise import Exercise
+from .judging import judge
+
+NOTEBOOK = re.compile(r"\s*[%!?]|\s*[\w.]+\?+\s*$")
+"""A line that only a notebook understands: a magic, a shell's command, a question."""
+
+LIBRARIES = {"torch", "nn", "F", "math", "np", "numpy"}
+"""What a constant may call: ce = torch.nn.CrossEntropyLoss()."""
 
 START = 60.0
 """Seconds that a process may take to begin, beyond those of an exercise: it imports PyTorch."""
@@ -54,7 +62,7 @@ def cells_of(path: Path) -> list[str]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path.name} is no notebook: hand in the .ipynb as JupyterLab saves it") from error
     sources = ["".join(s) if isinstance(s, list) else str(s) for s in cells]
-    return ["\n".join(line for line in s.splitlines() if not line.lstrip().startswith(("%", "!"))) for s in sources]
+    return ["\n".join(line for line in s.splitlines() if not NOTEBOOK.match(line)) for s in sources]
 
 
 def definitions(path: Path) -> tuple[str, set[str]]:
@@ -64,8 +72,8 @@ def definitions(path: Path) -> tuple[str, set[str]]:
         path: an .ipynb or a .py.
 
     Returns:
-        Its imports, functions and classes as one source, and the names of the functions and classes. A cell with a mistake in
-        its syntax is left out.
+        Its imports, functions, classes and constants as one source, and their names. A cell with a mistake in its syntax is
+        left out.
     """
     kept, names = [], set()
     for source in cells_of(path):
@@ -74,10 +82,31 @@ def definitions(path: Path) -> tuple[str, set[str]]:
         except SyntaxError:
             continue
         for node in tree.body:
-            if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
+            if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) or is_constant(node):
                 kept.append(ast.unparse(node))
-                names |= {getattr(node, "name", "")}
+                names |= {getattr(node, "name", ""), *(t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name))}
     return "\n\n".join(kept), names - {""}
+
+
+def is_constant(node: ast.stmt) -> bool:
+    """Whether a line gives a name to numbers, to a lambda, to what has a name already, or to what a library makes of these."""
+    harmless = ast.Constant | ast.UnaryOp | ast.BinOp | ast.Tuple | ast.List | ast.Name | ast.Attribute | ast.Call
+    if not isinstance(node, ast.Assign):
+        return False
+    parts = [part for part in ast.walk(node.value) if isinstance(part, ast.expr)]
+    called = {ast.unparse(part.func).partition(".")[0] for part in parts if isinstance(part, ast.Call)}
+    return isinstance(node.value, ast.Lambda) or (called <= LIBRARIES and all(isinstance(part, harmless) for part in parts))
+
+
+def broken(path: Path) -> list[tuple[str, str]]:
+    """The cells whose syntax has a mistake, each with what is wrong with it."""
+    found = []
+    for source in cells_of(path):
+        try:
+            ast.parse(source)
+        except SyntaxError as error:
+            found.append((source, f"Its cell does not run: {error.msg}, in line {error.lineno}."))
+    return found
 
 
 def asked(path: Path, exercises: dict[str, Exercise]) -> list[str]:
@@ -95,7 +124,8 @@ def asked(path: Path, exercises: dict[str, Exercise]) -> list[str]:
     rooms = {name.partition(".")[0] for name in exercises if f'check("{name}"' in text}
     if not rooms:
         _, names = definitions(path)
-        rooms = {name.partition(".")[0] for name in written if exercises[name].function in names}
+        begun = {*names, *re.findall(r"^(?:def|class) (\w+)", text, re.MULTILINE)}
+        rooms = {name.partition(".")[0] for name in written if exercises[name].function in begun}
     return [name for name in written if name.partition(".")[0] in rooms]
 
 
@@ -124,7 +154,8 @@ def worked(path: Path, names: list[str], seconds: float, megabytes: int) -> Iter
     command = [sys.executable, "-m", "sdkit.exercises.grading", str(path), str(megabytes), *names]
     environment = {name: value for name, value in os.environ.items() if name in KEPT} | {"OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *(p for p in sys.path if p)])
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as process:
+    quiet = subprocess.DEVNULL  # nobody is asked: input() raises
+    with subprocess.Popen(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, text=True, env=environment) as process:
         lines: queue.Queue[str] = queue.Queue()
 
         def listen() -> None:
@@ -189,10 +220,15 @@ def main(path: str, megabytes: str, *names: str) -> None:
         exercise = EXERCISES[name]
         if exercise.function not in space:
             word, says = "not written", "There is no such function in the notebook" + (f" ({failed})." if failed else ".")
+            start = re.compile(rf"^(?:def|class) {exercise.function}\b", re.MULTILINE)
+            for cell, wrong in broken(Path(path)):
+                word, says = ("wrong", wrong) if start.search(cell) else (word, says)
         else:
             answer = judge(exercise, space[exercise.function])
             says = answer.says
             untouched = says.startswith(("Not written", "Not changed"))
+            if says.startswith("Your code raised NameError"):
+                says += " Graded are imports, functions, classes and constants: what a function needs stands in it."
             word = "right" if answer.right else "not written" if untouched else "wrong"
         print(json.dumps([name, word, says]), file=channel, flush=True)
 

@@ -26,6 +26,7 @@ from .common import (
     size,
     step,
     two_logits,
+    two_outputs,
     with_options,
     with_terms,
 )
@@ -191,6 +192,7 @@ EXERCISES = [
             "The branch is always there: leave it out where `keep` is false.": lambda h, f, b: F.relu(f + h),
             "The branch is never there: add it where `keep` is true.": lambda h, f, b: F.relu(h) + 0 * f,
             "The shortcut is dropped instead of the branch.": lambda h, f, b: F.relu(f + b * h),
+            "A kept branch has lost its shortcut: add what came in.": lambda h, f, b: F.relu(f if b else h),
             "A kept branch is scaled: b is 0 or 1 here.": lambda h, f, b: F.relu(b * f / 2 + h),
             "The branch is taken off: add it.": lambda h, f, b: F.relu(h - b * f),
             "The branch and the shortcut each have a ReLU: add first.": lambda h, f, b: b * F.relu(f) + F.relu(h),
@@ -208,6 +210,7 @@ EXERCISES = [
             "The ReLU is missing.": lambda h, f, p: p * f + h,
             "The ReLU stands before the addition: add first.": lambda h, f, p: p * F.relu(f) + h,
             "The branch and the shortcut each have a ReLU: add first.": lambda h, f, p: p * F.relu(f) + F.relu(h),
+            "The ReLU is the shortcut's alone: add first.": lambda h, f, p: p * f + F.relu(h),
             "The branch has 1 - p: it survives with p.": lambda h, f, p: F.relu((1 - p) * f + h),
             "This is a weighted mean of branch and shortcut: the shortcut keeps its weight 1.": lambda h, f, p: F.relu(
                 p * f + (1 - p) * h
@@ -232,6 +235,9 @@ EXERCISES = [
                 w - ((1 - p) * o).sum()
             ),
             "You took the mean over the blocks: the savings add up.": lambda w, o, p: w - ((1 - p) * (w - o)).mean(),
+            "The whole is counted once for every block: take the savings off it once.": lambda w, o, p: (
+                p * w + (1 - p) * o
+            ).sum(),
             "The savings are added: take them off.": lambda w, o, p: w + ((1 - p) * (w - o)).sum(),
             "Those are the savings alone: take them off the whole.": lambda w, o, p: ((1 - p) * (w - o)).sum(),
             "That is the whole times the mean survival: blocks cost differently, and something is outside of them.": (
@@ -285,7 +291,8 @@ EXERCISES = [
             "The cross entropies are softened: they are at temperature 1.": lambda s, q, y, a, t: (
                 F.cross_entropy(s / t, y) + F.cross_entropy(q / t, y) + a * kd(s, q, t)
             ),
-        },
+        }
+        | two_outputs("λ", "distillation"),
     ),
     Exercise(
         "self_guidance.MySelfGuidance",

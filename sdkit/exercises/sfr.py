@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -136,6 +137,12 @@ EXERCISES = [
             "The shares are a softmax of the past probabilities: they are probabilities already.": lambda y, p, e: (
                 dynamic_labels(y, p.softmax(1), e)
             ),
+            "The shares are divided by the sum over the whole batch: each row sums to 1.": lambda y, p, e: (
+                (1 - e) * one_hot(y, p) + e * p * (1 - one_hot(y, p)) / (p * (1 - one_hot(y, p))).sum()
+            ),
+            "ε and 1 - ε are exchanged, and the label's own output is shared, too.": lambda y, p, e: (
+                e * one_hot(y, p) + (1 - e) * p
+            ),
             "The network's most likely wrong class gets all of ε: all share it.": lambda y, p, e: (
                 (1 - e) * one_hot(y, p) + e * one_hot((p * (1 - one_hot(y, p))).argmax(1), p)
             ),
@@ -200,6 +207,12 @@ EXERCISES = [
             "The products are averaged over the d numbers: summed.": lambda q, k: (
                 (k * q[:, None]).mean(2) / q.shape[1] ** 0.5
             ).softmax(1),
+            "√d divides after the softmax: divide before, then each image's stages sum to 1.": lambda q, k: (
+                (k * q[:, None]).sum(2).softmax(1) / q.shape[1] ** 0.5
+            ),
+            "The softmax is taken twice.": lambda q, k: near(q, k).softmax(1).softmax(1),
+            "These are exp(...) still: divide by their sum over the stages.": lambda q, k: near(q, k).exp(),
+            "The keys are scaled to length 1: take them as they are.": lambda q, k: near(q, F.normalize(k, dim=2)).softmax(1),
             "All stages count alike here.": lambda q, k: (0 * near(q, k)).softmax(1),
         },
     ),
@@ -220,6 +233,7 @@ EXERCISES = [
             "Every class gets ε: ε/K.": labelled(lambda y, e: (1 - e) * y + e),
             "ε/K is missing: the rows do not sum to 1.": labelled(lambda y, e: (1 - e) * y),
             "The hard label is gone: this is uniform.": labelled(lambda y, e: 0 * y + 1 / y.shape[1]),
+            "0.1 is typed in for ε: it is self.epsilon.": labelled(lambda y, e: smooth(y, 0.1)),
             "ε is doubled.": labelled(lambda y, e: smooth(y, 2 * e)),
             "ε is halved.": labelled(lambda y, e: smooth(y, e / 2)),
             "You divided by K twice.": labelled(lambda y, e: (1 - e) * y + e / y.shape[1] ** 2),
@@ -227,7 +241,7 @@ EXERCISES = [
             "The features' term has changed its sign.": labelled(smooth, lambda emd: -emd),
             "The features' term is doubled: leave it.": labelled(smooth, lambda emd: 2 * emd),
         },
-        call=loss_of,
+        call=partial(loss_of, epsilon=0.25),
         given=STEP,
         cell=CELL,
     ),

@@ -44,6 +44,14 @@ def draw_maps(g: torch.Generator) -> tuple[Tensor, Tensor]:
     return normal(g, n, m, c), normal(g, n, m + size(g, 1, 2), c)
 
 
+def draw_cells(g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Short local vectors, beside which 0.001 is something; each image has a cell that resembles the other map's mean."""
+    while True:
+        u, v = (0.1 * part for part in draw_maps(g))
+        if ((u * v.mean(1, keepdim=True)).sum(2) > 0).any(1).all():
+            return u, v
+
+
 def draw_plan(g: torch.Generator) -> tuple[Tensor, Tensor]:
     """A plan and a cost."""
     n, m, k = size(g, 2, 3), size(g, 4, 5), size(g, 6, 7)
@@ -91,6 +99,9 @@ EXERCISES = [
             "Each channel is scaled over the cells: scale each cell's vector, dimension 2.": lambda u, v: (
                 (F.normalize(u, dim=1)[:, :, None] - F.normalize(v, dim=1)[:, None]).square().sum(3)
             ),
+            "Each channel is scaled over the cells: scale each cell's vector, dimension 2, before 2 (1 - cos).": lambda u, v: (
+                2 * (1 - F.normalize(u, dim=1) @ F.normalize(v, dim=1).mT)
+            ),
             "Only u is scaled to length 1: v is, too.": lambda u, v: (unit(u)[:, :, None] - v[:, None]).square().sum(3),
             "Only v is scaled to length 1: u is, too.": lambda u, v: (u[:, :, None] - unit(v)[:, None]).square().sum(3),
             "The vectors are added: subtract.": lambda u, v: (unit(u)[:, :, None] + unit(v)[:, None]).square().sum(3),
@@ -105,7 +116,7 @@ EXERCISES = [
         "Write the marginal $a$: the inner product of each cell with the other map's mean vector, at least 0, plus $10^{-3}$, "
         "and each image's row sums to 1. It is constant.",
         "The clamp comes before the $10^{-3}$, the division last.",
-        draw_maps,
+        draw_cells,
         cell_weights,
         {
             "The mean is u's own: take that of the other map.": lambda u, v: cell_weights(u, u),
@@ -127,6 +138,21 @@ EXERCISES = [
             ),
             "The inner products are of vectors of length 1: the paper's are of the vectors as they are.": lambda u, v: normed(
                 F.cosine_similarity(u, v.mean(1, keepdim=True).expand_as(u), dim=2).clamp_min(0) + 1e-3
+            ),
+            "The clamp is at 0.001: clamp at 0, then add 0.001.": lambda u, v: normed(
+                (u * v.mean(1, keepdim=True)).sum(2).clamp_min(1e-3)
+            ),
+            "The 0.001 is added before the clamp: clamp first, or a cell may count nothing.": lambda u, v: normed(
+                ((u * v.mean(1, keepdim=True)).sum(2) + 1e-3).clamp_min(0)
+            ),
+            "The 0.001 is missing: a cell that resembles nothing counts a little.": lambda u, v: normed(
+                (u * v.mean(1, keepdim=True)).sum(2).clamp_min(0)
+            ),
+            "This is a softmax of what was clamped: add 0.001 and divide by the sum.": lambda u, v: (
+                (u * v.mean(1, keepdim=True)).sum(2).clamp_min(0).softmax(1).detach()
+            ),
+            "All vectors are scaled to length 1 first: the paper's are as they are.": lambda u, v: normed(
+                (F.normalize(u, dim=2) * F.normalize(v, dim=2).mean(1, keepdim=True)).sum(2).clamp_min(0) + 1e-3
             ),
             "You added 1 where 0.001 is right.": lambda u, v: normed((u * v.mean(1, keepdim=True)).sum(2).clamp_min(0) + 1),
             "All cells count alike here.": lambda u, v: normed(torch.ones_like(u[:, :, 0])),

@@ -75,7 +75,7 @@ class Experiment:
             self._set(name, as_declared(f"an experiment's {name}", getattr(self, name), dict[str, Any]))
         self._set("seed", as_declared("an experiment's seed", self.seed, int))
         said = self.method if isinstance(self.method, tuple | list) and self.method else [self.method]
-        each = [p for m in said for p in (m.split("+") if isinstance(m, str) else [m])]
+        each = [p for m in said for p in ([*map(str.strip, m.split("+"))] if isinstance(m, str) else [m])]
         self._set("method", "+".join(sorted(own.named(p, "method") for p in each)))
         self._set("model", own.named(self.model, "model"))
         self._set("data", own.named(self.data, "data"))
@@ -98,7 +98,9 @@ class Experiment:
         self._set("schedule", self._planned())
         needs = [n for n, kind in self.methods.items() if "teacher" in kind.handed_in()]
         if needs and self.teacher is None:
-            raise ValueError(f"{needs[0]} learns from a trained network: say which, teacher=Experiment(model=...)")
+            raise ValueError(
+                f"{needs[0]} learns from a trained network: say which, teacher=Experiment(model=...) or --teacher resnet34"
+            )
         if self.teacher is not None and not needs:
             raise ValueError(f"{self.method} learns from no teacher: leave teacher out, or choose a method such as kd")
 

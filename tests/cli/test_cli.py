@@ -126,12 +126,55 @@ def test_list_names_everything_with_a_line_each(capsys):
         (["show", "zzz"], "sdkit: no run begins with 'zzz'"),
         (["figures", "04_drg"], "sdkit: no notebook is called '04_drg': did you mean '04_drg_dsr'"),
         (["figures", "--model", "resnet21"], "sdkit: no network is called 'resnet21'"),
+        (["trian"], "sdkit: no verb is called 'trian': did you mean 'train'"),
+        (["train", "byot"], "sdkit: 'byot' belongs to no option: --method byot, perhaps"),
+        (["train", "--knob", "alpha=0.3", "lam=0.1"], "sdkit: 'lam=0.1' belongs to no option: .* --knob a=1 --knob b=2"),
+        (["train", "--method", "kd", "--dry-run"], "sdkit: kd learns .* or --teacher resnet34"),
+        (["train", "--from", "broken.py"], r"sdkit: broken.py cannot be run, line 2: SyntaxError: .*\. Mend it there"),
+        (["train", "--from", "missing.py"], r"sdkit: missing.py cannot be run, line 1: ModuleNotFoundError: No module named"),
+        (["list", "methods", "--having", "temprature"], "sdkit: nothing under methods has 'temprature' in it"),
+        (["record", "cpu", "--minutes", "-1"], "sdkit: --minutes takes a number from 0, .* got -1"),
+        (["record", "cpu", "--minutes", "nan"], "sdkit: --minutes takes a number from 0, .* got nan"),
+        (["figures", "--train-size", "0", "04_drg_dsr"], "sdkit: --train-size takes a whole number from 1"),
+        (["app", "--port", "-1"], "sdkit: --port takes a whole number from 1 to 65535, got -1"),
+        (["sweep", "--methods", "dsr"], "sdkit: nothing is swept, --methods dsr is one value: .* an option spelled otherwise"),
+        (
+            ["sweep", "--beta", "1,2", "--seeds", "0"],
+            "sdkit: --seeds and --validation take whole numbers from 1, got 0 and 500",
+        ),
+        (["grade", "nobody"], "sdkit: nobody is no folder: give the one that holds"),
+        (["grade", ".", "--seconds", "0"], "sdkit: an exercise needs some seconds and megabytes, got 0 and 2000"),
+        (
+            ["grade", ".", "--out", "/dev/null/x"],
+            "sdkit: /dev/null/x: Not a directory. Say a place that can be read and written",
+        ),
+        (["train", "--knob", "alpha=1", "--knob", "alpha=2"], "sdkit: alpha is said 2 times: say it once"),
+        (["collect", "nobody", "--into", "all"], "sdkit: nothing is collected: give each student's SDKIT_HOME"),
     ],
 )
-def test_a_mistake_is_one_sentence(arguments, sentence, capsys):
+def test_a_mistake_is_one_sentence(arguments, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("import sdkit\ndef (:\n")
+    (tmp_path / "missing.py").write_text("import nowhere_to_be_found\n")
+    monkeypatch.delenv("SDKIT_TRACEBACK", raising=False)
     with pytest.raises(SystemExit, match=sentence) as stop:
         cli.main(arguments)
     assert "\n" not in str(stop.value.code)
+
+
+def test_spaces_other_words_for_a_group_and_a_name_in_one_are_understood(capsys):
+    cli.main(["train", "--method", "byot + drg", "--knob", "drg.alpha = 0.3", "--dry-run"])
+    assert "method='byot+drg'" in (said := capsys.readouterr().out) and "'drg.alpha': 0.3" in said
+    for what, line in (("models", "resnet18 "), ("datasets", "cifar10 "), ("dsr", "dsr ")):
+        cli.main(["list", what])
+        assert f"\n  {line}" in capsys.readouterr().out
+    cli.main(["train", "--schedule", "step", "--milestones", "1", "2", "--dry-run"])
+    assert "milestones=(0.025, 0.05)" in capsys.readouterr().out
+    cli.main(["--version"])
+    assert capsys.readouterr().out == f"sdkit {sdkit.__version__}\n"
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["help"])
+    assert not stop.value.code and "grade" in capsys.readouterr().out
 
 
 def test_settings_are_python_values_or_text():

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import sdkit
 from sdkit import models
 from sdkit.exercises import EXERCISES
-from sdkit.exercises.exercise import judge
+from sdkit.exercises.judging import judge
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = [e for e in EXERCISES.values() if not e.reads]

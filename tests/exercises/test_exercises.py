@@ -16,7 +16,8 @@ import sdkit
 from sdkit import losses, methods, models
 from sdkit.core import Batch, Features, Progress
 from sdkit.exercises import EXERCISES, check
-from sdkit.exercises.exercise import drawn, judge, outcome
+from sdkit.exercises.exercise import drawn, outcome
+from sdkit.exercises.judging import judge
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SOURCE = "\n".join(p.read_text(encoding="utf-8") for p in sorted(NOTEBOOKS.glob("0[1-5]*.ipynb")))
@@ -325,6 +326,9 @@ def test_a_reading_is_of_the_students_own_run():
     assert check("byot.points_of_the_ensemble", 0.18, seen).says.startswith("That is a share of 1")
     assert check("byot.points_of_the_ensemble", None, seen).says == "Not written yet."
     assert check("byot.points_of_the_ensemble", 25, seen).says.endswith("look again.")
+    assert "with a point and without %: got '18,3 %'" in check("byot.points_of_the_ensemble", "18,3 %", seen).says
+    for evidence in ((), ({"1/4": 0.5},), (0.5,)):
+        assert check("byot.points_of_the_ensemble", 25, *evidence).says.startswith("This reading is checked against your run")
 
 
 def test_an_unknown_exercise_is_told_the_nearest():
@@ -373,6 +377,39 @@ def test_a_class_is_graded_in_processes_of_its_own(tmp_path, capsys):
     assert grades["right"]["right"] == "1" and grades["wrong"]["right"] == "0"
     assert "This descends" in (tmp_path / "grades" / "wrong.html").read_text(encoding="utf-8")
     assert "right: 1 of 7 right" in capsys.readouterr().out
+
+
+def test_a_constant_and_a_lambda_count_and_a_cell_that_does_not_run_is_told_so(tmp_path):
+    from sdkit.exercises.grading import grade
+
+    cells = (
+        "T = 1.0",
+        "ranked = lambda z: T * z.sort(1).values",
+        "def guidance(logits, shallow_logits, tau):\n    return (tau",
+    )
+    written(tmp_path / "a.ipynb", IMPORTS, *cells, "T2 = print('not run')", ASKED)
+    grades = {g.exercise: g for g in grade(tmp_path / "a.ipynb", EXERCISES)}
+    assert grades["drg_dsr.ranked"].word == "right", grades["drg_dsr.ranked"]
+    assert grades["drg_dsr.guidance"] == (
+        "drg_dsr.guidance",
+        "wrong",
+        "Its cell does not run: '(' was never closed, in line 2.",
+    )
+    (tmp_path / "b.py").write_text("def ranked(logits):\n    return (logits\n")
+    assert [g.word for g in grade(tmp_path / "b.py", EXERCISES) if g.exercise == "drg_dsr.ranked"] == ["wrong"]
+
+
+USES = "ce = torch.nn.CrossEntropyLoss()\n\ndef drg_loss(z, q, y, alpha, tau):\n    return ce(z, y) + ce(q, y) + pair"
+
+
+def test_a_function_that_needs_another_cell_or_somebody_at_the_keyboard_is_told_so(tmp_path):
+    from sdkit.exercises.grading import grade
+
+    asking = "ranked?\n\ndef ranked(z):\n    return input() or z"
+    written(tmp_path / "a.ipynb", IMPORTS, ASKED, asking, "pair = ask()", USES)
+    grades = {g.exercise: g.says for g in grade(tmp_path / "a.ipynb", EXERCISES)}
+    assert "EOFError" in grades["drg_dsr.ranked"]
+    assert "name 'pair' is not" in (said := grades["drg_dsr.drg_loss"]) and said.endswith("stands in it."), "ce is there"
 
 
 def test_only_definitions_of_a_notebook_are_taken(tmp_path):
