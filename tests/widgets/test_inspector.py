@@ -430,3 +430,24 @@ def test_the_board_draws_again_what_it_drew_before(panel):
     drawn = board.png(first)
     assert board.png(other) != drawn and board.png(first) == drawn == LossBoard(classes).png(first)
     assert not [a for ax in loss_board(first, classes).axes for a in ax.get_children() if a.get_animated()]
+
+
+def test_a_move_draws_nothing_anew_that_did_not_change_and_the_picture_is_the_same(panel, monkeypatch):
+    held, classes = panel.held("drg+dsr"), panel.trained.data.classes
+    board, before = LossBoard(classes), held.method.settings()
+    board.png(step_report(held, 3))
+    drawn = []
+    try:
+        for alpha in (0.3, 0.31, 0.9):
+            setattr(held.method, "drg.alpha", alpha)
+            report = step_report(held, 3)
+            with monkeypatch.context() as patch:
+                draw = type(board.figure).draw_artist
+                patch.setattr(type(board.figure), "draw_artist", lambda self, a: (drawn.append(a), draw(self, a))[1])
+                shown = board.png(report)
+            assert shown == LossBoard(classes).png(report), "nothing is left of what was drawn before"
+    finally:
+        setattr(held.method, "drg.alpha", before["drg.alpha"])
+    said = [a.get_text() for a in drawn if hasattr(a, "get_text")]
+    assert f"{report.terms['rg']:.4f}" in said
+    assert said.count("softmax at T = 4") <= 1 and sum(s.startswith("sorted output") for s in said) <= 1, said
