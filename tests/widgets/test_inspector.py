@@ -436,13 +436,12 @@ def test_a_move_draws_nothing_anew_that_did_not_change_and_the_picture_is_the_sa
     held, classes = panel.held("drg+dsr"), panel.trained.data.classes
     board, before = LossBoard(classes), held.method.settings()
     board.png(step_report(held, 3))
-    drawn = []
+    drawn, draw = [], type(board.figure).draw_artist
     try:
         for alpha in (0.3, 0.31, 0.9):
             setattr(held.method, "drg.alpha", alpha)
             report = step_report(held, 3)
             with monkeypatch.context() as patch:
-                draw = type(board.figure).draw_artist
                 patch.setattr(type(board.figure), "draw_artist", lambda self, a: (drawn.append(a), draw(self, a))[1])
                 shown = board.png(report)
             assert shown == LossBoard(classes).png(report), "nothing is left of what was drawn before"

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ...analysis import Answers, NoiseCurve, Projection, RankedProfile, Separation
 from ..drg_dsr import SPACE_LABELS
 from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, outline, picture
+
+GRAY, HEAT = colormaps["gray"], colormaps["inferno"]
+"""Kept here: by its name a colour map is made anew for every image."""
 
 
 def noise_marks(
@@ -171,15 +177,15 @@ def cam_marks(
     shown, drawn = picture(image), []
     h, w = shown.shape[:2]
     for ax in (ax for row in axes for ax in row):
-        ax.set_xlim(-0.5, w - 0.5)
-        ax.set_ylim(h - 0.5, -0.5)
+        if (ax.get_xlim(), ax.get_ylim()) != ((-0.5, w - 0.5), (h - 0.5, -0.5)):
+            ax.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     for row, name in zip(axes, maps, strict=True):
         drawn += [_pixels(row[0], shown), _below(row[0], title, None)]
         for ax, exit in zip(row[1:], columns, strict=True):
             if exit not in maps[name]:
                 continue
-            drawn.append(_pixels(ax, shown.mean(2), cmap="gray"))
-            drawn.append(_pixels(ax, maps[name][exit].cpu().numpy(), cmap="inferno", alpha=0.65))
+            drawn.append(_pixels(ax, shown.mean(2), cmap=GRAY))
+            drawn.append(_pixels(ax, maps[name][exit].cpu().numpy(), cmap=HEAT, alpha=0.65))
             drawn.append(_below(ax, *words[name][exit]))
             if mask is not None:
                 drawn += outline(mask, ax)
@@ -249,8 +255,13 @@ def ranked_marks(
     return drawn
 
 
-def _pixels(ax: Axes, values: np.ndarray, **look) -> Artist:
-    return ax.imshow(values, vmin=0, vmax=1, aspect="auto", **look)
+def _pixels(ax: Axes, values: np.ndarray, cmap: Colormap | None = None, alpha: float | None = None) -> Artist:
+    """An image over the whole of an Axes whose limits are set: sooner than `imshow`, which sets them."""
+    image = AxesImage(ax, cmap=cmap, alpha=alpha)
+    image.set_data(values)
+    image.set_clim(0, 1)
+    image.set_clip_path(ax.patch)
+    return ax.add_image(image)
 
 
 def _below(ax: Axes, words: str, right: bool | None) -> Artist:
