@@ -50,12 +50,12 @@ def description(row: RunRow, symbols: Mapping[str, str]) -> Markup:
         return sentence(row.wrong)
     said = [Markup("<b>{}</b> · run <code>{}</code>").format(STATES.get(row.status, row.status), row.run.key)]
     said += [Markup("“{}”").format(row.note)] if row.note else []
-    if row["steered"]:
-        turned = ", ".join(what for _, what in figures.marks(row.run.history()))
-        said.append(Markup("knobs were turned while it ran: {}").format(turned))
     try:
+        if row["steered"]:
+            turned = ", ".join(what for _, what in figures.marks(row.run.history()))
+            said.append(Markup("knobs were turned while it ran: {}").format(turned))
         said.append(Markup("<code>{}</code>").format(repeated(row.run)))
-    except Exception as error:  # of another sdkit
+    except Exception as error:  # of another sdkit, or damaged since it was read
         said.append(sentence(error))
     numbers = {words(n): Markup("<b>{}</b>").format(_number(n, v)) for n, v in row.measured.items() if n.startswith(MEASURED)}
     settings = {symbols.get(n) or words(n): str(v) for n, v in row.settings.items()}
