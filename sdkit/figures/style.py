@@ -105,7 +105,7 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
     for i, name in enumerate(negatives):
         out[name] = {
             "color": free[i % len(free)],
-            "marker": marks[i % len(marks)],
+            "marker": marks[(i % len(free) + i // len(free)) % len(marks)],  # one marker on when the colours come round
             "linestyle": _SPARE_LINES[(i + bool(worn)) % len(_SPARE_LINES)],
         }
     return out

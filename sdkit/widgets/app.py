@@ -21,7 +21,7 @@ from .features import FeatureViewer
 from .inspector import LossInspector
 from .noise import NoiseViewer
 from .panel import TrainingPanel
-from .parts import Panel, Words, beside, choice, kept, sentence, styled
+from .parts import Panel, Words, beside, choice, identity, kept, sentence, styled
 from .ranked import RankedViewer
 
 TOGETHER = ("drg+dsr",)
@@ -68,7 +68,7 @@ class App(Panel):
             return
         name = list(self.makers)[i]
         if name in self.panels:
-            if isinstance(self.panels[name], OfRuns):
+            if isinstance(self.panels[name], OfRuns | Explorer):
                 self.panels[name].look()
             return
         try:
@@ -154,9 +154,9 @@ class OfRuns(Panel):
     def look(self) -> None:
         """Reads the records again. What is chosen stays chosen."""
         self.found = {r.run.key: r for r in reversed(runs.records()) if r.status == "done"}
-        if [*self.found] == self._offered:
+        if (there := [identity(r.run) for r in self.found.values()]) == self._offered:
             return
-        self._offered = [*self.found]
+        self._offered = there
         self.offer(self.run, {said(r): key for key, r in self.found.items()}, self.run.value)
         self._on_run()
 
@@ -188,7 +188,7 @@ class OfRuns(Panel):
 
 def opened(record: runs.RunRow) -> Trained:
     """A finished run with its network, a panel's included; loaded once."""
-    return kept("opened", str(record.run.folder), lambda: Trained(repeated(record.run), record.run))
+    return kept("opened", identity(record.run), lambda: Trained(repeated(record.run), record.run))
 
 
 def said(record: runs.RunRow) -> str:

@@ -355,6 +355,13 @@ def test_an_unknown_name_always_looks_the_same_and_two_of_them_look_different():
     assert figures.looks(["drg", "resnet18"])["drg"] == figures.STYLE["drg"]
 
 
+def test_no_two_of_forty_methods_without_a_style_of_their_own_share_colour_and_marker():
+    for styled in ([], ["vanilla"], ["self-guidance"], ["vanilla", "byot", "drg+dsr"]):
+        names = [*styled, *(f"method {i}" for i in range(20))]
+        found = [(look["color"], look["marker"]) for look in figures.looks(names).values()]
+        assert len({*found}) == len(names), styled
+
+
 def test_a_methods_look_is_the_same_in_every_figure_and_its_second_row_is_grey():
     few = figures.looks(["vanilla", "vanilla, deeper", "self-guidance"])
     many = figures.looks(["vanilla", "vanilla, blocks=2", "drg", "self-guidance, blocks=2, survival=0.5"])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import COMBINATIONS, build
 
 from sdkit.core import Batch
 from sdkit.experiment import Experiment
-from sdkit.figures import LossBoard, loss_board
+from sdkit.figures import LossBoard, loss_board, loss_in_words
 from sdkit.losses import ranked
 from sdkit.methods import METHODS, Combined, Frozen, Method, RankedTarget, TransportPlans, Vanilla
 from sdkit.methods.inspector import FrozenStep, StepReport, step_report
@@ -450,3 +452,48 @@ def test_a_move_draws_nothing_anew_that_did_not_change_and_the_picture_is_the_sa
     said = [a.get_text() for a in drawn if hasattr(a, "get_text")]
     assert f"{report.terms['rg']:.4f}" in said
     assert said.count("softmax at T = 4") <= 1 and sum(s.startswith("sorted output") for s in said) <= 1, said
+
+
+def test_from_an_image_of_one_batch_to_a_method_that_composes_its_own(trained):
+    KEPT.clear()
+    panel = LossInspector(trained, ["byot", "softmax-triplet"], image=3)
+    panel.method.value = "softmax-triplet"
+    assert panel.latest.wait(20) and not panel.notice.value
+    assert panel.last.terms.keys() == step_report(panel.held("softmax-triplet"), panel.image.value).terms.keys()
+    assert {*panel._left["knobs"]["softmax-triplet"]} == {*panel.held("softmax-triplet").method.knobs}
+
+
+def wide_report(panel, **values):
+    """A report of 20 classes, of which 10 have room; the largest gradient is of one that has none."""
+    now = step_report(panel.held("vanilla"), 0)
+    z = torch.arange(20.0)
+    pull = torch.full((20,), 0.001)
+    pull[0] = 0.25
+    return now._replace(
+        logits={"final": z}, distributions={"final": z.softmax(0)}, label=F.one_hot(torch.tensor(19), 20).float(),
+        gradient={"task": {"final": pull}}, summed={"final": pull},
+    )._replace(**values)  # fmt: skip
+
+
+def test_the_largest_gradient_is_the_largest_of_all_classes(panel):
+    report, classes = wide_report(panel), [str(k) for k in range(20)]
+    said = [t.get_text() for ax in loss_board(report, classes).axes for t in ax.texts]
+    assert "0.25" in said and "0.001" not in said
+    assert "at most 0.25" in loss_in_words(report, classes)
+
+
+def test_terms_that_are_no_numbers_or_all_zero_are_drawn_as_they_are(panel, recwarn):
+    classes = [str(k) for k in range(20)]
+    for value, text in ((math.nan, "nan"), (math.inf, "inf"), (0.0, "0.0000")):
+        report = wide_report(panel, terms={"task": value}, total=value)
+        assert LossBoard(classes).png(report)
+        assert text in [t.get_text() for ax in loss_board(report, classes).axes for t in ax.texts]
+    lost = wide_report(panel, gradient={"task": {"final": torch.full((20,), math.nan)}})
+    assert "nan" in [t.get_text() for ax in loss_board(lost, classes).axes for t in ax.texts]
+    assert not [w for w in recwarn if "identical" in str(w.message)]
+
+
+def test_an_inspector_that_shows_nothing_says_so_when_it_is_saved(panel):
+    panel.last = None
+    panel.twin.save.click()
+    assert "nothing is shown yet" in panel.twin.saved.value

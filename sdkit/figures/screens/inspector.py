@@ -193,14 +193,14 @@ class LossBoard:
         sizes = [ax.text(1.03, i, "", fontsize=SIZE, transform=place, va="center") for i in range(len(rows))]
 
         def move(report: StepReport) -> None:
-            pulls = np.stack([_pull(report, *row)[self._shown].numpy() for row in rows])
-            largest = np.abs(pulls).max(1, keepdims=True)
-            share = -pulls / np.where(largest > FAINT, largest, np.inf)
+            pulls = np.stack([_pull(report, *row).numpy() for row in rows])
+            largest = np.abs(pulls).max(1, keepdims=True)  # of all classes, those that have no room too
+            share = -pulls[:, self._shown] / np.where(largest > FAINT, largest, np.inf)
             image.set_data(share)
             for sign, there in zip(signs, (share > 0.15, share < -0.15), strict=True):
                 sign.set_data(*np.nonzero(there)[::-1])
             for said, size in zip(sizes, largest[:, 0], strict=True):
-                said.set_text(f"{size:.2g}" if size > FAINT else "0")
+                said.set_text("0" if size <= FAINT else f"{size:.2g}")
 
         self._live(lambda r: (r.gradient, r.summed), (image, *signs, *sizes), move)
 
@@ -215,8 +215,9 @@ class LossBoard:
         values = [ax.text(1.03, i, "", fontsize=SIZE + 1, transform=place, va="center") for i in range(len(names))]
 
         def limits(report: StepReport) -> tuple[float, float]:
-            numbers = [*report.terms.values(), report.total]
-            return -_nice(-min(numbers)), _nice(max(numbers))
+            numbers = [v for v in (*report.terms.values(), report.total) if math.isfinite(v)] or [0.0]
+            low, high = -_nice(-min(numbers)), _nice(max(numbers))
+            return (low, high) if low < high else (0.0, 1.0)
 
         def move(report: StepReport) -> None:
             if limits(report) != ax.get_xlim():
