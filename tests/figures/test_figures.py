@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from sdkit.analysis import (
     Separation,
     StepCost,
     Timing,
+    answers,
     calibration,
     ranked_along,
     selective_risk,
@@ -651,3 +653,36 @@ def test_a_star_says_what_the_whole_test_set_does_where_curves_are_of_a_part_of_
     _, ax = figures.new()
     figures.exit_accuracy(along[:-1], ax)
     assert not [line for line in ax.lines if line.get_marker() == "*"], "an unfinished run was not tested on all"
+
+
+# long names
+
+LONG = [f"German shorthaired pointer {i}" for i in range(12)]
+
+
+def test_the_names_of_several_trainings_stay_within_the_screen():
+    history = [Epoch(e, 0.1, 1.0, {"task": 1.0}, 0.4, {"final": 0.5}) for e in range(3)]
+    names = ["recorded", *(f"fork {i}: α 0.525, T 4.2, β 0.21 after epoch 3" for i in range(3))]
+    screen = figures.Screen()
+    figure = screen.draw({name: figures.Course(history) for name in names})
+    figure.draw_without_rendering()
+    box, inside = figure.legends[0].get_window_extent(), figure.bbox
+    assert box.x0 >= inside.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
+    assert all(box.y0 >= ax.get_window_extent().y1 for ax in screen.axes)
+
+
+def test_long_names_of_classes_are_cut_before_they_meet_or_leave_the_picture():
+    figure, axes = figures.feature_panels(1, len(LONG))
+    figures.feature_frame({"drg": "PCA"}, range(len(LONG)), axes, LONG)
+    figure.draw_without_rendering()
+    assert axes[0].get_legend().get_window_extent().x1 <= figure.bbox.x1
+    figure, axes = figures.cards(1, 4)
+    images = torch.rand(4, 3, 8, 8)
+    figures.answer_cards(images, ["drg"], LONG[:4], axes)
+    below = figures.answer_marks({"drg": answers(torch.eye(12)[:4])}, torch.arange(4), LONG, axes)
+    figure.draw_without_rendering()
+    for row in (below, [ax.title for ax in axes[0]]):
+        boxes = [text.get_window_extent() for text in row]
+        assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes)), [text.get_text() for text in row]
+        assert all(b.y0 >= 0 and b.y1 <= figure.bbox.y1 for b in boxes)
+    assert all("%" in text.get_text() for text in below)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib import colormaps
@@ -51,7 +52,7 @@ def answer_cards(images: Tensor, names: Sequence[str], true: Sequence[str], axes
             ax.imshow(picture(image))
         row[0].set_ylabel(label(name), fontsize=SIZE + 1)
     for ax, title in zip(axes[0], true, strict=True):
-        ax.set_title(title, fontsize=SIZE)
+        ax.set_title(shorten(title, 18), fontsize=SIZE)
 
 
 def answer_marks(answers: Mapping[str, Answers], y: Tensor, classes: Sequence[str], axes) -> list[Artist]:
@@ -93,7 +94,7 @@ def feature_frame(
     if columns := _legend_columns(len(among)):
         looks_ = [_class_look(i) for i in range(len(among))]
         handles = [
-            Line2D([], [], linestyle="", color=color, marker=marker, label=classes[c])
+            Line2D([], [], linestyle="", color=color, marker=marker, label=shorten(classes[c]))
             for c, (color, marker) in zip(among, looks_, strict=True)
             if shown is None or c in shown
         ]
@@ -264,9 +265,21 @@ def _pixels(ax: Axes, values: np.ndarray, cmap: Colormap | None = None, alpha: f
     return ax.add_image(image)
 
 
+def shorten(name: str, most: int = 15) -> str:
+    """A name where there is room for so many letters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _in_lines(words: str, ax: Axes) -> str:
+    """Words in at most two lines that are no wider than an Axes, about 12.5 letters an inch."""
+    wide = ax.get_position().width * ax.figure.get_figwidth()
+    return fill(words, int(12.5 * wide), max_lines=2, placeholder="…")
+
+
 def _below(ax: Axes, words: str, right: bool | None) -> Artist:
     """Words under a picture, in the colour of a right or a wrong answer."""
     color = {True: "#006b4f", False: "#a63f00", None: INK}[right]
+    words = "\n".join(_in_lines(line, ax) for line in words.split("\n"))
     return ax.text(
         0.5, -0.04, words, transform=ax.transAxes, ha="center", va="top", fontsize=SIZE, color=color, linespacing=1.1
     )
