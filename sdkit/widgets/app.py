@@ -141,6 +141,7 @@ class OfRuns(Panel):
         self.kind = choice("viewer", list(panels), next(iter(panels)))
         self.refresh = W.Button(description="Refresh", tooltip="look for runs that have finished since")
         self.place = W.VBox()
+        self.panel: Panel | None = None  # that stands there
         styled(of_run=self.run, of_beside=self.beside, of_kind=self.kind, of_refresh=self.refresh)
         self.refresh.on_click(lambda _: self.look())
         self.run.observe(lambda _: self._on_run(), "value")
@@ -173,17 +174,20 @@ class OfRuns(Panel):
         if not self.found:
             self.notice.value, self.place.children = "No run has finished yet: train one in the first tab, then come back.", []
             return
-        self.notice.value = ""
+        self.notice.value, before, self.panel = "", self.panel, None
         try:
             records = [self.found[key] for key in (self.run.value, self.beside.value) if key in self.found]
             shown = {}
             for record in records if self.several else records[:1]:
                 name = record["method"]
                 shown[f"{name} {record.run.key}" if name in shown else name] = opened(record)
-            self.place.children = [self.panels[self.kind.value](shown).box]
+            self.panel = self.panels[self.kind.value](shown)
+            self.place.children = [self.panel.box]
         except Exception as error:  # of another sdkit, or without its images
             self.failed(error)
             self.place.children = []
+        if before is not None:
+            before.close()
 
 
 def opened(record: runs.RunRow) -> Trained:

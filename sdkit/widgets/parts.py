@@ -59,6 +59,13 @@ class Panel:
         styled(panel=box)
         return box
 
+    def close(self) -> None:
+        """Lets go of its widgets, which would keep it and all that it shows as long as the kernel lives."""
+        widgets = [self.box]
+        for widget in widgets:
+            widgets += getattr(widget, "children", ())
+            widget.close()
+
     def failed(self, error: Exception | str) -> None:
         """A mistake is a sentence in the panel."""
         self.notice.value = sentence(error)

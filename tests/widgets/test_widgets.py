@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import html
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -628,3 +630,18 @@ def test_an_end_that_a_value_moved_is_not_said_to_be_the_knobs_own():
         box = slider(knob, value)
         said = with_ends(box, knob, "temperature").children[1].value + box.tooltip
         assert words in said and others not in said, said
+
+
+def test_the_app_lets_go_of_a_viewer_that_another_one_replaces():
+    Experiment("vanilla", **SMALL).run(progress=False)
+    viewers = App("Viewers").panels["Viewers"]
+    gone = weakref.ref(viewers.panel)
+    assert gone().wait(60)
+    for kind in ("Grad-CAM", "ranked outputs"):
+        viewers.kind.value = kind
+        assert viewers.panel.wait(60)
+    gc.collect()
+    assert gone() is None, "its network, its frames and its widgets go with it"
+    shown = viewers.panel
+    viewers.look()
+    assert viewers.panel is shown and viewers.panel.box in viewers.place.children
