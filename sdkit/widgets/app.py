@@ -21,11 +21,14 @@ from .features import FeatureViewer
 from .inspector import LossInspector
 from .noise import NoiseViewer
 from .panel import TrainingPanel
-from .parts import Panel, Words, beside, choice, identity, kept, sentence, styled
+from .parts import KEPT, Panel, Words, beside, choice, identity, kept, sentence, styled
 from .ranked import RankedViewer
 
 TOGETHER = ("drg+dsr",)
 """Joined methods that the list offers beside the single ones."""
+
+OPENED = 8
+"""Runs that are kept with their networks."""
 
 INTRODUCTION = Markup(
     '<div style="line-height: 1.4; max-width: 60em"><h1 style="font-size: 1.5em; margin: 0.2em 0">'
@@ -191,8 +194,11 @@ class OfRuns(Panel):
 
 
 def opened(record: runs.RunRow) -> Trained:
-    """A finished run with its network, a panel's included; loaded once."""
-    return kept("opened", identity(record.run), lambda: Trained(repeated(record.run), record.run))
+    """A finished run with its network, a panel's included; loaded once, and kept while it is among the last few."""
+    found = kept("opened", identity(record.run), lambda: Trained(repeated(record.run), record.run))
+    for key in [key for key in KEPT if key[0] == "opened"][:-OPENED]:
+        del KEPT[key]
+    return found
 
 
 def said(record: runs.RunRow) -> str:

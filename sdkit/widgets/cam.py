@@ -138,8 +138,8 @@ class CamViewer(Viewer):
         if not state.exits:
             raise ValueError(NO_EXIT)
         self.maps.value = self.png(state)
-        answers = ", ".join(
-            f"{figures.label(r['run'])} {r['exit']} answers {r['answer']} with {r['confidence']:.0%}"
+        answers = "; ".join(
+            f"{figures.label(r['run'])} {r['exit']} for class {r['explained']}: {r['answer']} with {r['confidence']:.0%}"
             for r in self.measured(state)
         )
         true = self.images.classes[int(self.images.test.y[state.image])]

@@ -35,7 +35,8 @@ def line(row: RunRow, varied: Collection[str] = ()) -> str:
     named = f"“{row.note}”" if row.note else ""
     if row.status == "damaged":
         return " · ".join(filter(None, [named, "damaged", row.run.key]))
-    knobs = [f"{n.rpartition('.')[2]}={v:g}" for n, v in row.settings.items() if isinstance(v, float) and n in varied]
+    differ = [(n.rpartition(".")[2], v) for n, v in row.settings.items() if n in varied and v is not None]
+    knobs = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in differ]
     accuracy = row["accuracy.final"]
     result = row.status if accuracy is None else f"{accuracy:.1%}"
     result += f" ({row.status})" if accuracy is not None and row.status != "done" else ""

@@ -7,6 +7,7 @@ import io
 import math
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sdkit.experiment import Experiment
 from sdkit.figures.screens.explorer import nearest, places, ring, words
 from sdkit.runs import Run, table
 from sdkit.train import Epoch, Recipe
+from sdkit.widgets.descriptions import line
 from sdkit.widgets.explorer import Explorer
 
 ALPHAS, SEEDS = (0.1, 0.2, 0.6), (0, 1)
@@ -489,6 +491,13 @@ def test_curves_on_the_figure_of_other_curves_are_those_on_a_new_one():
     for h in every:
         sheet = figures.curves_figure("drg", h, sheet)
         assert figures.quick_png(sheet) == figures.quick_png(figures.curves_figure("drg", h))
+
+
+def test_runs_that_differ_in_a_whole_number_or_a_word_differ_in_the_list(many):
+    row = next(r for r in runs.records() if r.run.key == many["drg 0.1 0"].key)
+    settings = row.settings | {"knobs.blocks": 2, "knobs.way": "deep", "knobs.gate": True, "knobs.own": None}
+    said = line(replace(row, settings=settings), {"knobs.blocks", "knobs.way", "knobs.gate", "knobs.own", "knobs.alpha"})
+    assert "alpha=0.1 blocks=2 way=deep gate=True" in said and "own" not in said
 
 
 # what another process does

@@ -417,3 +417,10 @@ def test_without_an_exit_there_is_nothing_to_save_and_the_sentence_says_so(runs)
     viewer.wait()
     viewer.export.save.click()
     assert "no exit is chosen" in viewer.export.saved.value
+
+
+def test_what_the_maps_explain_is_said_to_those_who_do_not_see_them(runs):
+    viewer = settled(CamViewer(runs, limit=4))
+    viewer.target.value = 7
+    settled(viewer)
+    assert f"for class {runs['drg'].data.classes[7]}" in viewer.page.texts["sdkit-maps"]

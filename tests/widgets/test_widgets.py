@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -645,3 +646,13 @@ def test_the_app_lets_go_of_a_viewer_that_another_one_replaces():
     shown = viewers.panel
     viewers.look()
     assert viewers.panel is shown and viewers.panel.box in viewers.place.children
+
+
+def test_the_app_keeps_the_networks_of_the_last_runs_alone(home, monkeypatch):
+    monkeypatch.setattr("sdkit.widgets.app.repeated", lambda run: run)
+    monkeypatch.setattr("sdkit.widgets.app.Trained", lambda experiment, run: object())
+    records = [SimpleNamespace(run=Run(home / str(n))) for n in range(30)]
+    first = [opened(record) for record in records]
+    assert opened(records[-1]) is first[-1], "loaded once"
+    assert len([key for key in KEPT if key[0] == "opened"]) <= 8
+    assert opened(records[0]) is not first[0]
