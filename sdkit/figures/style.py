@@ -127,6 +127,11 @@ def label(name: str) -> str:
     return known + comma + options.replace("=", " ")
 
 
+def shorten(name: str, most: int = 15) -> str:
+    """A name where there is room for so many letters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):
     """A figure in the house style -> (Figure, Axes), or (Figure, array of Axes) where there are several.
 

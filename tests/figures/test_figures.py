@@ -37,6 +37,7 @@ from sdkit.analysis import (
 )
 from sdkit.analysis.gradients import GradientStatistics
 from sdkit.figures.style import pdf as pdf_of
+from sdkit.figures.training import line_style
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
 from sdkit.train import Epoch
@@ -686,3 +687,18 @@ def test_long_names_of_classes_are_cut_before_they_meet_or_leave_the_picture():
         assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes)), [text.get_text() for text in row]
         assert all(b.y0 >= 0 and b.y1 <= figure.bbox.y1 for b in boxes)
     assert all("%" in text.get_text() for text in below)
+
+
+def test_no_two_of_forty_terms_share_colour_and_marker():
+    looks = [line_style(i) for i in range(40)]
+    assert len({(look["color"], look["marker"]) for look in looks}) == 40
+
+
+def test_a_search_over_yes_and_no_and_the_methods_own_choice_is_drawn():
+    three = {(a, b, 0.1): [0.5] for a in (True, False) for b in (None, 0.2)}
+    figure = figures.search_figure(["nesterov", "margin", "lr"], three, "drg", (True, None, 0.1))
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["True", "False"]
+    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["None", "0.2"]
+    two = {(a, b): [0.5 + a / 10] for a in (True, False) for b in (None, 0.2)}
+    figure = figures.search_figure(["nesterov", "margin"], two, "drg", (False, None))
+    assert {t.get_text() for t in figure.axes[0].texts} == {"50.0", "60.0"}

@@ -497,3 +497,15 @@ def test_an_inspector_that_shows_nothing_says_so_when_it_is_saved(panel):
     panel.last = None
     panel.twin.save.click()
     assert "nothing is shown yet" in panel.twin.saved.value
+
+
+def test_long_names_of_classes_stay_within_the_board(panel):
+    report = step_report(panel.held("byot"), 3)
+    figure = loss_board(report, [f"German shorthaired pointer {i}" for i in range(10)])
+    figure.draw_without_rendering()
+    words = [t for ax in figure.axes for t in (*ax.get_xticklabels(), *ax.texts) if "German" in t.get_text()]
+    inside = figure.bbox
+    boxes = [t.get_window_extent() for t in words if t.get_visible()]
+    assert len(boxes) > 10 and all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= inside.x1 for b in boxes)
+    label = next(t for t in words if "label" in t.get_text()).get_window_extent()
+    assert all(label.x1 <= t.get_window_extent().x0 for t in figure.axes[1].get_yticklabels())

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from ...methods.inspector import StepReport
-from ..style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, house, legend
+from ..style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, house, legend, shorten
 from .cached import packed
 
 MOST = 12
@@ -135,7 +135,7 @@ class LossBoard:
         def move(report: StepReport) -> None:
             for image, view in zip(pictures, report.views, strict=True):
                 image.set_data(view.permute(1, 2, 0).numpy())
-            said.set_text(f"label\n{self.classes[int(report.label.argmax())]}")
+            said.set_text(f"label\n{shorten(self.classes[int(report.label.argmax())], 24)}")
 
         self._live(lambda r: (r.views, r.label), (*pictures, said), move)
 
@@ -315,7 +315,8 @@ class LossBoard:
         return ax.text(1.0, 1.03, "", fontsize=SIZE + 1, transform=ax.transAxes, ha="right", va="bottom")
 
     def _over_classes(self, ax: Axes) -> None:
-        names = [self.classes[k] for k in self._shown]
+        room = ax.get_position().y0 * self.figure.get_figheight() - 0.22  # inches below: 26 slanted letters each
+        names = [shorten(self.classes[k], min(int(26 * room), 15)) for k in self._shown]
         turned = max(map(len, names)) > 60 // len(names)
         ax.set_xticks(range(len(names)), names, rotation=30 if turned else 0, ha="right" if turned else "center")
         ax.set_xlim(-0.5, len(names) - 0.5)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...analysis import Answers, NoiseCurve, Projection, RankedProfile, Separation
 from ..drg_dsr import SPACE_LABELS
-from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, outline, picture
+from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, outline, picture, shorten
 
 GRAY, HEAT = colormaps["gray"], colormaps["inferno"]
 """Kept here: by its name a colour map is made anew for every image."""
@@ -263,11 +263,6 @@ def _pixels(ax: Axes, values: np.ndarray, cmap: Colormap | None = None, alpha: f
     image.set_clim(0, 1)
     image.set_clip_path(ax.patch)
     return ax.add_image(image)
-
-
-def shorten(name: str, most: int = 15) -> str:
-    """A name where there is room for so many letters."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _in_lines(words: str, ax: Axes) -> str:
