@@ -424,3 +424,11 @@ def test_what_the_maps_explain_is_said_to_those_who_do_not_see_them(runs):
     viewer.target.value = 7
     settled(viewer)
     assert f"for class {runs['drg'].data.classes[7]}" in viewer.page.texts["sdkit-maps"]
+
+
+def test_two_classes_whose_standardised_outputs_never_differ_have_a_scale(recwarn):
+    outputs = torch.tensor([[[1.0, 2.0], [5.0, 3.0]]])
+    along = {"drg": analysis.ranked_profile(outputs, "standardised")}
+    _, axes = figures.ranked_panels()
+    assert figures.ranked_view(along, {"drg": [0]}, axes[0]).get_ylim() == (0, 1)
+    assert not [w for w in recwarn if "identical" in str(w.message)]

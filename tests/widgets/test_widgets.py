@@ -350,6 +350,14 @@ def test_a_fork_before_anything_was_trained_says_what_to_do():
     assert "press Start" in panel.notice.value and panel.live is None
 
 
+def test_a_training_of_one_epoch_says_that_it_cannot_be_forked():
+    panel = TrainingPanel(Experiment("drg", **SMALL | {"recipe": Recipe(epochs=1, batch_size=32, lr=0.05)}))
+    panel.start.click()
+    trained(panel)
+    panel.fork.click()
+    assert "before the last epoch" in panel.notice.value and "of 1 epoch" in panel.notice.value
+
+
 def test_the_same_experiment_gives_the_same_panel_and_another_one_is_left_alone():
     one, two = TrainingPanel(Experiment("dsr", **SMALL)), TrainingPanel(Experiment("dsr", **SMALL, seed=1))
     one.start.click()

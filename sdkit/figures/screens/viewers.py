@@ -213,7 +213,8 @@ def ranked_view(along: Mapping[str, RankedProfile], epochs: Mapping[str, Sequenc
     ax.set_xlabel("epoch")
     ax.set_ylabel("variance over images")
     ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    ax.set_ylim(0, 1.3 * max(float(a.variance.max()) for a in along.values()))
+    top = 1.3 * max(float(a.variance.max()) for a in along.values())
+    ax.set_ylim(0, top or 1)  # standardised outputs of two classes are the same for all images
     ax.margins(x=0.03)
     legend(ax, loc="upper left", ncols=2)
     return ax
