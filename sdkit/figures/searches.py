@@ -115,7 +115,7 @@ def search_points(
             where = list(values).index(chosen)
             ax.plot(places[where], means[where], "o", mfc="none", mec=RED, mew=1.8, markersize=10)
         if words:
-            ax.set_xticks(range(len(words)), words)
+            ax.set_xticks(range(len(words)), [_written(v) for v in words])
             ax.set_xlim(-0.5, len(words) - 0.5)
         elif _by_factors(at):
             ax.set_xscale("log")
@@ -135,9 +135,9 @@ def _by_factors(values: Sequence[Any]) -> bool:
 
 
 def _in_order(values: Sequence[Any]) -> list[Any]:
-    """Each once: numbers by size, words as they came."""
+    """Each once: numbers by size, others as they came."""
     once = list(dict.fromkeys(values))
-    return sorted(once) if all(map(_is_number, once)) else [v if _is_number(v) else str(v) for v in once]
+    return sorted(once) if all(map(_is_number, once)) else once
 
 
 def _written(value: Any) -> str:

@@ -105,7 +105,7 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
     for i, name in enumerate(negatives):
         out[name] = {
             "color": free[i % len(free)],
-            "marker": marks[i % len(marks)],
+            "marker": marks[(i % len(free) + i // len(free)) % len(marks)],  # one marker on when the colours come round
             "linestyle": _SPARE_LINES[(i + bool(worn)) % len(_SPARE_LINES)],
         }
     return out
@@ -125,6 +125,11 @@ def label(name: str) -> str:
     parts = [part.partition("@")[0] for part in method.split("+")]  # an own method is shown without its digest
     known = LABELS.get(method.lower()) or "+".join(LABELS.get(part.lower(), part) for part in parts)
     return known + comma + options.replace("=", " ")
+
+
+def shorten(name: str, most: int = 15) -> str:
+    """A name where there is room for so many letters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def new(columns: int = 1, rows: int = 1, width: float | None = None, height: float | None = None, **options):

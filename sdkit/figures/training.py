@@ -135,7 +135,7 @@ def series(history: Iterable[Epoch], value: Callable[[Epoch], float]) -> tuple[l
 def line_style(i: int) -> dict[str, Any]:
     """Colour, line and marker of the i-th curve."""
     return {
-        "color": CYCLE[i % len(CYCLE)], "linestyle": LINES[i % len(LINES)], "marker": MARKERS[i % len(MARKERS)],
+        "color": CYCLE[i % len(CYCLE)], "linestyle": LINES[i % len(LINES)], "marker": MARKERS[(i + i // 7) % 7],
         "markersize": 4, "linewidth": 1.6,
     }  # fmt: skip
 

@@ -21,11 +21,14 @@ from .features import FeatureViewer
 from .inspector import LossInspector
 from .noise import NoiseViewer
 from .panel import TrainingPanel
-from .parts import Panel, Words, beside, choice, identity, kept, sentence, styled
+from .parts import KEPT, Panel, Words, beside, choice, identity, kept, sentence, styled
 from .ranked import RankedViewer
 
 TOGETHER = ("drg+dsr",)
 """Joined methods that the list offers beside the single ones."""
+
+OPENED = 8
+"""Runs that are kept with their networks."""
 
 INTRODUCTION = Markup(
     '<div style="line-height: 1.4; max-width: 60em"><h1 style="font-size: 1.5em; margin: 0.2em 0">'
@@ -68,7 +71,7 @@ class App(Panel):
             return
         name = list(self.makers)[i]
         if name in self.panels:
-            if isinstance(self.panels[name], OfRuns):
+            if isinstance(self.panels[name], OfRuns | Explorer):
                 self.panels[name].look()
             return
         try:
@@ -141,6 +144,7 @@ class OfRuns(Panel):
         self.kind = choice("viewer", list(panels), next(iter(panels)))
         self.refresh = W.Button(description="Refresh", tooltip="look for runs that have finished since")
         self.place = W.VBox()
+        self.panel: Panel | None = None  # that stands there
         styled(of_run=self.run, of_beside=self.beside, of_kind=self.kind, of_refresh=self.refresh)
         self.refresh.on_click(lambda _: self.look())
         self.run.observe(lambda _: self._on_run(), "value")
@@ -154,7 +158,7 @@ class OfRuns(Panel):
     def look(self) -> None:
         """Reads the records again. What is chosen stays chosen."""
         self.found = {r.run.key: r for r in reversed(runs.records()) if r.status == "done"}
-        now = {key: identity(r.run.folder) for key, r in self.found.items()}
+        now = {key: identity(r.run) for key, r in self.found.items()}
         if now == self._offered:
             return
         self._offered = now
@@ -174,25 +178,31 @@ class OfRuns(Panel):
         if not self.found:
             self.notice.value, self.place.children = "No run has finished yet: train one in the first tab, then come back.", []
             return
-        self.notice.value = ""
+        self.notice.value, before, self.panel = "", self.panel, None
         try:
             records = [self.found[key] for key in (self.run.value, self.beside.value) if key in self.found]
             shown = {}
             for record in records if self.several else records[:1]:
                 name = record["method"]
                 shown[f"{name} {record.run.key}" if name in shown else name] = opened(record)
-            self.place.children = [self.panels[self.kind.value](shown).box]
+            self.panel = self.panels[self.kind.value](shown)
+            self.place.children = [self.panel.box]
         except Exception as error:  # of another sdkit, or without its images
             self.failed(error)
             self.place.children = []
+        if before is not None:
+            before.close()
 
 
 def opened(record: runs.RunRow) -> Trained:
-    """A finished run with its network, a panel's included; loaded once. FileNotFoundError where it was deleted meanwhile."""
-    which = identity(record.run.folder)
+    """A finished run with its network, loaded once, and kept while it is among the last few. FileNotFoundError if deleted."""
+    which = identity(record.run)
     if not which[1]:
         raise FileNotFoundError(f"run {record.run.key} was deleted meanwhile: Refresh lists those that are there")
-    return kept("opened", which, lambda: Trained(repeated(record.run), record.run))
+    found = kept("opened", which, lambda: Trained(repeated(record.run), record.run))
+    for key in [key for key in KEPT if key[0] == "opened"][:-OPENED]:
+        del KEPT[key]
+    return found
 
 
 def said(record: runs.RunRow) -> str:

@@ -21,6 +21,8 @@ from .viewer import LABELS, Viewer, Watch, table
 
 TARGETS = {"the class that the exit answers": "answer", "the true class": "true"}
 
+NO_EXIT = "no exit is chosen: choose one or more in the list"
+
 
 class CamState(NamedTuple):
     image: int
@@ -134,10 +136,10 @@ class CamViewer(Viewer):
 
     def draw(self, state: CamState) -> None:
         if not state.exits:
-            raise ValueError("no exit is chosen: choose one or more in the list")
+            raise ValueError(NO_EXIT)
         self.maps.value = self.png(state)
-        answers = ", ".join(
-            f"{figures.label(r['run'])} {r['exit']} answers {r['answer']} with {r['confidence']:.0%}"
+        answers = "; ".join(
+            f"{figures.label(r['run'])} {r['exit']} for class {r['explained']}: {r['answer']} with {r['confidence']:.0%}"
             for r in self.measured(state)
         )
         true = self.images.classes[int(self.images.test.y[state.image])]
@@ -154,6 +156,8 @@ class CamViewer(Viewer):
 
     def data(self) -> dict[str, list[Any]]:
         rows = self.measured(self.shown())
+        if not rows:
+            raise ValueError(NO_EXIT)
         return {column: [row[column] for row in rows] for column in rows[0]}
 
     def lines(self, state: CamState) -> list[str]:

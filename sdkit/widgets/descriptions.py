@@ -35,7 +35,8 @@ def line(row: RunRow, varied: Collection[str] = ()) -> str:
     named = f"“{row.note}”" if row.note else ""
     if row.status == "damaged":
         return " · ".join(filter(None, [named, "damaged", row.run.key]))
-    knobs = [f"{n.rpartition('.')[2]}={v:g}" for n, v in row.settings.items() if isinstance(v, float) and n in varied]
+    differ = [(n.rpartition(".")[2], v) for n, v in row.settings.items() if n in varied and v is not None]
+    knobs = [f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in differ]
     accuracy = row["accuracy.final"]
     result = row.status if accuracy is None else f"{accuracy:.1%}"
     result += f" ({row.status})" if accuracy is not None and row.status != "done" else ""
@@ -50,12 +51,12 @@ def description(row: RunRow, symbols: Mapping[str, str]) -> Markup:
         return sentence(row.wrong)
     said = [Markup("<b>{}</b> · run <code>{}</code>").format(STATES.get(row.status, row.status), row.run.key)]
     said += [Markup("“{}”").format(row.note)] if row.note else []
-    if row["steered"]:
-        turned = ", ".join(what for _, what in figures.marks(row.run.history()))
-        said.append(Markup("knobs were turned while it ran: {}").format(turned))
     try:
+        if row["steered"]:
+            turned = ", ".join(what for _, what in figures.marks(row.run.history()))
+            said.append(Markup("knobs were turned while it ran: {}").format(turned))
         said.append(Markup("<code>{}</code>").format(repeated(row.run)))
-    except Exception as error:  # of another sdkit
+    except Exception as error:  # of another sdkit, or damaged since it was read
         said.append(sentence(error))
     numbers = {words(n): Markup("<b>{}</b>").format(_number(n, v)) for n, v in row.measured.items() if n.startswith(MEASURED)}
     settings = {symbols.get(n) or words(n): str(v) for n, v in row.settings.items()}

@@ -67,6 +67,7 @@ class Explorer(Panel):
         self.points: Points | None = None
         self._lock = threading.RLock()
         self._curves: dict[RunRow, bytes] = {}  # what is read again is another row
+        self._sheet: Figure | None = None  # that curves are drawn on
         self._seen: tuple[Points, CachedFigure, Axes] | None = None
         self._asked: tuple | None = None
         self.latest = LatestOnly(self._draw, self.failed)
@@ -121,7 +122,9 @@ class Explorer(Panel):
             self.symbols = symbols(self.table)
             for name, box in self.filters.items():
                 there = [*dict.fromkeys(r[name] for r in self.table if r[name] is not None)]
-                self.offer(box, {ANY: ANY} | {figures.label(v): v for v in there}, self.wish.get(name, ANY))
+                said = [figures.label(v) for v in there]  # states of a method of one's own may have one
+                options = {text if said.count(text) == 1 else v: v for text, v in zip(said, there, strict=True)}
+                self.offer(box, {ANY: ANY} | options, self.wish.get(name, ANY))
             self.filters["student"].layout.display = None if any(r["student"] for r in self.table) else "none"
             self._view()
 
@@ -145,8 +148,16 @@ class Explorer(Panel):
         self.notice.value = ""
         if not self.shown:
             self.failed(self._nothing())
-        keys = {r.run.key: r for r in self.shown}
-        self._choose(keys.get(self._key()))
+        row = next((r for r in self.shown if r.run.key == self._key()), None)
+        if self.chosen is not None and row is None:  # deleted by another process, or filtered away
+            self._forget()
+        elif self.chosen is None and self.sliders:  # what was not run may be run by now
+            self.family, _ = runs.swept(self.table, self.family[0])
+            row = next(iter(runs.select(self.family, **self._wanted())), None)
+        self._choose(row)
+
+    def _forget(self) -> None:
+        self.sliders, self.family, self.sweep.children, self.chosen = {}, [], [], None
 
     def _filtered(self) -> dict[str, Any]:
         return {name: box.value for name, box in self.filters.items() if box.value != ANY}
@@ -271,7 +282,7 @@ class Explorer(Panel):
             keys = [key for _, key in self.list.options]
             at = keys.index(row.run.key) if row.run.key in keys else 0
             after = [*keys[at + 1 :], *reversed(keys[:at])]
-            self.sliders, self.sweep.children, self.chosen = {}, [], None
+            self._forget()
             self.look()
             self._choose(next((r for key in after[:1] for r in self.shown if r.run.key == key), None))
 
@@ -303,7 +314,9 @@ class Explorer(Panel):
 
     def _curves_of(self, row: RunRow) -> bytes:
         if row not in self._curves:
-            self._curves[row] = quick_png(figures.curves_figure(row["method"], row.run.history()))
+            history, sheet, self._sheet = row.run.history(), self._sheet, None  # until it is whole
+            self._sheet = figures.curves_figure(row["method"], history, sheet)
+            self._curves[row] = quick_png(self._sheet)
             while len(self._curves) > CURVES_KEPT:
                 del self._curves[next(iter(self._curves))]
         return self._curves[row]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ipywidgets as W
 import torch
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from ..core import pick
 from ..experiment import Trained, find, short
@@ -77,7 +78,7 @@ class LossInspector(Panel):
         self.trained, self.batch_size = trained, batch_size
         own = trained.experiment.method
         self.names = list(dict.fromkeys([own, *(fitting(trained) if methods is None else methods)]))
-        self._left: dict[str, Any] = kept("inspector", identity(trained.run.folder), lambda: {"knobs": {}})
+        self._left: dict[str, Any] = kept("inspector", identity(trained.run), lambda: {"knobs": {}})
         self._turned: dict[str, dict[str, float]] = copy.deepcopy(self._left["knobs"])
         begin = method or self._left.get("method", own)
         begin = begin if begin in self.names or method else own
@@ -120,7 +121,7 @@ class LossInspector(Panel):
             self.soften.value = soften
         self.method.observe(lambda _: self._on_method(), "value")
         for control in (self.image, self.draw, self.soften):
-            control.observe(lambda _: self._ask(), "value")
+            control.observe(lambda _: self.is_quiet or self._ask(), "value")
         self.again.on_click(lambda _: setattr(self.draw, "value", (self.draw.value + 1) % DRAWS))
         self._ask()
         self.latest.wait(30)
@@ -170,17 +171,21 @@ class LossInspector(Panel):
 
     def data(self) -> dict[str, list[Any]]:
         """What is on screen as columns: the distributions and gradients by class, then the terms."""
-        self.latest.wait(10)
-        now = self.last
+        now = self._now()
         table: dict[str, list[Any]] = {"class": [*self.trained.data.classes], "label": now.label.tolist()}
         table |= {f"softmax of {reader} at T={now.temperature:g}": p.tolist() for reader, p in now.distributions.items()}
         for term, by in now.gradient.items():
             table |= {f"d {term} / d logit of {reader}": g.tolist() for reader, g in by.items()}
         return table | {"term": [*now.terms, "sum"], "value": [*now.terms.values(), now.total]}
 
-    def _figure(self):
+    def _now(self) -> StepReport:
         self.latest.wait(10)
-        return loss_board(self.last, self.trained.data.classes)
+        if self.last is None:
+            raise ValueError("nothing is shown yet: wait for the picture, or mend what the sentence under it says")
+        return self.last
+
+    def _figure(self) -> Figure:
+        return loss_board(self._now(), self.trained.data.classes)
 
     def _asked(self) -> Asked:
         turned = {name: read(box, self._untouched[self.name][name], self._put[name]) for name, box in self.sliders.items()}
@@ -199,7 +204,7 @@ class LossInspector(Panel):
             return
         try:
             self.held(self.method.value)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             self.method.value = self.name
             self.failed(error)
             return
@@ -212,10 +217,9 @@ class LossInspector(Panel):
 
     def _show_knobs(self) -> None:
         held, shown = self.held(self.name), []
-        if (places := tuple(self._images(held).items())) != tuple(self.image.options):  # a method may compose its batches
-            image = self.image.value
-            self.image.options = places
-            self.image.value = image
+        places = self._images(held)  # a method may compose its batches
+        image = self.image.value if self.image.value in places.values() else 0
+        self.put(self.image, options=tuple(places.items()), value=image)
         values = self._put = held.method.settings() | self._turned.get(self.name, {})  # exactly what the sliders are put to
         self.sliders = {}
         for knob, about in held.method.knobs.items():
@@ -225,7 +229,7 @@ class LossInspector(Panel):
             shown.append(with_ends(box, about, knob))
         self.knobs.children = shown
         several = [(f"{held.method.knobs[knob].symbol} of {knob.rpartition('.')[0]}", knob) for knob in held.temperatures]
-        self.soften.options = several or ["T"]
+        self.put(self.soften, options=several or ["T"])
         self.soften.layout.display = None if len(several) > 1 else "none"
         self.drawing.layout.display = None if held.draws else "none"
 

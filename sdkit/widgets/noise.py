@@ -78,7 +78,7 @@ class NoiseViewer(Viewer):
     def _on_kind(self, _: Any) -> None:
         at = self.level.value
         self.level.options = self._levels()  # which moves the slider to the first
-        self.level.value = at
+        self.level.value = min(at, len(self.level.options) - 1)
 
     def _on_fresh(self, _: Any) -> None:
         self.draw_number += 1
@@ -88,7 +88,8 @@ class NoiseViewer(Viewer):
         return super().wait(timeout) and self.answering.wait(timeout)
 
     def state(self) -> NoiseState:
-        return NoiseState(self.relative.value, self.level.value, self.draw_number)
+        level = min(self.level.value, len(self.sigmas[self.relative.value]) - 1)  # until the slider has the other levels
+        return NoiseState(self.relative.value, level, self.draw_number)
 
     def needs(self, state: NoiseState) -> list[tuple]:
         kinds = (("slice",), ("curve", state.relative), ("step", state.relative))

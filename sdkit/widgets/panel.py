@@ -177,6 +177,9 @@ class TrainingPanel(Panel):
             raise ValueError(
                 f"the training has {len(parent.history)} whole epochs, and a fork begins after one: choose another"
             )
+        if epochs >= (last := parent.experiment.recipe.epochs):
+            said = f"a training of {last} epoch{'s' * (last > 1)}"
+            raise ValueError(f"a fork begins before the last epoch, and this is {said}: train longer, Recipe(epochs=...)")
         values = {name: self._read(name) for name in self.sliders}
         experiment = parent.steered(epochs).fork(epochs, values)
         symbols = {name: knob.symbol for name, knob in knobs_of(self.experiment).items()}

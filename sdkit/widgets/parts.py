@@ -22,6 +22,7 @@ from traitlets import validate
 from ..core import Knob, home
 from ..experiment import Experiment, find
 from ..figures import quick_png, saving
+from ..runs import Run
 from .page import Page
 
 
@@ -57,6 +58,13 @@ class Panel:
         box = W.VBox([*rows, self.page])
         styled(panel=box)
         return box
+
+    def close(self) -> None:
+        """Lets go of its widgets, which would keep it and all that it shows as long as the kernel lives."""
+        widgets = [self.box]
+        for widget in widgets:
+            widgets += getattr(widget, "children", ())
+            widget.close()
 
     def failed(self, error: Exception | str) -> None:
         """A mistake is a sentence in the panel."""
@@ -210,9 +218,18 @@ def slider(knob: Knob, value: float) -> W.FloatSlider:
         step=_step(low, high, value),
         readout_format=".4g",
         description=knob.symbol,
-        tooltip=f"{knob.symbol}: {low:g} is {knob.at_low}; {high:g} is {knob.at_high}",
+        tooltip=f"{knob.symbol}: {'; '.join(f'{at:g} is {words}' for at, words in _ends(knob, low, high))}",
         layout=W.Layout(width="auto"),
     )
+
+
+def _ends(knob: Knob, low: float, high: float) -> list[tuple[float, str]]:
+    """The ends of a slider that are the knob's own, and what they mean: a value beyond them moves an end."""
+    return [
+        (own, words)
+        for at, own, words in ((low, knob.low, knob.at_low), (high, knob.high, knob.at_high))
+        if words and at == own
+    ]
 
 
 def read(box: W.FloatSlider, *exact: float | None) -> float:
@@ -238,9 +255,7 @@ def with_ends(box: W.FloatSlider, knob: Knob, name: str) -> W.HBox:
     """A slider labelled with its knob's symbol and name, beside what its two ends mean."""
     box.description, box.style.description_width = f"{knob.symbol}  {name}", "10em"
     box.layout = W.Layout(flex="1 1 22em", width="auto", max_width="36em")
-    ends = [
-        Markup("<b>{:g}</b> {}").format(x, words) for x, words in ((box.min, knob.at_low), (box.max, knob.at_high)) if words
-    ]
+    ends = [Markup("<b>{:g}</b> {}").format(*end) for end in _ends(knob, box.min, box.max)]
     said = Words(Markup('<div style="line-height: 1.25">{}</div>').format(Markup(" &nbsp;·&nbsp; ").join(ends)))
     said.layout = W.Layout(flex="1 1 16em", width="auto", margin="0 2px")
     styled(ends=said)
@@ -318,7 +333,7 @@ def notice() -> Words:
 def sentence(error: Exception | str) -> Markup:
     """What an error says: bold and with a sign before it, readable without colours."""
     words = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return Markup('<b role="alert">⚠ {}</b>').format(words)
+    return Markup('<b role="alert">⚠ {}</b>').format(str(words) or type(error).__name__)
 
 
 KEPT: dict[tuple[str, Any], Any] = {}
@@ -332,10 +347,10 @@ def kept(kind: str, key: Any, make: Callable[[], Any]) -> Any:
     return KEPT[kind, key]
 
 
-def identity(folder: Path) -> tuple[str, int]:
+def identity(run: Run) -> tuple[str, int]:
     """Which run a folder holds: one that is trained there after another was deleted is not that one. 0: none, or a record."""
-    file = folder / "experiment.json"
-    return str(folder), file.stat().st_mtime_ns if file.is_file() else 0
+    file = run.folder / "experiment.json"
+    return str(run.folder), file.stat().st_mtime_ns if file.is_file() else 0
 
 
 def every(seconds: float) -> Callable[[], bool]:

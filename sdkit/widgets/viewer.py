@@ -57,7 +57,7 @@ class Viewer(Panel):
 
     def __init__(self, runs: Mapping[str, Trained], *options: Hashable) -> None:
         self.runs = checked(runs)
-        key = (*((name, identity(t.run.folder)) for name, t in self.runs.items()), *options)
+        key = (*((name, identity(t.run)) for name, t in self.runs.items()), *options)
         self.memory: dict[str, dict] = kept(self.name, key, lambda: {"found": {}, "controls": {}})
         self.found: dict[tuple, Any] = self.memory["found"]
         self.frames: dict[Hashable, figures.CachedFigure] = {}
@@ -259,7 +259,7 @@ class Viewer(Panel):
         finally:
             self.progress.layout.visibility = "hidden"
         needed = self.needs(self.wanted)
-        for key in [k for k in self.found if k not in needed][: max(len(self.found) - MOST, 0)]:
+        for key in [k for k in [*self.found] if k not in needed][: max(len(self.found) - MOST, 0)]:
             self.found.pop(key)
         if self.ready(self.wanted):
             self.drawing.ask(self.wanted)
@@ -272,6 +272,10 @@ class Viewer(Panel):
                 self.page.tell(css, f"{words} {told(self.says.value)}")
 
 
+OF_TRAINING = {"validation", "train_size", "distort", "cutout", "mixup", "norm"}
+"""Options of a data set that leave its test images as they are."""
+
+
 class Stale(Exception):
     """What is being computed is no longer on screen."""
 
@@ -281,11 +285,16 @@ def checked(runs: Mapping[str, Trained]) -> dict[str, Trained]:
     if not isinstance(runs, Mapping) or not runs or not all(isinstance(t, Trained) for t in runs.values()):
         raise TypeError(f'a viewer shows finished runs by name, {{"drg": Experiment("drg").run()}}, got {type(runs).__name__}')
     sets = {
-        name: (t.experiment.data, t.experiment.dataset.get("seed"), t.experiment.dataset.get("classes"))
+        name: {"data": t.experiment.data}
+        | {option: v for option, v in t.experiment.config["dataset"].items() if option not in OF_TRAINING}
         for name, t in runs.items()
     }
-    if len(set(sets.values())) > 1:
-        said = ", ".join(f"{name}: {data}" for name, (data, *_) in sets.items())
+    options = dict.fromkeys(option for own in sets.values() for option in own)
+    differ = [option for option in options if len({repr(own.get(option)) for own in sets.values()}) > 1]
+    if differ:
+        more = [option for option in differ if "data" not in differ]
+        what = {n: ", ".join(f"{option} {own.get(option)}" for option in more) for n, own in sets.items()}
+        said = ", ".join(f"{n}: {own['data']}" + (f" ({what[n]})" if more else "") for n, own in sets.items())
         raise ValueError(f"a viewer compares runs on the same images, got {said}: open one viewer for each data set")
     return dict(runs)
 

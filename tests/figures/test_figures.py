@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import itertools
 import json
 import math
 import os
@@ -31,12 +32,14 @@ from sdkit.analysis import (
     Separation,
     StepCost,
     Timing,
+    answers,
     calibration,
     ranked_along,
     selective_risk,
 )
 from sdkit.analysis.gradients import GradientStatistics
 from sdkit.figures.style import pdf as pdf_of
+from sdkit.figures.training import line_style
 from sdkit.papers import PAPERS, FigureNote, Paper
 from sdkit.papers.checks import Verdict
 from sdkit.papers.printed import Printed
@@ -396,6 +399,13 @@ def test_an_unknown_name_always_looks_the_same_and_two_of_them_look_different():
     assert figures.looks(["drg", "resnet18"])["drg"] == figures.STYLE["drg"]
 
 
+def test_no_two_of_forty_methods_without_a_style_of_their_own_share_colour_and_marker():
+    for styled in ([], ["vanilla"], ["self-guidance"], ["vanilla", "byot", "drg+dsr"]):
+        names = [*styled, *(f"method {i}" for i in range(20))]
+        found = [(look["color"], look["marker"]) for look in figures.looks(names).values()]
+        assert len({*found}) == len(names), styled
+
+
 def test_a_methods_look_is_the_same_in_every_figure_and_its_second_row_is_grey():
     few = figures.looks(["vanilla", "vanilla, deeper", "self-guidance"])
     many = figures.looks(["vanilla", "vanilla, blocks=2", "drg", "self-guidance, blocks=2, survival=0.5"])
@@ -694,3 +704,51 @@ def test_a_star_says_what_the_whole_test_set_does_where_curves_are_of_a_part_of_
     _, ax = figures.new()
     figures.exit_accuracy(along[:-1], ax)
     assert not [line for line in ax.lines if line.get_marker() == "*"], "an unfinished run was not tested on all"
+
+
+# long names
+
+LONG = [f"German shorthaired pointer {i}" for i in range(12)]
+
+
+def test_the_names_of_several_trainings_stay_within_the_screen():
+    history = [Epoch(e, 0.1, 1.0, {"task": 1.0}, 0.4, {"final": 0.5}) for e in range(3)]
+    names = ["recorded", *(f"fork {i}: α 0.525, T 4.2, β 0.21 after epoch 3" for i in range(3))]
+    screen = figures.Screen()
+    figure = screen.draw({name: figures.Course(history) for name in names})
+    figure.draw_without_rendering()
+    box, inside = figure.legends[0].get_window_extent(), figure.bbox
+    assert box.x0 >= inside.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
+    assert all(box.y0 >= ax.get_window_extent().y1 for ax in screen.axes)
+
+
+def test_long_names_of_classes_are_cut_before_they_meet_or_leave_the_picture():
+    figure, axes = figures.feature_panels(1, len(LONG))
+    figures.feature_frame({"drg": "PCA"}, range(len(LONG)), axes, LONG)
+    figure.draw_without_rendering()
+    assert axes[0].get_legend().get_window_extent().x1 <= figure.bbox.x1
+    figure, axes = figures.cards(1, 4)
+    images = torch.rand(4, 3, 8, 8)
+    figures.answer_cards(images, ["drg"], LONG[:4], axes)
+    below = figures.answer_marks({"drg": answers(torch.eye(12)[:4])}, torch.arange(4), LONG, axes)
+    figure.draw_without_rendering()
+    for row in (below, [ax.title for ax in axes[0]]):
+        boxes = [text.get_window_extent() for text in row]
+        assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes)), [text.get_text() for text in row]
+        assert all(b.y0 >= 0 and b.y1 <= figure.bbox.y1 for b in boxes)
+    assert all("%" in text.get_text() for text in below)
+
+
+def test_no_two_of_forty_terms_share_colour_and_marker():
+    looks = [line_style(i) for i in range(40)]
+    assert len({(look["color"], look["marker"]) for look in looks}) == 40
+
+
+def test_a_search_over_yes_and_no_and_the_methods_own_choice_is_drawn():
+    three = {(a, b, 0.1): [0.5] for a in (True, False) for b in (None, 0.2)}
+    figure = figures.search_figure(["nesterov", "margin", "lr"], three, "drg", (True, None, 0.1))
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["True", "False"]
+    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["None", "0.2"]
+    two = {(a, b): [0.5 + a / 10] for a in (True, False) for b in (None, 0.2)}
+    figure = figures.search_figure(["nesterov", "margin"], two, "drg", (False, None))
+    assert {t.get_text() for t in figure.axes[0].texts} == {"50.0", "60.0"}

@@ -7,6 +7,7 @@ import io
 import math
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sdkit.experiment import Experiment
 from sdkit.figures.screens.explorer import nearest, places, ring, words
 from sdkit.runs import Run, table
 from sdkit.train import Epoch, Recipe
+from sdkit.widgets.descriptions import line
 from sdkit.widgets.explorer import Explorer
 
 ALPHAS, SEEDS = (0.1, 0.2, 0.6), (0, 1)
@@ -477,6 +479,71 @@ def test_the_legends_of_a_runs_curves_are_whole():
     figure.draw_without_rendering()
     for ax in figure.axes[1:]:
         assert ax.get_legend().get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_curves_on_the_figure_of_other_curves_are_those_on_a_new_one():
+    def history(terms, epochs, test=None):
+        return [Epoch(e, 0.1, 1.0, terms, 0.4, {"final": 0.5 + 0.1 * e}, test=test or {}) for e in range(epochs)]
+
+    wide = {"task": 1.0, "rg": 1000.0}
+    every = [history({"task": 1.0}, 1), history(wide, 3, {"final": 0.7}), [], history({"task": 3.0, "sr": 2.0}, 30), []]
+    sheet = None
+    for h in every:
+        sheet = figures.curves_figure("drg", h, sheet)
+        assert figures.quick_png(sheet) == figures.quick_png(figures.curves_figure("drg", h))
+
+
+def test_runs_that_differ_in_a_whole_number_or_a_word_differ_in_the_list(many):
+    row = next(r for r in runs.records() if r.run.key == many["drg 0.1 0"].key)
+    settings = row.settings | {"knobs.blocks": 2, "knobs.way": "deep", "knobs.gate": True, "knobs.own": None}
+    said = line(replace(row, settings=settings), {"knobs.blocks", "knobs.way", "knobs.gate", "knobs.own", "knobs.alpha"})
+    assert "alpha=0.1 blocks=2 way=deep gate=True" in said and "own" not in said
+
+
+# what another process does
+
+
+def test_a_chosen_run_that_another_process_deletes_is_no_longer_shown_nor_slid_to(many):
+    panel = open_one()
+    panel.choose(panel._row(many["drg 0.1 0"].key))
+    assert panel.sliders and many["drg 0.1 0"].key in panel.says.value
+    shutil.rmtree(many["drg 0.1 0"].folder)
+    panel.refresh.click()
+    assert chosen(panel) is None
+    assert many["drg 0.1 0"].key not in panel.says.value, "it is gone"
+    panel.choose(panel._row(many["drg 0.1 1"].key))
+    assert many["drg 0.1 0"].key not in [r.run.key for r in panel.family]
+
+
+def test_what_was_not_run_is_shown_once_it_was_run_elsewhere(many):
+    panel = open_one()
+    panel.choose(panel._row(many["drg 0.6 0"].key))
+    panel.sliders["seed"].value = 1
+    assert chosen(panel) is None and "not run" in panel.says.value
+    run = write(drg(0.6, 1))
+    panel.refresh.click()
+    assert chosen(panel) == run.key and "not run" not in panel.says.value
+
+
+def test_a_run_that_breaks_after_the_folder_was_read_says_so_when_it_is_chosen(many):
+    panel = open_one()
+    (many["steered"].folder / "history.json").write_text("{")
+    panel.list.value = many["steered"].key
+    assert chosen(panel) == many["steered"].key
+    assert "history.json is not the JSON sdkit writes" in panel.says.value
+
+
+def test_two_states_of_a_method_of_ones_own_can_both_be_filtered_for(many, monkeypatch):
+    for n, digest in enumerate(("aaaa1111", "bbbb2222")):
+        said = many[f"vanilla {n}"].folder / "experiment.json"
+        said.write_text(said.read_text().replace('"vanilla"', f'"Mine@{digest}"'))
+        history = many[f"vanilla {n}"].folder / "history.json"
+        history.write_text(history.read_text().replace('"experiment.json"', '"gone.json"'))
+    panel = open_one()
+    kinds = {r["method"] for r in panel.table if r["method"] and "@" in r["method"]}
+    assert len(kinds) == 2, [r.wrong for r in panel.table]
+    offered = [value for _, value in panel.filters["method"].options]
+    assert kinds <= {*offered}
 
 
 # a name, and an end

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import COMBINATIONS, build
 
 from sdkit.core import Batch
 from sdkit.experiment import Experiment
-from sdkit.figures import LossBoard, loss_board
+from sdkit.figures import LossBoard, loss_board, loss_in_words
 from sdkit.losses import ranked
 from sdkit.methods import METHODS, Combined, Frozen, Method, RankedTarget, TransportPlans, Vanilla
 from sdkit.methods.inspector import FrozenStep, StepReport, step_report
@@ -430,3 +432,80 @@ def test_the_board_draws_again_what_it_drew_before(panel):
     drawn = board.png(first)
     assert board.png(other) != drawn and board.png(first) == drawn == LossBoard(classes).png(first)
     assert not [a for ax in loss_board(first, classes).axes for a in ax.get_children() if a.get_animated()]
+
+
+def test_a_move_draws_nothing_anew_that_did_not_change_and_the_picture_is_the_same(panel, monkeypatch):
+    held, classes = panel.held("drg+dsr"), panel.trained.data.classes
+    board, before = LossBoard(classes), held.method.settings()
+    board.png(step_report(held, 3))
+    drawn, draw = [], type(board.figure).draw_artist
+    try:
+        for alpha in (0.3, 0.31, 0.9):
+            setattr(held.method, "drg.alpha", alpha)
+            report = step_report(held, 3)
+            with monkeypatch.context() as patch:
+                patch.setattr(type(board.figure), "draw_artist", lambda self, a: (drawn.append(a), draw(self, a))[1])
+                shown = board.png(report)
+            assert shown == LossBoard(classes).png(report), "nothing is left of what was drawn before"
+    finally:
+        setattr(held.method, "drg.alpha", before["drg.alpha"])
+    said = [a.get_text() for a in drawn if hasattr(a, "get_text")]
+    assert f"{report.terms['rg']:.4f}" in said
+    assert said.count("softmax at T = 4") <= 1 and sum(s.startswith("sorted output") for s in said) <= 1, said
+
+
+def test_from_an_image_of_one_batch_to_a_method_that_composes_its_own(trained):
+    KEPT.clear()
+    panel = LossInspector(trained, ["byot", "softmax-triplet"], image=3)
+    panel.method.value = "softmax-triplet"
+    assert panel.latest.wait(20) and not panel.notice.value
+    assert panel.last.terms.keys() == step_report(panel.held("softmax-triplet"), panel.image.value).terms.keys()
+    assert {*panel._left["knobs"]["softmax-triplet"]} == {*panel.held("softmax-triplet").method.knobs}
+
+
+def wide_report(panel, **values):
+    """A report of 20 classes, of which 10 have room; the largest gradient is of one that has none."""
+    now = step_report(panel.held("vanilla"), 0)
+    z = torch.arange(20.0)
+    pull = torch.full((20,), 0.001)
+    pull[0] = 0.25
+    return now._replace(
+        logits={"final": z}, distributions={"final": z.softmax(0)}, label=F.one_hot(torch.tensor(19), 20).float(),
+        gradient={"task": {"final": pull}}, summed={"final": pull},
+    )._replace(**values)  # fmt: skip
+
+
+def test_the_largest_gradient_is_the_largest_of_all_classes(panel):
+    report, classes = wide_report(panel), [str(k) for k in range(20)]
+    said = [t.get_text() for ax in loss_board(report, classes).axes for t in ax.texts]
+    assert "0.25" in said and "0.001" not in said
+    assert "at most 0.25" in loss_in_words(report, classes)
+
+
+def test_terms_that_are_no_numbers_or_all_zero_are_drawn_as_they_are(panel, recwarn):
+    classes = [str(k) for k in range(20)]
+    for value, text in ((math.nan, "nan"), (math.inf, "inf"), (0.0, "0.0000")):
+        report = wide_report(panel, terms={"task": value}, total=value)
+        assert LossBoard(classes).png(report)
+        assert text in [t.get_text() for ax in loss_board(report, classes).axes for t in ax.texts]
+    lost = wide_report(panel, gradient={"task": {"final": torch.full((20,), math.nan)}})
+    assert "nan" in [t.get_text() for ax in loss_board(lost, classes).axes for t in ax.texts]
+    assert not [w for w in recwarn if "identical" in str(w.message)]
+
+
+def test_an_inspector_that_shows_nothing_says_so_when_it_is_saved(panel):
+    panel.last = None
+    panel.twin.save.click()
+    assert "nothing is shown yet" in panel.twin.saved.value
+
+
+def test_long_names_of_classes_stay_within_the_board(panel):
+    report = step_report(panel.held("byot"), 3)
+    figure = loss_board(report, [f"German shorthaired pointer {i}" for i in range(10)])
+    figure.draw_without_rendering()
+    words = [t for ax in figure.axes for t in (*ax.get_xticklabels(), *ax.texts) if "German" in t.get_text()]
+    inside = figure.bbox
+    boxes = [t.get_window_extent() for t in words if t.get_visible()]
+    assert len(boxes) > 10 and all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= inside.x1 for b in boxes)
+    label = next(t for t in words if "label" in t.get_text()).get_window_extent()
+    assert all(label.x1 <= t.get_window_extent().x0 for t in figure.axes[1].get_yticklabels())

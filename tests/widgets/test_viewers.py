@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ import torch
 from torch import nn
 
 from sdkit import analysis, figures
-from sdkit.experiment import Experiment
+from sdkit.experiment import Experiment, Trained
 from sdkit.train import Recipe
 from sdkit.widgets import CamViewer, FeatureViewer, NoiseViewer, RankedViewer
 from sdkit.widgets.features import LOGITS
 from sdkit.widgets.parts import KEPT
+from sdkit.widgets.viewer import checked
 
 TINY = {"model": "four-stage", "network": {"width": 4}, "recipe": Recipe(epochs=3, batch_size=32, lr=0.05)}
 SIGMAS = {True: (0, 0.2, 0.5), False: (0, 0.02, 0.05)}
@@ -384,3 +387,48 @@ def test_a_viewer_says_what_it_takes(runs, with_masks):
     viewer.classes.value = (1, 2)
     viewer.wait()
     assert "three or more images, got 2" in viewer.notice.value
+
+
+def test_runs_of_two_folders_or_seeds_are_of_other_images_and_the_sentence_says_which(runs):
+    one, other = (
+        Trained(replace(runs["drg"].experiment, dataset={"train_size": 96, "seed": seed}), runs["drg"].run) for seed in (0, 1)
+    )
+    with pytest.raises(ValueError, match=r"a: digits \(seed 0\), b: digits \(seed 1\)"):
+        checked({"a": one, "b": other})
+    folders = [SimpleNamespace(data="image_folder", config={"dataset": {"folder": f, "seed": 0}}) for f in ("cats", "dogs")]
+    for trained, experiment in zip((one, other), folders, strict=True):
+        trained.experiment = experiment
+    with pytest.raises(ValueError, match=r"a: image_folder \(folder cats\)"):
+        checked({"a": one, "b": other})
+
+
+def test_levels_of_two_kinds_may_be_of_two_lengths(runs):
+    viewer = settled(NoiseViewer(runs, limit=32, draws=1, sigmas={True: (0, 0.1, 0.2, 0.4), False: (0, 0.02)}))
+    viewer.level.value = 3
+    settled(viewer)
+    viewer.relative.value = False
+    settled(viewer)
+    assert viewer.level.value == 1 and "σ = 0.02" in viewer.says.value
+
+
+def test_without_an_exit_there_is_nothing_to_save_and_the_sentence_says_so(runs):
+    viewer = settled(CamViewer(runs, limit=4))
+    viewer.exits.value = ()
+    viewer.wait()
+    viewer.export.save.click()
+    assert "no exit is chosen" in viewer.export.saved.value
+
+
+def test_what_the_maps_explain_is_said_to_those_who_do_not_see_them(runs):
+    viewer = settled(CamViewer(runs, limit=4))
+    viewer.target.value = 7
+    settled(viewer)
+    assert f"for class {runs['drg'].data.classes[7]}" in viewer.page.texts["sdkit-maps"]
+
+
+def test_two_classes_whose_standardised_outputs_never_differ_have_a_scale(recwarn):
+    outputs = torch.tensor([[[1.0, 2.0], [5.0, 3.0]]])
+    along = {"drg": analysis.ranked_profile(outputs, "standardised")}
+    _, axes = figures.ranked_panels()
+    assert figures.ranked_view(along, {"drg": [0]}, axes[0]).get_ylim() == (0, 1)
+    assert not [w for w in recwarn if "identical" in str(w.message)]

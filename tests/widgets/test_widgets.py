@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import gc
 import html
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 from PIL import Image
 
-from sdkit import runs
+from sdkit import core, runs
 from sdkit.analysis import shares_now
+from sdkit.core import Knob
 from sdkit.experiment import Experiment
 from sdkit.figures import Course, Screen
 from sdkit.runs import Run, recorder
@@ -26,7 +31,7 @@ from sdkit.widgets import App, TrainingPanel
 from sdkit.widgets import live as live_module
 from sdkit.widgets.app import opened
 from sdkit.widgets.live import knobs_of, unfinished
-from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly, slider
+from sdkit.widgets.parts import KEPT, CodeExport, LatestOnly, sentence, slider, with_ends
 
 SMALL = {
     "model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 128},
@@ -345,6 +350,14 @@ def test_a_fork_before_anything_was_trained_says_what_to_do():
     assert "press Start" in panel.notice.value and panel.live is None
 
 
+def test_a_training_of_one_epoch_says_that_it_cannot_be_forked():
+    panel = TrainingPanel(Experiment("drg", **SMALL | {"recipe": Recipe(epochs=1, batch_size=32, lr=0.05)}))
+    panel.start.click()
+    trained(panel)
+    panel.fork.click()
+    assert "before the last epoch" in panel.notice.value and "of 1 epoch" in panel.notice.value
+
+
 def test_the_same_experiment_gives_the_same_panel_and_another_one_is_left_alone():
     one, two = TrainingPanel(Experiment("dsr", **SMALL)), TrainingPanel(Experiment("dsr", **SMALL, seed=1))
     one.start.click()
@@ -363,6 +376,7 @@ def test_the_same_experiment_gives_the_same_panel_and_another_one_is_left_alone(
 
 KILLED = """
 import os, time
+from sdkit.core import Knob
 from sdkit.experiment import Experiment
 from sdkit.train import Recipe
 from sdkit.widgets import TrainingPanel
@@ -597,3 +611,71 @@ def test_a_run_that_this_sdkit_cannot_open_leaves_the_list_usable():
     assert bad.run.key not in [value for _, value in of.run.options]
     of.run.value = good.run.key
     assert not of.notice.value and of.place.children
+
+
+def test_the_app_reads_the_runs_again_whenever_a_tab_is_opened():
+    app = App("Recorded runs")
+    app.tabs.selected_index = 0
+    left = Experiment("vanilla", **SMALL).run(progress=False)
+    app.tabs.selected_index = 1
+    assert [r.run.key for r in app.panels["Recorded runs"].table] == [left.run.key]
+
+
+def test_a_run_that_takes_a_deleted_ones_folder_is_another_run():
+    first = TrainingPanel(Experiment("drg", **SMALL))
+    first.start.click()
+    until(lambda: first.history)
+    first.sliders["alpha"].value = 0.9
+    gone = trained(first).stored
+    app = App("Loss inspector")
+    of = app.panels["Loss inspector"]
+    (before,) = of.found.values()
+    old = opened(before)
+    shutil.rmtree(gone.folder)
+    KEPT.pop(("training", (str(core.home()), Experiment("drg", **SMALL).key)))
+    again = TrainingPanel(Experiment("drg", **SMALL))
+    again.start.click()
+    until(lambda: again.history)
+    again.sliders["alpha"].value = 0.1
+    assert trained(again).stored.folder == gone.folder, "the folder's name is free again"
+    shown = of.place.children
+    of.look()
+    (now,) = of.found.values()
+    assert now is not before and opened(now) is not old and of.place.children != shown
+
+
+def test_an_error_without_words_says_its_kind():
+    assert "StopIteration" in sentence(StopIteration()) and "⚠ no" in sentence(ValueError("no"))
+
+
+def test_an_end_that_a_value_moved_is_not_said_to_be_the_knobs_own():
+    knob = Knob("T", 1, 10, "the outputs as they are", "nearly uniform", least=0.05)
+    for value, words, others in ((0.5, "nearly uniform", "as they are"), (20, "as they are", "nearly uniform")):
+        box = slider(knob, value)
+        said = with_ends(box, knob, "temperature").children[1].value + box.tooltip
+        assert words in said and others not in said, said
+
+
+def test_the_app_lets_go_of_a_viewer_that_another_one_replaces():
+    Experiment("vanilla", **SMALL).run(progress=False)
+    viewers = App("Viewers").panels["Viewers"]
+    gone = weakref.ref(viewers.panel)
+    assert gone().wait(60)
+    for kind in ("Grad-CAM", "ranked outputs"):
+        viewers.kind.value = kind
+        assert viewers.panel.wait(60)
+    gc.collect()
+    assert gone() is None, "its network, its frames and its widgets go with it"
+    shown = viewers.panel
+    viewers.look()
+    assert viewers.panel is shown and viewers.panel.box in viewers.place.children
+
+
+def test_the_app_keeps_the_networks_of_the_last_runs_alone(home, monkeypatch):
+    monkeypatch.setattr("sdkit.widgets.app.repeated", lambda run: run)
+    monkeypatch.setattr("sdkit.widgets.app.Trained", lambda experiment, run: object())
+    records = [SimpleNamespace(run=Run(home / str(n))) for n in range(30)]
+    first = [opened(record) for record in records]
+    assert opened(records[-1]) is first[-1], "loaded once"
+    assert len([key for key in KEPT if key[0] == "opened"]) <= 8
+    assert opened(records[0]) is not first[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import struct
+import zlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
@@ -109,7 +110,11 @@ def quick_png(figure: Figure) -> bytes:
 
 
 def packed(pixels: np.ndarray | memoryview) -> bytes:
-    """[H, W, 3 or 4] uint8 -> a PNG file's bytes, without transparency."""
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(np.asarray(pixels)[..., :3])).save(out, "png", compress_level=1)
-    return out.getvalue()
+    """[H, W, 3 or 4] uint8 -> a PNG file's bytes, without transparency. No row is filtered: filters take the most time."""
+    rgb = np.asarray(Image.fromarray(np.asarray(pixels)).convert("RGB"))
+    rows = np.zeros((len(rgb), 1 + rgb[0].size), np.uint8)  # each begins with 0: no filter
+    rows[:, 1:] = rgb.reshape(len(rgb), -1)
+    head = struct.pack(">IIBBBBB", rgb.shape[1], len(rgb), 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
+    chunks = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

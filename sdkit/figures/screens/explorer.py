@@ -174,13 +174,26 @@ def points_figure(points: Points, chosen: str | None = None, symbols: Mapping[st
     return figure, ax
 
 
-def curves_figure(name: str, history: Sequence[Epoch]) -> Figure:
-    """`run_curves` on a figure of its own, at fixed places: quick enough for a slider."""
-    figure, axes = new(columns=3, width=12.4, height=2.9)
-    figure.set_dpi(90)
-    figure.set_layout_engine("none")
-    for ax, left in zip(axes, (0.05, 0.31, 0.655), strict=True):
-        ax.set_position([left, 0.17, 0.2, 0.73])  # the legends of the last two stand to their right
+def curves_figure(name: str, history: Sequence[Epoch], again: Figure | None = None) -> Figure:
+    """`run_curves` on a figure of its own, at fixed places: quick enough for a slider.
+
+    again: a figure of this function to draw on: frames and ticks, which take longest to make, are its own.
+    """
+    if again is None:
+        figure, axes = new(columns=3, width=12.4, height=2.9)
+        figure.set_dpi(90)
+        figure.set_layout_engine("none")
+        for ax, left in zip(axes, (0.05, 0.31, 0.655), strict=True):
+            ax.set_position([left, 0.17, 0.2, 0.73])  # the legends of the last two stand to their right
+    else:
+        figure, axes = again, again.axes
+        for ax in axes:
+            for artist in [*ax.lines, *ax.texts, *filter(None, [ax.get_legend()])]:
+                artist.remove()
+            ax.set_yscale("linear")
+            ax.relim()
+            ax.set_xlim(0, 1, auto=True)
+            ax.set_ylim(0, 1, auto=True)
     run_curves(name, history, axes)
     return figure
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import Tensor
 
 from ...methods.inspector import StepReport
-from ..style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, house, legend
+from ..style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SIZE, SKY, bare, house, legend, shorten
+from .cached import packed
 
 MOST = 12
 """Classes that have room beside each other; of more, those are shown that the final exit finds likeliest, and the label."""
@@ -40,24 +43,28 @@ class LossBoard:
 
     def __init__(self, classes: Sequence[str], dpi: float = 90) -> None:
         self.classes, self.dpi, self.figure = classes, dpi, None
-        self._built, self._still, self._moving = None, None, []
+        self._built, self._still, self._last = None, None, None
+        self._groups: list[tuple[Callable[[StepReport], Any], Sequence[Artist], Callable[[StepReport], None]]] = []
 
     def png(self, report: StepReport) -> bytes:
-        """The report as a PNG file's bytes, quickly compressed."""
+        """The report as a PNG file's bytes, quickly compressed. Drawn anew is what has changed, and what lies over it."""
+        last, built = self._last, self._built
         self.update(report)
-        canvas = self.figure.canvas
+        canvas, box = self.figure.canvas, self.figure.bbox
         if self._still is None:
             canvas.draw()
-            self._still = canvas.copy_from_bbox(self.figure.bbox)
-        canvas.restore_region(self._still)
-        for artist in self._moving:
-            self.figure.draw_artist(artist)
-        from PIL import Image
-
-        out = io.BytesIO()
-        rgba = np.asarray(canvas.buffer_rgba())
-        Image.fromarray(np.ascontiguousarray(rgba[..., :3])).save(out, "png", compress_level=1)
-        return out.getvalue()
+            self._still = canvas.copy_from_bbox(box)
+            self._below = 0, self._still  # the pixels under a group
+        same = [last is not None and built == self._built and _same(key(last), key(report)) for key, *_ in self._groups]
+        first = same.index(False) if False in same else len(same)
+        start, pixels = self._below if self._below[0] <= first else (0, self._still)
+        canvas.restore_region(pixels)
+        for i, (_, artists, _) in enumerate(self._groups[start:], start):
+            if i == first:
+                self._below = first, canvas.copy_from_bbox(box)
+            for artist in artists:
+                self.figure.draw_artist(artist)
+        return packed(canvas.buffer_rgba())
 
     def update(self, report: StepReport) -> Figure:
         """The figure with the numbers of a report."""
@@ -75,14 +82,16 @@ class LossBoard:
         if layout != self._built:
             self._build(report, shown)
             self._built, self._still = layout, None
-        for move in self._moves:
+        self._last = None  # until all of it is the report's
+        for *_, move in self._groups:
             move(report)
+        self._last = report
         return self.figure
 
     def _build(self, report: StepReport, shown: list[int]) -> None:
         self.figure = Figure((10.6, 5.2), dpi=self.dpi, facecolor="white")
         FigureCanvasAgg(self.figure)
-        self._moving, self._moves, self._shown = [], [], shown
+        self._groups, self._shown = [], shown
         extras = [
             draw
             for draw, there in ((self._ranked, report.ranked), (self._plan, report.plan), (self._blocks, report.blocks))
@@ -92,6 +101,10 @@ class LossBoard:
         room = self.figure.add_axes
         self._views([room((0.012, 0.68 - 0.24 * i, 0.115, 0.2)) for i in range(len(report.views))], report)
         self._distributions(house(room((0.255, 0.55, 0.315, 0.36))), report)
+        for i, draw in enumerate(extras[:2]):
+            height = 0.365 if len(extras) == 1 else 0.135
+            draw(house(room((0.715, (0.09, 0.315)[i], 0.265, height))), report)
+        self._terms(house(room((0.735, 0.57, 0.185, 0.34))), report)
         if rows := _rows(report):
             height = min(0.34, 0.06 * len(rows))
             self._gradient(house(room((0.255, 0.455 - height, 0.315, height))), report)
@@ -103,31 +116,28 @@ class LossBoard:
                 fontsize=SIZE + 1,
                 va="top",
             )
-        terms = (0.735, 0.57, 0.185, 0.34)
-        self._terms(house(room(terms)), report)
-        for i, draw in enumerate(extras[:2]):
-            height = 0.365 if len(extras) == 1 else 0.135
-            draw(house(room((0.715, (0.09, 0.315)[i], 0.265, height))), report)
 
-    def _live(self, *artists: Artist) -> None:
-        """Artists that move: left out of the still background."""
+    def _live(self, key: Callable[[StepReport], Any], artists: Sequence[Artist], move: Callable[[StepReport], None]) -> None:
+        """Artists that move, left out of the still background: key says what of a report they show, move puts them there.
+
+        Groups are drawn in this order: those that seldom change come first.
+        """
         for artist in artists:
             artist.set_animated(True)
-            self._moving.append(artist)
+        self._groups.append((key, artists, move))
 
     def _views(self, axes: Sequence[Axes], report: StepReport) -> None:
         pictures = [bare(ax).imshow(np.zeros((2, 2, 3)), vmin=0, vmax=1, extent=(0, 1, 0, 1)) for ax in axes]
         said = axes[0].text(0.0, 1.05, "", fontsize=SIZE + 1, transform=axes[0].transAxes, va="bottom")
         for ax, name in zip(axes, ("", "its partner"), strict=False):
             ax.text(0, -0.05, name, fontsize=SIZE, transform=ax.transAxes, va="top", color=GREY)
-        self._live(*pictures, said)
 
         def move(report: StepReport) -> None:
             for image, view in zip(pictures, report.views, strict=True):
                 image.set_data(view.permute(1, 2, 0).numpy())
-            said.set_text(f"label\n{self.classes[int(report.label.argmax())]}")
+            said.set_text(f"label\n{shorten(self.classes[int(report.label.argmax())], 24)}")
 
-        self._moves.append(move)
+        self._live(lambda r: (r.views, r.label), (*pictures, said), move)
 
     def _distributions(self, ax: Axes, report: StepReport) -> None:
         at = np.arange(len(self._shown))
@@ -149,7 +159,6 @@ class LossBoard:
             columnspacing=1.1, handlelength=2.0, labelspacing=0.2,
         )  # fmt: skip
         said = ax.text(-0.17, 0.5, "", fontsize=SIZE + 1, transform=ax.transAxes, ha="center", va="center", rotation=90)
-        self._live(*label, *lines, said)
 
         def move(report: StepReport) -> None:
             for bar, height in zip(label, report.label[self._shown].tolist(), strict=True):
@@ -158,7 +167,7 @@ class LossBoard:
                 line.set_ydata(p[self._shown].numpy())
             said.set_text(f"softmax at T = {report.temperature:.3g}")
 
-        self._moves.append(move)
+        self._live(lambda r: (r.distributions, r.label, r.temperature), (*label, *lines, said), move)
 
     def _gradient(self, ax: Axes, report: StepReport) -> None:
         rows = _rows(report)
@@ -182,19 +191,18 @@ class LossBoard:
         ax.text(1.03, high, "largest\n|∂term/∂logit|", fontsize=SIZE, transform=ax.transAxes, va="bottom")
         place = ax.get_yaxis_transform()
         sizes = [ax.text(1.03, i, "", fontsize=SIZE, transform=place, va="center") for i in range(len(rows))]
-        self._live(image, *signs, *sizes)
 
         def move(report: StepReport) -> None:
-            pulls = np.stack([_pull(report, *row)[self._shown].numpy() for row in rows])
-            largest = np.abs(pulls).max(1, keepdims=True)
-            share = -pulls / np.where(largest > FAINT, largest, np.inf)
+            pulls = np.stack([_pull(report, *row).numpy() for row in rows])
+            largest = np.abs(pulls).max(1, keepdims=True)  # of all classes, those that have no room too
+            share = -pulls[:, self._shown] / np.where(largest > FAINT, largest, np.inf)
             image.set_data(share)
             for sign, there in zip(signs, (share > 0.15, share < -0.15), strict=True):
                 sign.set_data(*np.nonzero(there)[::-1])
             for said, size in zip(sizes, largest[:, 0], strict=True):
-                said.set_text(f"{size:.2g}" if size > FAINT else "0")
+                said.set_text("0" if size <= FAINT else f"{size:.2g}")
 
-        self._moves.append(move)
+        self._live(lambda r: (r.gradient, r.summed), (image, *signs, *sizes), move)
 
     def _terms(self, ax: Axes, report: StepReport) -> None:
         names = [*report.terms, "sum"]
@@ -205,18 +213,22 @@ class LossBoard:
         ax.set_title("terms of the loss, weighted", fontsize=SIZE + 1, loc="right")
         place = ax.get_yaxis_transform()
         values = [ax.text(1.03, i, "", fontsize=SIZE + 1, transform=place, va="center") for i in range(len(names))]
-        self._live(ax.xaxis, *bars, *values)
+
+        def limits(report: StepReport) -> tuple[float, float]:
+            numbers = [v for v in (*report.terms.values(), report.total) if math.isfinite(v)] or [0.0]
+            low, high = -_nice(-min(numbers)), _nice(max(numbers))
+            return (low, high) if low < high else (0.0, 1.0)
 
         def move(report: StepReport) -> None:
+            if limits(report) != ax.get_xlim():
+                ax.set_xlim(*limits(report))
             numbers = [*report.terms.values(), report.total]
-            limits = -_nice(-min(numbers)), _nice(max(numbers))
-            if limits != ax.get_xlim():
-                ax.set_xlim(*limits)
             for bar, value, said in zip(bars, numbers, values, strict=True):
                 bar.set_width(value)
                 said.set_text(f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}")
 
-        self._moves.append(move)
+        self._live(limits, (ax.xaxis,), lambda report: None)
+        self._live(lambda r: r.terms, (*bars, *values), move)
 
     def _ranked(self, ax: Axes, report: StepReport) -> None:
         at = np.arange(1, len(report.ranked.now) + 1)
@@ -227,14 +239,13 @@ class LossBoard:
         ax.set_xlabel("rank, ascending")
         legend(ax, loc="lower right")
         title = self._title(ax)
-        self._live(now, target, title)
 
         def move(report: StepReport) -> None:
             now.set_ydata(report.ranked.now.clamp_min(LEAST).numpy())
             target.set_ydata(report.ranked.target.clamp_min(LEAST).numpy())
             title.set_text(f"sorted output, τ = {report.ranked.temperature:.3g}")
 
-        self._moves.append(move)
+        self._live(lambda r: r.ranked, (now, target, title), move)
 
     def _plan(self, ax: Axes, report: StepReport) -> None:
         stages, n, _ = report.plan.plan.shape
@@ -246,7 +257,6 @@ class LossBoard:
             ax.text(i * (n + gap) + n / 2 - 0.5, -0.5 - n / 40, "", ha="center", va="bottom", fontsize=SIZE)
             for i in range(stages)
         ]
-        self._live(image, *said)
 
         def move(report: StepReport) -> None:
             wide = np.full((n, stages * (n + gap) - gap), np.nan)
@@ -256,7 +266,7 @@ class LossBoard:
             image.set_data(np.ma.masked_invalid(wide))
             image.set_clim(0, np.nanmax(wide))
 
-        self._moves.append(move)
+        self._live(lambda r: r.plan, (image, *said), move)
 
     def _blocks(self, ax: Axes, report: StepReport) -> None:
         n = len(report.blocks.on)
@@ -272,7 +282,6 @@ class LossBoard:
         ax.set_ylabel("survival")
         legend(ax, loc="lower left", ncols=2)
         title = self._title(ax)
-        self._live(off, on, title)
 
         def move(report: StepReport) -> None:
             at = np.arange(1, n + 1)
@@ -281,7 +290,7 @@ class LossBoard:
             off.set_data(at[~stays], survival[~stays])
             title.set_text(f"sampled sub-network: {stays.sum()} of {n} blocks")
 
-        self._moves.append(move)
+        self._live(lambda r: r.blocks, (off, on, title), move)
 
     def _opinions(self, ax: Axes, report: StepReport) -> None:
         names = [*report.opinions]
@@ -293,7 +302,6 @@ class LossBoard:
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_title("what each would answer", fontsize=SIZE + 1, loc="right")
         said = [ax.text(0.02, i, "", fontsize=SIZE + 1, va="center") for i in range(len(names))]
-        self._live(*bars, *said)
 
         def move(report: StepReport) -> None:
             for bar, words, opinion in zip(bars, said, report.opinions.values(), strict=True):
@@ -301,13 +309,14 @@ class LossBoard:
                 sign = "✓" if opinion.right else "✗"
                 words.set_text(f"{sign} {self.classes[opinion.answer]}, {opinion.probability:.1%}")
 
-        self._moves.append(move)
+        self._live(lambda r: r.opinions, (*bars, *said), move)
 
     def _title(self, ax: Axes) -> Text:
         return ax.text(1.0, 1.03, "", fontsize=SIZE + 1, transform=ax.transAxes, ha="right", va="bottom")
 
     def _over_classes(self, ax: Axes) -> None:
-        names = [self.classes[k] for k in self._shown]
+        room = ax.get_position().y0 * self.figure.get_figheight() - 0.22  # inches below: 26 slanted letters each
+        names = [shorten(self.classes[k], min(int(26 * room), 15)) for k in self._shown]
         turned = max(map(len, names)) > 60 // len(names)
         ax.set_xticks(range(len(names)), names, rotation=30 if turned else 0, ha="right" if turned else "center")
         ax.set_xlim(-0.5, len(names) - 0.5)
@@ -320,8 +329,9 @@ def loss_board(report: StepReport, classes: Sequence[str]) -> Figure:
     the method has to show: the ranked shape, the transport plans, the sampled blocks.
     """
     figure = (board := LossBoard(classes)).update(report)
-    for artist in board._moving:
-        artist.set_animated(False)
+    for _, artists, _ in board._groups:
+        for artist in artists:
+            artist.set_animated(False)
     return figure
 
 
@@ -336,6 +346,15 @@ def loss_in_words(report: StepReport, classes: Sequence[str]) -> str:
         f"An image of class {classes[int(report.label.argmax())]}; {', '.join(said)}. "
         f"Terms of the loss: {terms}, sum {report.total:.4f}. Gradients of the logits: {', '.join(pulls) or 'none'}."
     )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two parts of reports of one layout hold the same numbers."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return all(_same(v, b[k]) for k, v in a.items())
+    return all(map(_same, a, b)) if isinstance(a, tuple) else a == b
 
 
 def _shown(report: StepReport) -> list[int]:

@@ -123,7 +123,12 @@ class Screen:
         courses(trainings, *self.axes)
         if len(trainings) > 1:
             lines = [Line2D([], [], color=INK, **style) for style in _ranks(trainings)]
-            self.figure.legend(lines, list(trainings), loc="upper left", ncols=len(lines), fontsize=SIZE, frameon=False)
+            place = {"loc": "upper left", "fontsize": SIZE, "frameon": False}
+            names = self.figure.legend(lines, list(trainings), ncols=len(lines), **place)
+            if names.get_window_extent().width > self.figure.bbox.width:  # of many knobs: in two rows
+                names.remove()
+                place |= {"labelspacing": 0.1, "borderpad": 0.0, "borderaxespad": 0.2}
+                self.figure.legend(lines, list(trainings), ncols=math.ceil(len(lines) / 2), **place)
         return self.figure
 
     def png(self, trainings: Mapping[str, Course]) -> bytes:

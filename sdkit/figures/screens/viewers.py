@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ...analysis import Answers, NoiseCurve, Projection, RankedProfile, Separation
 from ..drg_dsr import SPACE_LABELS
-from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, outline, picture
+from ..style import INK, PALE, SIZE, bare, class_look, house, instead, label, legend, looks, outline, picture, shorten
+
+GRAY, HEAT = colormaps["gray"], colormaps["inferno"]
+"""Kept here: by its name a colour map is made anew for every image."""
 
 
 def noise_marks(
@@ -45,7 +52,7 @@ def answer_cards(images: Tensor, names: Sequence[str], true: Sequence[str], axes
             ax.imshow(picture(image))
         row[0].set_ylabel(label(name), fontsize=SIZE + 1)
     for ax, title in zip(axes[0], true, strict=True):
-        ax.set_title(title, fontsize=SIZE)
+        ax.set_title(shorten(title, 18), fontsize=SIZE)
 
 
 def answer_marks(answers: Mapping[str, Answers], y: Tensor, classes: Sequence[str], axes) -> list[Artist]:
@@ -87,7 +94,7 @@ def feature_frame(
     if columns := _legend_columns(len(among)):
         looks_ = [_class_look(i) for i in range(len(among))]
         handles = [
-            Line2D([], [], linestyle="", color=color, marker=marker, label=classes[c])
+            Line2D([], [], linestyle="", color=color, marker=marker, label=shorten(classes[c]))
             for c, (color, marker) in zip(among, looks_, strict=True)
             if shown is None or c in shown
         ]
@@ -171,15 +178,15 @@ def cam_marks(
     shown, drawn = picture(image), []
     h, w = shown.shape[:2]
     for ax in (ax for row in axes for ax in row):
-        ax.set_xlim(-0.5, w - 0.5)
-        ax.set_ylim(h - 0.5, -0.5)
+        if (ax.get_xlim(), ax.get_ylim()) != ((-0.5, w - 0.5), (h - 0.5, -0.5)):
+            ax.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     for row, name in zip(axes, maps, strict=True):
         drawn += [_pixels(row[0], shown), _below(row[0], title, None)]
         for ax, exit in zip(row[1:], columns, strict=True):
             if exit not in maps[name]:
                 continue
-            drawn.append(_pixels(ax, shown.mean(2), cmap="gray"))
-            drawn.append(_pixels(ax, maps[name][exit].cpu().numpy(), cmap="inferno", alpha=0.65))
+            drawn.append(_pixels(ax, shown.mean(2), cmap=GRAY))
+            drawn.append(_pixels(ax, maps[name][exit].cpu().numpy(), cmap=HEAT, alpha=0.65))
             drawn.append(_below(ax, *words[name][exit]))
             if mask is not None:
                 drawn += outline(mask, ax)
@@ -206,7 +213,8 @@ def ranked_view(along: Mapping[str, RankedProfile], epochs: Mapping[str, Sequenc
     ax.set_xlabel("epoch")
     ax.set_ylabel("variance over images")
     ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    ax.set_ylim(0, 1.3 * max(float(a.variance.max()) for a in along.values()))
+    top = 1.3 * max(float(a.variance.max()) for a in along.values())
+    ax.set_ylim(0, top or 1)  # standardised outputs of two classes are the same for all images
     ax.margins(x=0.03)
     legend(ax, loc="upper left", ncols=2)
     return ax
@@ -249,13 +257,25 @@ def ranked_marks(
     return drawn
 
 
-def _pixels(ax: Axes, values: np.ndarray, **look) -> Artist:
-    return ax.imshow(values, vmin=0, vmax=1, aspect="auto", **look)
+def _pixels(ax: Axes, values: np.ndarray, cmap: Colormap | None = None, alpha: float | None = None) -> Artist:
+    """An image over the whole of an Axes whose limits are set: sooner than `imshow`, which sets them."""
+    image = AxesImage(ax, cmap=cmap, alpha=alpha)
+    image.set_data(values)
+    image.set_clim(0, 1)
+    image.set_clip_path(ax.patch)
+    return ax.add_image(image)
+
+
+def _in_lines(words: str, ax: Axes) -> str:
+    """Words in at most two lines that are no wider than an Axes, about 12.5 letters an inch."""
+    wide = ax.get_position().width * ax.figure.get_figwidth()
+    return fill(words, int(12.5 * wide), max_lines=2, placeholder="…")
 
 
 def _below(ax: Axes, words: str, right: bool | None) -> Artist:
     """Words under a picture, in the colour of a right or a wrong answer."""
     color = {True: "#006b4f", False: "#a63f00", None: INK}[right]
+    words = "\n".join(_in_lines(line, ax) for line in words.split("\n"))
     return ax.text(
         0.5, -0.04, words, transform=ax.transAxes, ha="center", va="top", fontsize=SIZE, color=color, linespacing=1.1
     )
