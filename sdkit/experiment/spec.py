@@ -86,12 +86,13 @@ class Experiment:
         self._set("recipe", Recipe.of(self.recipe))
         for name in self.network if self.model in MODELS else ():
             pick(name, options.known(MODELS[self.model]), f"option of the network {self.model}")
-        for name in self.dataset if self.data in DATASETS else ():
-            pick(name, options.known(DATASETS[self.data], hide=()), f"option of the data set {self.data}")
         check = check_options if self.model in MODELS else check_arguments
         self._set("network", check(own.find(self.model, "model"), self.network, own.short(self.model)))
         data = own.find(self.data, "data")
-        self._set("dataset", check_arguments(data if callable(data) else reader(data), self.dataset, own.short(self.data)))
+        reads = data if callable(data) else reader(data)
+        for name in self.dataset if self.data in DATASETS or reads is not data else ():
+            pick(name, options.known(reads, hide=()), f"option of the data set {own.short(self.data)}")
+        self._set("dataset", check_arguments(reads, self.dataset, own.short(self.data)))
         if self.seed < 0:
             raise ValueError(f"the seed is a whole number from 0, got {self.seed!r}")
         self._set("knobs", self._arguments | self._in_full(self.knobs))

@@ -6,6 +6,7 @@ import errno
 import sys
 
 import pytest
+import torch
 import torch.nn.functional as F
 
 from sdkit import cli, runs
@@ -14,6 +15,7 @@ from sdkit.methods import Method
 from sdkit.train import Recipe, fit
 
 BASE = Experiment(model="four-stage", data="digits", recipe="smoke", network={"width": 4}, dataset={"train_size": 64})
+X, Y = (torch.arange(4 * 3 * 8 * 8) % 256).to(torch.uint8).view(4, 3, 8, 8), torch.arange(4) % 2
 
 
 class Bare(Method):
@@ -32,6 +34,10 @@ class Bare(Method):
         ),
         (lambda: Experiment(method="kd", teacher="resnet18"), r"a teacher is an Experiment, .* for example, got 'resnet18'"),
         (lambda: Experiment(method="vanilla", knobs={"alpha": 1}), "no knob of vanilla is called 'alpha': known are none"),
+        (
+            lambda: Experiment(data=((X, Y), (X, Y)), dataset={"train_sise": torch.ones(2)}),
+            "no option of the data set .* is called 'train_sise': did you mean 'train_size'",
+        ),
         (lambda: sweep(BASE, 3), r"the seeds of a sweep are a list, range\(3\) for example, got 3"),
         (lambda: run_all(BASE), r"run_all takes a list of experiments, .*: a single one has \.run\(\)"),
     ],

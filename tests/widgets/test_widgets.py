@@ -675,6 +675,9 @@ def test_the_app_keeps_the_networks_of_the_last_runs_alone(home, monkeypatch):
     monkeypatch.setattr("sdkit.widgets.app.repeated", lambda run: run)
     monkeypatch.setattr("sdkit.widgets.app.Trained", lambda experiment, run: object())
     records = [SimpleNamespace(run=Run(home / str(n))) for n in range(30)]
+    for record in records:
+        record.run.folder.mkdir()
+        (record.run.folder / "experiment.json").touch()
     first = [opened(record) for record in records]
     assert opened(records[-1]) is first[-1], "loaded once"
     assert len([key for key in KEPT if key[0] == "opened"]) <= 8
