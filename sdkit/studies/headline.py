@@ -12,7 +12,7 @@ from typing import Any
 from ..experiment import Trained
 from ..papers.checks import Verdict, all_of, label, points
 from .compare import Comparison, compared
-from .gains import LEVEL, Gain
+from .gains import LEVEL, Gain, gain_of, partners, spread
 from .gather import RecordedRun
 from .result import load_results, result_of, results_folders
 
@@ -40,30 +40,36 @@ class Headline:
         """
         return _of(self.recorded, method)
 
-    def judged(self, here: Verdict, *methods: str) -> Verdict:
-        """The claim that methods are above plain training, by the recorded seeds.
+    def judged(self, here: Verdict, *methods: str, over: Sequence[str] = ("vanilla",)) -> Verdict:
+        """The claim that methods are above plain training, or above others, by the recorded seeds.
 
         A claim about several holds where each holds, so that nothing has to be corrected for their number.
 
         Args:
             here: What your own trainings alone say of the claim.
             *methods: The methods that it is about.
+            over: What each of them is claimed to be above.
 
         Returns:
             The verdict of the recorded seeds, yours beside it and told whether it lies where they lie; `here` itself where
             fewer than two seeds of one of the methods are recorded in this setting.
         """
-        gains = {m: g for m in methods if (g := self.gain(m)) is not None and len(g.seeds) > 1}
-        if len(gains) < len(methods):
+        pairs = [(m, other) for m in methods for other in over]
+        gains = {pair: g for pair in pairs if (g := _of(self.recorded, *pair)) is not None and len(g.seeds) > 1}
+        if len(gains) < len(pairs):
             return here
-        said = ", ".join(f"{label(m)} {g}{_more(g)}" for m, g in gains.items())
-        own = {m: mine for m in methods if (mine := _of(self.own, m)) is not None}
-        yours = ", ".join(f"{label(m)} {_beside(mine, gains[m])}" for m, mine in own.items())
+        said = ", ".join(f"{_named(*pair)} {g}{_more(g)}" for pair, g in gains.items())
+        own = {pair: mine for pair in pairs if (mine := _of(self.own, *pair)) is not None}
+        yours = ", ".join(f"{_named(*pair)} {_beside(mine, gains[pair])}" for pair, mine in own.items())
         n = sorted({len(g.seeds) for g in gains.values()})
         recorded = f"recorded, {n[0] if len(n) == 1 else f'{n[0]} to {n[-1]}'} seeds, points: {said}"
         return Verdict(
             here.claim, f"{recorded}; here: {yours}" if yours else recorded, all_of([g.alone for g in gains.values()])
         )
+
+
+def _named(method: str, over: str) -> str:
+    return label(method) if over == "vanilla" else f"{label(method)} over {label(over)}"
 
 
 def _beside(mine: Gain, recorded: Gain) -> str:
@@ -72,9 +78,15 @@ def _beside(mine: Gain, recorded: Gain) -> str:
     return f"{points(mine.mean)}, {inside}"
 
 
-def _of(table: Comparison | None, method: str) -> Gain | None:
-    found = [row.above for row in table.rows if row.method == method] if table else []
-    return found[0] if found else None
+def _of(table: Comparison | None, method: str, over: str = "vanilla") -> Gain | None:
+    """A method's gain over another in a table; over plain training with the spread of all its gains."""
+    if table is None:
+        return None
+    if over == "vanilla":
+        return next((row.above for row in table.rows if row.method == method), None)
+    ours, base = ([r for group in table.groups.values() if group[0]["method"] == m for r in group] for m in (method, over))
+    pairs = partners(ours, base)
+    return gain_of(pairs, *spread([pairs])) if pairs else None
 
 
 def _more(gain: Gain) -> str:

@@ -68,6 +68,22 @@ def test_one_method_that_is_not_told_leaves_the_claim_about_all_untold_and_says_
     assert verdict.held is None and "(10 more seeds would tell as much)" in verdict.measured
 
 
+def test_a_claim_about_two_methods_is_judged_between_them_within_seeds(mine):
+    """DRG over a copy of plain training that is called DSR: the paired gain over it, and not over plain training."""
+    keep(mine, gains := [0.05, 0.06, 0.04, 0.05], images=10**6)
+    beside = Experiment("dsr", **SMALL)
+    for seed, t in [(s, mine["vanilla"]) for s in range(1, 5)]:
+        e, r = replace(beside, seed=seed), studies.result_of(t.experiment, "more", environment={"test images": 10**6})
+        lower = {c: [0.5 - 0.01 * seed] for c in ("accuracy.final", "test.final")}
+        studies.write_result(replace(r, key=e.key, config=e.config, epochs=r.epochs | lower))
+    verdict = studies.headline(mine | {"dsr": beside.run(progress=False)}).judged(HERE, "drg", over=["dsr", "vanilla"])
+    between = [g + 0.01 * seed for seed, g in enumerate(gains, 1)]
+    assert f"DRG over DSR {100 * statistics.mean(between):+.1f} ± " in verdict.measured and ", DRG +5.0 ± " in verdict.measured
+    assert verdict.held is True and verdict.measured.startswith("recorded, 4 seeds, points: ")
+    back = studies.headline(mine | {"dsr": beside.run(progress=False)}).judged(HERE, "dsr", over=["drg"])
+    assert back.held is False
+
+
 def test_a_gain_smaller_than_what_the_images_can_tell_needs_no_more_seeds(mine):
     keep(mine, [0.01, 0.012, 0.011])
     verdict = studies.headline(mine).judged(HERE, "drg")
