@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -277,11 +276,14 @@ def _peak_memory() -> int | None:
     """The most bytes that this process has held so far, on its card where it has one."""
     if default_device().type == "cuda":
         return torch.cuda.max_memory_reserved()
+    with suppress(OSError, StopIteration):  # getrusage's on Linux is as large as what started the process was
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
     try:
         import resource  # no Windows has it
     except ImportError:
         return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def _threads() -> int:
