@@ -12,7 +12,7 @@ from ..papers.printed import Printed
 from .byot import noise_panels
 from .general import gradients, reliability
 from .records import Band, Row, recorded_gains, seed_curves, stamp
-from .style import bare, legend, new
+from .style import SIZE, new
 
 
 class Recorded(Protocol):
@@ -54,9 +54,8 @@ def on_record(found: Recorded) -> Figure:
     """
     noise, pulls = found.analyses("noise"), found.analyses("gradients")
     below = bool(noise and pulls)
-    panels = 3 + below  # the last column holds the keys of all panels, where they hide nothing
-    figure, axes = new(columns=panels, rows=1 + below, width=14, height=3.8 + 3 * below, squeeze=False)
-    course, sure, gains = axes[0][:3]
+    figure, axes = new(columns=3, rows=1 + below, width=14, height=3.8 + 3 * below, squeeze=False)
+    course, sure, gains = axes[0]
     seed_curves(found.curves("accuracy.final"), course, "test accuracy, %", percent=True, key=False)
     reliability(found.calibrations(), sure)
     recorded_gains(found.rows, found.printed(), gains)
@@ -65,10 +64,13 @@ def on_record(found: Recorded) -> Figure:
         ends = {name: by["end"] for name, by in pulls.items()}
         layers = next(iter(ends.values())).layers
         gradients({name: end for name, end in ends.items() if end.layers == layers}, axes[1][2], share=True)
-        for of, place in ((sure, axes[0, 3]), (gains, axes[1, 3])):
-            key = of.get_legend()
-            legend(bare(place), handles=key.legend_handles, labels=[t.get_text() for t in key.get_texts()], loc="upper left")
-        for ax in axes[:, :3].flat:
+        keys = [ax.get_legend() for ax in (sure, gains)]  # of all panels
+        handles, words = (
+            [h for key in keys for h in key.legend_handles],
+            [t.get_text() for key in keys for t in key.get_texts()],
+        )
+        figure.legend(handles, words, loc="outside right upper", fontsize=SIZE)
+        for ax in axes.flat:
             if ax.get_legend():
                 ax.get_legend().remove()
     return stamp(figure, f"{found.label}: {found.setting}")

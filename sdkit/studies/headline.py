@@ -84,7 +84,7 @@ def _of(table: Comparison | None, method: str, over: str = "vanilla") -> Gain | 
         return None
     if over == "vanilla":
         return next((row.above for row in table.rows if row.method == method), None)
-    ours, base = ([r for group in table.groups.values() if group[0]["method"] == m for r in group] for m in (method, over))
+    ours, base = (next((g for g in table.groups.values() if g[0]["method"] == m), []) for m in (method, over))
     pairs = partners(ours, base)
     return gain_of(pairs, *spread([pairs])) if pairs else None
 

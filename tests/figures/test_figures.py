@@ -277,7 +277,7 @@ def test_every_figure_draws_without_a_warning_and_all_its_words_can_be_read(name
     figure, wrong = on_screen(GALLERY[name])
     assert wrong == []
     for ax in figure.axes:
-        assert ax.lines or ax.patches or ax.images or ax.collections or ax.texts or ax.get_legend(), "an empty panel"
+        assert ax.lines or ax.patches or ax.images or ax.collections or ax.texts, "an empty panel"
 
 
 PRINTED = [pytest.param(name, marks=() if i % 5 == 0 else pytest.mark.slow) for i, name in enumerate(GALLERY)]
@@ -548,10 +548,10 @@ def test_noise_is_a_mean_over_draws_and_says_its_unit():
 
 def test_a_table_of_records_is_one_picture_that_says_where_it_is_from():
     six, three = GALLERY["on_record"](), GALLERY["on_record, histories alone"]()
-    assert (len(six.axes), len(three.axes)) == (6 + 2, 3), "and two that hold the keys"
+    assert (len(six.axes), len(three.axes)) == (6, 3)
     for figure in (six, three):
         assert any(Recorded({}).label in t.get_text() for t in figure.texts)
-    bars = {container.get_label() for container in six.axes[6].containers}
+    bars = {container.get_label() for container in six.axes[5].containers}
     assert bars == {"vanilla", "BYOT"}, "not the network with other layers"
 
 
