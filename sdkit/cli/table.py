@@ -79,7 +79,7 @@ def table(
             print(f"  missing: {e}")
         print(f"{found.title}: {len(found.missing)} runs have to be trained")
         if found.missing:
-            print(cost_left(found.missing))
+            print(f"{cost_left(found.missing)}{'; then what the tries choose' if tuned else ''}")
         return
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)  # now, and not after hours
