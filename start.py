@@ -24,6 +24,7 @@ Python changed; with SDKIT_WHEELS=FOLDER out of a wheelhouse, without network.
 from __future__ import annotations  # so that a Python that is too old still gets as far as being told so
 
 import contextlib
+import difflib
 import hashlib
 import json
 import os
@@ -43,6 +44,10 @@ PINS = {"test": DEVELOPERS, "lint": DEVELOPERS, "docs": DOCS}  # of verbs that n
 LOCK = ".sdkit-lock"  # inside .venv, as are the stamps
 STAMPS = {USERS: ".sdkit-stamp", DEVELOPERS: ".sdkit-stamp-dev", DOCS: ".sdkit-stamp-docs"}
 WRITERS = ("lab", "figures", "app", "train", "sweep", "table", "record", "export")  # of notebooks, runs or figures
+OWN = ("setup", "test", "lint", "lab", "doctor", "bench", "docs", "course", "wheelhouse", "gpu", "clean")
+OTHERS = (  # of sdkit's command line
+    "train", "figures", "list", "show", "note", "rm", "record", "table", "claims", "sweep", "export", "grade", "collect", "app",
+)  # fmt: skip
 LINT = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
 
 
@@ -58,6 +63,7 @@ def main(arguments: list[str]) -> int:
     verb, *rest = arguments
     try:
         check_python()
+        check_verb(verb)
         if verb == "clean":
             return clean(ROOT)
         check_mac()
@@ -133,6 +139,14 @@ def child_environment() -> dict[str, str]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- setting up
+
+
+def check_verb(verb: str) -> None:
+    """Problem if there is no such verb: told before anything is installed."""
+    if verb not in (*OWN, *OTHERS) and not verb.startswith("-"):
+        near = difflib.get_close_matches(verb, (*OWN, *OTHERS), n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise Problem(f"no verb is called {verb!r}: {meant}python3 start.py --help lists them")
 
 
 def check_python(version: tuple = sys.version_info) -> None:

@@ -196,6 +196,15 @@ def imported_by(path: Path) -> set[str]:
     return set(re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), flags=re.MULTILINE))
 
 
+def test_a_mistyped_verb_is_told_before_anything_is_installed(start, monkeypatch, capsys):
+    from sdkit.cli import COMMANDS
+
+    assert {*start.OWN, *start.OTHERS} == {*start.OWN, *COMMANDS}, "start.py knows the command line's verbs without torch"
+    monkeypatch.setattr(start, "set_up", lambda *_: pytest.fail("something was installed"))
+    assert start.main(["figurs"]) == 1
+    assert "'figurs': did you mean 'figures'?" in capsys.readouterr().err
+
+
 def test_start_needs_only_the_standard_library():
     assert imported_by(ROOT / "start.py") <= set(sys.stdlib_module_names)
 

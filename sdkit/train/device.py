@@ -19,6 +19,7 @@ from contextvars import ContextVar
 import torch
 
 from ..core import pick
+from .convolutions import watch
 
 
 def default_device() -> torch.device:
@@ -64,6 +65,8 @@ def autocast(on: torch.device | str) -> contextlib.AbstractContextManager:
     """Convolutions and products in the device's 16 bits, where `half` names any."""
     on = torch.device(on)
     kind = half(on)
+    if kind and on.type == "cpu":
+        watch()
     return torch.autocast(on.type, kind) if kind else contextlib.nullcontext()
 
 
