@@ -1,7 +1,9 @@
 """Does the precision change what is found? The same trainings in another precision beside those that are recorded.
 
-    SDKIT_PRECISION=bfloat16 SDKIT_HOME=/tmp/half python start.py record benchmarks/precision.json   train them, one thread each
-    python benchmarks/precision.py /tmp/half                                                                the table, docs/speed/precision.md
+    SDKIT_PRECISION=bfloat16 SDKIT_THREADS=1 SDKIT_HOME=/tmp/half python start.py record benchmarks/precision.json
+    python benchmarks/precision.py /tmp/half
+
+The first trains what the file lists, the second writes docs/speed/precision.md.
 
 Runs are paired by what was asked for, the seed included: they begin from the same weights and see the same images in the same
 order. What the records of one home and of data/records have in common is compared, whatever plan it is of.
@@ -20,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from parity import Curve, parity  # noqa: E402
-
 from speed import markdown  # noqa: E402
 
 from sdkit import studies  # noqa: E402
@@ -34,13 +35,12 @@ Group = tuple[str, str, str]  # data set, network, method
 
 def pairs_of(others: Sequence[Result], kept: Sequence[Result]) -> dict[Group, Pairs]:
     """The runs that both have, in two precisions: (data set, network, method) -> seed -> (other, kept)."""
-    known = {r.key: r for r in kept}
+    precision = others[0].environment["precision"] if others else ""
+    known = {r.key: r for r in kept if r.environment["precision"] != precision}
     found: dict[Group, dict[int, tuple[Result, Result]]] = {}
     for r in others:
-        beside = known.get(r.key)
-        if beside and beside.environment["precision"] != r.environment["precision"]:
-            name = (r["data"], network_and_images(r), r["method"])
-            found.setdefault(name, {})[int(r["seed"])] = (r, beside)
+        if beside := known.get(r.key):
+            found.setdefault((r["data"], network_and_images(r), r["method"]), {})[int(r["seed"])] = (r, beside)
     return found
 
 
@@ -83,10 +83,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="precision", description=__doc__.partition("\n")[0])
     parser.add_argument("home", type=Path, help="the SDKIT_HOME whose records stand beside data/records")
+    parser.add_argument("--beside", type=Path, help="a SDKIT_HOME whose records count before those of data/records")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed" / "precision.md")
     said = parser.parse_args()
-    others = studies.load_results(where=said.home / "data" / "records")
-    found = pairs_of(others, studies.load_results(where=ROOT / "data" / "records"))
+    others, *kept = (studies.load_results(where=p / "data" / "records") for p in (said.home, ROOT, said.beside or said.home))
+    found = pairs_of(others, [r for records in kept for r in records])
     if not found:
         raise SystemExit(
             f"precision: of {len(others)} records in {said.home} none is also in data/records, in another precision"
@@ -98,9 +99,9 @@ def main() -> None:
 
 TITLE = """# The same trainings in 16 and in 32 bits
 
-Written by `python benchmarks/precision.py`. Both begin from the same weights and see the same images in the same order. Accuracies and calibration
-errors in points; a difference is bfloat16 less float32, with its 95 % interval. The loss curves' distance is as in `docs/speed/cpu.md`: 1 is what chance
-gives, at 2 and less they are one within the seeds. The time was measured on two machines.
+Written by `python benchmarks/precision.py`. Both begin from the same weights and see the same images in the same order.
+Accuracies in per cent. A difference is bfloat16 less float32 in points, with its 95 % interval. The loss curves' distance: 1 is
+what chance gives, at 2 and less they are one within the seeds. The seconds were measured on two machines.
 
 """
 

@@ -1,8 +1,8 @@
 """A notebook that is used for an hour: does what it holds stay flat?
 
-`python tests/soak.py 3600` trains, forks, analyses, sweeps in two processes, opens panels and viewers and closes them, round after
-round in one process, on drawn digits. After each round it writes down memory, open files, threads and processes; the last line
-of its output says, as JSON, how the last quarter of the rounds lies above the second. `--out FOLDER` takes the rounds and a picture.
+`python tests/soak.py 3600` trains, forks, analyses, sweeps in two processes, opens panels and viewers and closes them, round
+after round in one process, on drawn digits. After each round it writes down memory, open files, threads and processes. The last
+line of its output says, as JSON, how the last quarter of the rounds lies above the second; `--out FOLDER` takes a picture.
 """
 
 from __future__ import annotations

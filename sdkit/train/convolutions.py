@@ -1,8 +1,11 @@
 """Whether a CPU's convolutions in bfloat16 are right: each is tried once for its shape, and one that is not runs in float32.
 
-Some are not: with PyTorch 2.13 on a processor with AVX512-BF16, in channels-last order, a kernel of 8x8 over 8 channels or of 4x4 over
-16 that leaves a single column gives numbers that have nothing to do with its input, while its gradients are right. Such
-convolutions stand in the shallow exits of a network for images of 8x8 pixels.
+Some are not: with PyTorch 2.13 on a processor with AVX512-BF16, in channels-last order, a kernel of 8x8 over 8 channels, or of
+4x4 over 16, that leaves a single column gives numbers that have nothing to do with its input, while its gradients are right.
+Such convolutions stand in the shallow exits of a network for images of 8x8 pixels.
+
+References:
+    Incorrect bf16 results in Conv. https://github.com/pytorch/pytorch/issues/163347
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import functools
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 WRONG = 0.05
@@ -36,12 +39,12 @@ def watch() -> None:
     nn.modules.module.register_module_forward_hook(_right)
 
 
-def _right(module: nn.Module, given: tuple[Any, ...], out: Any) -> Tensor | None:
+def _right(module: nn.Module, given: tuple[Any, ...], out: Any) -> Any:
     """A hook: the convolution in float32, where it is wrong in bfloat16; None leaves it as it is."""
     if not isinstance(module, nn.Conv2d) or out.dtype != torch.bfloat16 or out.device.type != "cpu":
         return None
     x, w = given[0], module.weight
-    last = tuple(t.is_contiguous(memory_format=torch.channels_last) for t in (x, w))
+    last = (x.is_contiguous(memory_format=torch.channels_last), w.is_contiguous(memory_format=torch.channels_last))
     if error(Shape(x.shape, w.shape, module.stride, module.padding, module.dilation, module.groups, last)) <= WRONG:
         return None
     with torch.autocast("cpu", enabled=False):
