@@ -1,30 +1,31 @@
-"""Does the precision change what is found? The same trainings in another precision beside those that are recorded.
+"""Does the precision change what is found? The same trainings in bfloat16 and in float32.
 
-    SDKIT_PRECISION=bfloat16 SDKIT_THREADS=1 SDKIT_HOME=/tmp/half python start.py record benchmarks/precision.json
-    python benchmarks/precision.py /tmp/half
-
-The first trains what the file lists, the second writes docs/speed/precision.md.
+    python benchmarks/precision.py FOLDER      trains what precision.json lists, one thread each; writes docs/speed/precision.md
 
 Runs are paired by what was asked for, the seed included: they begin from the same weights and see the same images in the same
-order. What the records of one home and of data/records have in common is compared, whatever plan it is of.
+order. Runs go into FOLDER/bfloat16 and FOLDER/float32 and are found again there. What data/records has in float32, with its
+calibration, is not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+PLAN, LEFT = Path(__file__).with_suffix(".json"), ["calibration", "right"]
 sys.path.insert(0, str(ROOT))
 
 from parity import Curve, parity  # noqa: E402
 from speed import markdown  # noqa: E402
 
-from sdkit import studies  # noqa: E402
+from sdkit import run_all, studies  # noqa: E402
 from sdkit.studies import Result  # noqa: E402
 from sdkit.studies.compare import network_and_images  # noqa: E402
 from sdkit.studies.gains import Pairs, gain_of, judged, spreads  # noqa: E402
@@ -33,15 +34,30 @@ Row = dict[str, Any]
 Group = tuple[str, str, str]  # data set, network, method
 
 
-def pairs_of(others: Sequence[Result], kept: Sequence[Result]) -> dict[Group, Pairs]:
-    """The runs that both have, in two precisions: (data set, network, method) -> seed -> (other, kept)."""
-    precision = others[0].environment["precision"] if others else ""
-    known = {r.key: r for r in kept if r.environment["precision"] != precision}
+def pairs_of(half: Sequence[Result], full: Sequence[Result]) -> dict[Group, Pairs]:
+    """The runs that both have: (data set, network, method) -> seed -> (in bfloat16, in float32)."""
+    known = {r.key: r for r in full}
     found: dict[Group, dict[int, tuple[Result, Result]]] = {}
-    for r in others:
+    for r in half:
         if beside := known.get(r.key):
             found.setdefault((r["data"], network_and_images(r), r["method"]), {})[int(r["seed"])] = (r, beside)
     return found
+
+
+def trained(kind: str, folder: Path, known: Collection[str]) -> list[Result]:
+    """The plan's runs in a precision, but for those whose keys are known: trained now, or found again. In a fresh process."""
+    config = {"SDKIT_PRECISION": kind, "SDKIT_HOME": str(folder / kind), "SDKIT_THREADS": "1"}
+    subprocess.run([sys.executable, __file__, str(folder), "--only", kind, *known], env=os.environ | config, check=True)
+    return studies.load_results(where=folder / kind / "data" / "records")
+
+
+def train(kind: str, known: Collection[str]) -> None:
+    """Trains and records in $SDKIT_HOME."""
+    each = [e for e in studies.read_plan(PLAN).experiments if e.key not in known]
+    run_all(each, diverged=True)
+    for e in each:
+        studies.write_result(studies.result_of(e, "precision", LEFT))
+    print(f"{len(each)} in {kind}", flush=True)
 
 
 def curve(r: Result) -> Curve:
@@ -74,7 +90,6 @@ def table(pairs: dict[Group, Pairs]) -> list[Row]:
         if len(both) > 1:
             found = parity({"plain": [*map(curve, kept)], "other": [*map(curve, other)]})[1]
             row["loss curves apart, of what seeds part"] = f"{found['of what seeds part']:.1f}"
-        row["seconds"] = f"{statistics.mean(r['seconds'] for r in other) / statistics.mean(r['seconds'] for r in kept):.2f}"
         rows.append(row)
     return rows
 
@@ -82,17 +97,20 @@ def table(pairs: dict[Group, Pairs]) -> list[Row]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="precision", description=__doc__.partition("\n")[0])
-    parser.add_argument("home", type=Path, help="the SDKIT_HOME whose records stand beside data/records")
-    parser.add_argument("--beside", type=Path, help="a SDKIT_HOME whose records count before those of data/records")
+    parser.add_argument("folder", type=Path, help="of the runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed" / "precision.md")
+    parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     said = parser.parse_args()
-    others, *kept = (studies.load_results(where=p / "data" / "records") for p in (said.home, ROOT, said.beside or said.home))
-    found = pairs_of(others, [r for records in kept for r in records])
-    if not found:
-        raise SystemExit(
-            f"precision: of {len(others)} records in {said.home} none is also in data/records, in another precision"
-        )
-    written = markdown(table(found))
+    if said.only:
+        train(said.only[0], said.only[1:])
+        return
+    kept = [
+        r
+        for r in studies.load_results(where=ROOT / "data" / "records")
+        if r.environment["precision"] == "float32" and {*LEFT} <= r.curves.keys()
+    ]
+    full = trained("float32", said.folder, {r.key for r in kept})
+    written = markdown(table(pairs_of(trained("bfloat16", said.folder, ()), [*kept, *full])))
     said.out.write_text(TITLE + written + "\n", encoding="utf-8")
     print(written)
 
@@ -101,7 +119,7 @@ TITLE = """# The same trainings in 16 and in 32 bits
 
 Written by `python benchmarks/precision.py`. Both begin from the same weights and see the same images in the same order.
 Accuracies in per cent. A difference is bfloat16 less float32 in points, with its 95 % interval. The loss curves' distance: 1 is
-what chance gives, at 2 and less they are one within the seeds. The seconds were measured on two machines.
+what chance gives, at 2 and less they are one within the seeds.
 
 """
 

@@ -62,7 +62,7 @@ def once(number: int) -> None:
 def steered(e: Experiment) -> None:
     """A panel trains, or, where its cell ran before, forks what it has trained; then the page is closed."""
     panel = TrainingPanel(e)
-    if not e.stored.status:
+    if not panel.history:
         panel.start.click()
     else:
         panel.fork.click()

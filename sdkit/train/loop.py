@@ -116,7 +116,8 @@ class Training:
                 f"labels are 0 to {data.num_classes - 1}, got {low if low < 0 else high}: leave out images without a label, of "
                 "which a network would learn nothing, in silence"
             )
-        self.precision = "float32" if method.full_precision else device.precision(self.device)
+        pixels = data.train.x[0, 0].numel()
+        self.precision = "float32" if method.full_precision else device.precision(self.device, pixels)
         if threads is not None:
             self.threads = threads
         if self.device.type == "cpu":

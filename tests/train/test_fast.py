@@ -298,3 +298,13 @@ def test_a_method_may_ask_for_float32(monkeypatch):
     model, _, data = build("vanilla")
     for method, kept in ((Vanilla(), "bfloat16"), (Careful(), "float32"), (Combined(Vanilla(), Careful()), "float32")):
         assert Training(model, method, data, RECIPE, on="cpu").precision == kept
+
+
+def test_small_images_are_trained_on_in_float32_where_nobody_says_otherwise(monkeypatch):
+    """In 16 bits the digits take longer."""
+    monkeypatch.setattr(device, "has_bfloat16", lambda on: True)
+    model, method, data = build("vanilla")
+    for said, kinds in (("auto", ("float32", "bfloat16")), ("bfloat16", ("bfloat16", "bfloat16"))):
+        monkeypatch.setenv("SDKIT_PRECISION", said)
+        sizes = (replace(data, train=data.train._replace(x=torch.zeros(len(data.train.y), 3, n, n))) for n in (8, 16))
+        assert tuple(Training(model, method, d, RECIPE, on="cpu").precision for d in sizes) == kinds
