@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parent)]
 import browser  # noqa: E402
+import marked  # noqa: E402
 import speed  # noqa: E402
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
@@ -154,11 +155,7 @@ def main() -> None:
     said = table(measure(asked.times), load)
     print(said)
     if asked.keep:
-        before, start, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if not (start and end):
-            sys.exit(f"{PAGE} needs the two lines {MARKS[0]!r} and {MARKS[1]!r}: the table is written between them")
-        PAGE.write_text(f"{before}{start}\n\n{said}\n\n{end}{after}", encoding="utf-8")
+        marked.put(PAGE, MARKS, said)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does the precision change what is found? The same trainings in bfloat16 and in float32.
 
-    python benchmarks/precision.py FOLDER      trains what precision.json lists, one thread each; writes docs/speed/precision.md
+    python benchmarks/precision.py FOLDER      trains what precision.json lists, one thread each; writes docs/speed.md
 
 Runs are paired by what was asked for, the seed included: they begin from the same weights and see the same images in the same
 order. Runs go into FOLDER/bfloat16 and FOLDER/float32 and are found again there. What data/records has in float32, with its
@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+MARKS = ("<!-- precision: written by `python benchmarks/precision.py` -->", "<!-- end of precision -->")
 PLAN, LEFT = Path(__file__).with_suffix(".json"), ["calibration", "right"]
 sys.path.insert(0, str(ROOT))
 
+import marked  # noqa: E402
 from parity import Curve, parity  # noqa: E402
 from speed import markdown  # noqa: E402
 
@@ -31,16 +33,16 @@ from sdkit.studies.compare import network_and_images  # noqa: E402
 from sdkit.studies.gains import Pairs, gain_of, judged, spreads  # noqa: E402
 
 Row = dict[str, Any]
-Group = tuple[str, str, str]  # data set, network, method
+Group = tuple[str, str]  # network and images, method
 
 
 def pairs_of(half: Sequence[Result], full: Sequence[Result]) -> dict[Group, Pairs]:
-    """The runs that both have: (data set, network, method) -> seed -> (in bfloat16, in float32)."""
+    """The runs that both have: (network and images, method) -> seed -> (in bfloat16, in float32)."""
     known = {r.key: r for r in full}
     found: dict[Group, dict[int, tuple[Result, Result]]] = {}
     for r in half:
         if beside := known.get(r.key):
-            found.setdefault((r["data"], network_and_images(r), r["method"]), {})[int(r["seed"])] = (r, beside)
+            found.setdefault((network_and_images(r), r["method"]), {})[int(r["seed"])] = (r, beside)
     return found
 
 
@@ -76,20 +78,20 @@ def table(pairs: dict[Group, Pairs]) -> list[Row]:
     A difference is a mean over seeds with its 95 % interval, from seeds and test images; all of them are judged together, so
     that precisions which change nothing show a difference in one such table of twenty.
     """
-    of = {name: spreads({k: v for k, v in pairs.items() if k[:2] == name[:2]})[name] for name in pairs}
+    of = {name: spreads({k: v for k, v in pairs.items() if k[0] == name[0]})[name] for name in pairs}
     gains = judged({name: gain_of(both, *of[name]) for name, both in pairs.items()})
     rows = []
     for name, both in pairs.items():
         (other, kept), first = zip(*both.values(), strict=True), next(iter(both.values()))
         kinds = [r.environment["precision"] for r in first]
-        row: Row = dict(zip(("data", "network", "method"), name, strict=True)) | {"seeds": len(both)}
+        row: Row = dict(zip(("trained", "method"), name, strict=True)) | {"seeds": len(both)}
         for kind, runs in zip(reversed(kinds), (kept, other), strict=True):
             row[f"test, {kind}"] = f"{100 * statistics.mean(r['accuracy.final'] for r in runs):.1f}"
         row["difference"], row["told apart"] = str(gains[name]), gains[name].verdict
         row["of ECE"] = f"{100 * statistics.mean(ece(a) - ece(b) for a, b in both.values()):+.1f}"
         if len(both) > 1:
             found = parity({"plain": [*map(curve, kept)], "other": [*map(curve, other)]})[1]
-            row["loss curves apart, of what seeds part"] = f"{found['of what seeds part']:.1f}"
+            row["loss curves apart"] = f"{found['of what seeds part']:.1f}"
         rows.append(row)
     return rows
 
@@ -98,7 +100,6 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="precision", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="of the runs")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "speed" / "precision.md")
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.only:
@@ -111,17 +112,8 @@ def main() -> None:
     ]
     full = trained("float32", said.folder, {r.key for r in kept})
     written = markdown(table(pairs_of(trained("bfloat16", said.folder, ()), [*kept, *full])))
-    said.out.write_text(TITLE + written + "\n", encoding="utf-8")
+    marked.put(ROOT / "docs" / "speed.md", MARKS, written)
     print(written)
-
-
-TITLE = """# The same trainings in 16 and in 32 bits
-
-Written by `python benchmarks/precision.py`. Both begin from the same weights and see the same images in the same order.
-Accuracies in per cent. A difference is bfloat16 less float32 in points, with its 95 % interval. The loss curves' distance: 1 is
-what chance gives, at 2 and less they are one within the seeds.
-
-"""
 
 
 if __name__ == "__main__":

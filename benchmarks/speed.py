@@ -31,6 +31,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import breakdown  # noqa: E402
 import laptop  # noqa: E402
+import marked  # noqa: E402
 import parity  # noqa: E402
 import torch  # noqa: E402
 from plain import Plain  # noqa: E402
@@ -558,12 +559,7 @@ def write(stem: Path, found: Row) -> None:
 
 def into_page(page: Path, kept: list[Path]) -> None:
     """Writes the page's table between its two marks, from what docs/speed/ keeps of every device."""
-    text = page.read_text(encoding="utf-8")
-    before, start, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not start or not end:
-        raise SystemExit(f"bench: {page} needs the two lines {MARKS[0]!r} and {MARKS[1]!r}: the table is written between them")
-    page.write_text(before + start + "\n\n" + "\n".join(map(section, kept)) + "\n" + end + after, encoding="utf-8")
+    marked.put(page, MARKS, "\n".join(map(section, kept)))
 
 
 def pivoted(first: tuple[str, ...], cells: dict[tuple[Any, ...], str]) -> list[Row]:

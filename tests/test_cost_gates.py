@@ -214,6 +214,7 @@ def test_a_race_says_with_how_many_threads_and_every_batch_has_its_row(monkeypat
         return {"images/s": 50.0 if case.get("loop") else 100.0, "threads": 2 if case.get("loop") else 1, "MB": 9.0}
 
     monkeypatch.setattr(speed, "fresh", fresh)
+    monkeypatch.setattr(speed.hardware, "has_bfloat16", lambda on: False)  # so that every CPU races the same loops
     said = argparse.Namespace(**vars(SAID) | {"batches": [8, 4]})
     found = {"machine": machine(), "busy": speed.beside_a_busy_process(said, {})}
     assert [row["threads"] for row in found["busy"]] == [2, 1] * 2
