@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import count, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ipywidgets as W
 from IPython.display import display
@@ -341,16 +341,35 @@ KEPT: dict[tuple[str, Any], Any] = {}
 
 
 def kept(kind: str, key: Any, make: Callable[[], Any]) -> Any:
-    """What this kernel keeps under a kind and a key; made the first time, for as long as the kernel lives."""
+    """What this kernel keeps under a kind and a key; made the first time, for as long as the kernel lives.
+
+    What was kept of a run that has been trained anew or deleted since is let go of.
+    """
     if (kind, key) not in KEPT:
+        for other in [k for k in KEPT if _stale(k)]:
+            del KEPT[other]
         KEPT[kind, key] = make()
     return KEPT[kind, key]
 
 
-def identity(run: Run) -> tuple[str, int]:
-    """Which run a folder holds: one that is trained there after another was deleted is not that one. 0: none, or a record."""
+class Identity(NamedTuple):
+    """Which run a folder holds: one that is trained there after another was deleted is not that one."""
+
+    folder: str
+    written: int  # when it began, ns; 0: none, or a record
+
+
+def identity(run: Run) -> Identity:
+    """Of the run that lies in the folder now."""
     file = run.folder / "experiment.json"
-    return str(run.folder), file.stat().st_mtime_ns if file.is_file() else 0
+    return Identity(str(run.folder), file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+def _stale(key: Any) -> bool:
+    """Whether a key names a run that is there no more."""
+    if isinstance(key, Identity):
+        return key != identity(Run(Path(key.folder)))
+    return isinstance(key, tuple) and any(map(_stale, key))
 
 
 def every(seconds: float) -> Callable[[], bool]:

@@ -9,7 +9,7 @@ import pytest
 
 from sdkit import Experiment, Recipe
 from sdkit.train import Training
-from sdkit.widgets import TrainingPanel
+from sdkit.widgets import NoiseViewer, TrainingPanel, parts
 
 SMALL = {"network": {"width": 4}, "data": "digits", "dataset": {"train_size": 60}}
 
@@ -61,3 +61,21 @@ def test_a_stopped_panel_keeps_its_knobs_and_goes_on():
     assert panel.live.settings["beta"] == 2.5
     panel.stop.click()
     panel.live.wait(60)
+
+
+def test_what_was_kept_of_a_run_goes_when_the_run_is_trained_anew():
+    """A notebook whose cells train anew for an hour grew by what every former run's viewers had computed."""
+    e = Experiment("vanilla", recipe=Recipe(epochs=1, batch_size=30, lr=0.02), **SMALL)
+
+    def seen() -> int:
+        viewer = NoiseViewer({"plain": e.run(progress=False, fresh=True)})
+        assert viewer.wait(60)
+        viewer.close()
+        return len(parts.KEPT)
+
+    first = seen()
+    time.sleep(0.01)  # a clock's tick: runs are told apart by when they began
+    assert [seen(), seen()] == [first, first]
+    e.stored.delete()
+    parts.kept("noise", "another", dict)
+    assert not any(str(e.stored.folder) in str(key) for key in parts.KEPT), "nor of one that was deleted"
