@@ -10,6 +10,7 @@ calibration, is not trained again.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -25,12 +26,13 @@ sys.path.insert(0, str(ROOT))
 
 import marked  # noqa: E402
 from parity import Curve, parity  # noqa: E402
+from scipy.stats import t  # noqa: E402
 from speed import markdown  # noqa: E402
 
 from sdkit import run_all, studies  # noqa: E402
 from sdkit.studies import Result  # noqa: E402
 from sdkit.studies.compare import network_and_images  # noqa: E402
-from sdkit.studies.gains import Pairs, gain_of, judged, spreads  # noqa: E402
+from sdkit.studies.gains import Pairs, above, gain_of, judged, spreads  # noqa: E402
 
 Row = dict[str, Any]
 Group = tuple[str, str]  # network and images, method
@@ -81,7 +83,8 @@ def table(pairs: dict[Group, Pairs]) -> list[Row]:
     of = {name: spreads({k: v for k, v in pairs.items() if k[0] == name[0]})[name] for name in pairs}
     gains = judged({name: gain_of(both, *of[name]) for name, both in pairs.items()})
     rows = []
-    for name, both in pairs.items():
+    order = {e.method: place for place, e in enumerate(studies.read_plan(PLAN).experiments)}
+    for name, both in sorted(pairs.items(), key=lambda item: (item[0][0], order.get(item[0][1], 0))):
         (other, kept), first = zip(*both.values(), strict=True), next(iter(both.values()))
         kinds = [r.environment["precision"] for r in first]
         row: Row = dict(zip(("trained", "method"), name, strict=True)) | {"seeds": len(both)}
@@ -93,7 +96,13 @@ def table(pairs: dict[Group, Pairs]) -> list[Row]:
             found = parity({"plain": [*map(curve, kept)], "other": [*map(curve, other)]})[1]
             row["loss curves apart"] = f"{found['of what seeds part']:.1f}"
         rows.append(row)
-    return rows
+    for of in dict.fromkeys(name[0] for name in pairs):
+        every = [above(*pair) for name, both in pairs.items() if name[0] == of for pair in both.values()]
+        error = statistics.stdev(every) / math.sqrt(len(every))
+        low, high = (100 * (statistics.mean(every) + side * t.ppf(0.975, len(every) - 1) * error) for side in (-1, 1))
+        whole = {"trained": of, "method": "all together", "seeds": len(every)}
+        rows.append(whole | {"difference": f"{100 * statistics.mean(every):+.1f} ({low:+.1f} to {high:+.1f})"})
+    return [{k: row.get(k, "") for k in rows[0]} for row in rows]
 
 
 def main() -> None:
