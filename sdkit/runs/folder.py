@@ -49,6 +49,8 @@ class Run:
     What is read is compared with the digest that was kept of it: `Damaged` names the file, and the mend.
     """
 
+    elsewhere = False  # whether it was trained elsewhere, and its history is what is at hand
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 

@@ -19,6 +19,8 @@ from .result import Result, files_of, load_results, read_result, results_folders
 class RecordedRun(Run):
     """A run of which git has the history, perhaps its weights, and no more."""
 
+    elsewhere = True
+
     def __init__(self, result: Result, folder: Path) -> None:
         super().__init__(folder)
         self.result = result
