@@ -49,10 +49,8 @@ class Run:
     What is read is compared with the digest that was kept of it: `Damaged` names the file, and the mend.
     """
 
-    elsewhere = False  # whether it was trained elsewhere, and its history is what is at hand
-
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.elsewhere = folder, False  # elsewhere: it was trained there, and here are its records
 
     @property
     def key(self) -> str:

@@ -19,11 +19,9 @@ from .result import Result, files_of, load_results, read_result, results_folders
 class RecordedRun(Run):
     """A run of which git has the history, perhaps its weights, and no more."""
 
-    elsewhere = True
-
     def __init__(self, result: Result, folder: Path) -> None:
         super().__init__(folder)
-        self.result = result
+        self.result, self.elsewhere = result, True
 
     status = property(lambda self: self.result.status)
     config = property(lambda self: self.result.config)
