@@ -112,13 +112,14 @@ CELL = '''class MyBYOT(sdkit.methods.BYOT):
     """BYOT's loss, to be changed."""
 
     def terms(self, model, out, batch, progress):
+        wide = sdkit.losses.wide  # 64 bits, in which sdkit has its KL
         loss = {"task": F.cross_entropy(out.logits, batch.y), "head ce": 0, "kd": 0, "hint": 0}
-        teacher = (out.logits.detach() / self.temperature).softmax(1)
+        teacher = (wide(out.logits.detach()) / self.temperature).softmax(1)
         for head in self.heads:
             z, feature = head(out.stages[head.stage])
-            student = (z / self.temperature).log_softmax(1)
+            student = (wide(z) / self.temperature).log_softmax(1)
             loss["head ce"] += (1 - self.alpha) * F.cross_entropy(z, batch.y)
-            loss["kd"] += self.alpha * F.kl_div(student, teacher, reduction="batchmean")
+            loss["kd"] += self.alpha * F.kl_div(student, teacher, reduction="batchmean").float()
             loss["hint"] += self.lam * (feature - out.embedding.detach()).square().sum(1).mean()
         return loss'''
 

@@ -100,14 +100,15 @@ CELL = '''class MyDDGSD(sdkit.methods.DDGSD):
     """DDGSD's loss, to be changed."""
 
     def terms(self, model, out, batch, progress):
-        n = len(batch.y)
+        n, wide = len(batch.y), sdkit.losses.wide  # 64 bits, in which sdkit has its KL
         (z_a, z_b), (h_a, h_b) = out.logits.split(n), out.embedding.split(n)
         T, task = self.temperature, F.cross_entropy(z_a, batch.y) + F.cross_entropy(z_b, batch.y)
-        log_a, log_b = (z_a / T).log_softmax(1), (z_b / T).log_softmax(1)
+        log_a, log_b = (wide(z_a) / T).log_softmax(1), (wide(z_b) / T).log_softmax(1)
         b_teaches = F.kl_div(log_a, log_b.detach(), reduction="batchmean", log_target=True)
         a_teaches = F.kl_div(log_b, log_a.detach(), reduction="batchmean", log_target=True)
         apart = (h_a.mean(0) - h_b.mean(0)).square().sum()
-        return {"task": task, "kl": self.lam * (b_teaches + a_teaches), "mmd": self.mu * apart}'''
+        agree = (b_teaches + a_teaches).float()
+        return {"task": task, "kl": self.lam * agree, "mmd": self.mu * apart}'''
 
 
 def weighed(task: float = 1, agree: float = 1, apart: float = 1, **options: Any) -> type[DDGSD]:

@@ -135,11 +135,12 @@ CELL = '''class MyDRG(sdkit.methods.DRG):
     """DRG's loss, to be changed."""
 
     def terms(self, model, out, batch, progress):
+        wide = sdkit.losses.wide  # 64 bits, in which sdkit has its KL
         tau, stage = self.temperature, self.stages[0]
         shallow, _ = self.heads[0](out.stages[stage - 1])
-        log_p = (out.logits / tau).log_softmax(1)
-        q = (shallow.detach() / tau).softmax(1)
-        guidance = tau**2 * F.kl_div(log_p, q, reduction="batchmean")
+        log_p = (wide(out.logits) / tau).log_softmax(1)
+        q = (wide(shallow.detach()) / tau).softmax(1)
+        guidance = tau**2 * F.kl_div(log_p, q, reduction="batchmean").float()
         return {"task": F.cross_entropy(out.logits, batch.y),
                 "shallow ce": F.cross_entropy(shallow, batch.y),
                 "rg": self.alpha * guidance}'''

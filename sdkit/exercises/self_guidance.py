@@ -107,12 +107,13 @@ CELL = '''class MySelfGuidance(sdkit.methods.SelfGuidance):
     """Self-Guidance's loss, to be changed."""
 
     def terms(self, model, out, batch, progress):
+        wide = sdkit.losses.wide  # 64 bits, in which sdkit has its KL
         tau, teacher = self.temperature, out.logits
         with models.sampled(model), models.still_statistics(model):
             student = model.forward_features(batch.x).logits
-        log_student = (student / tau).log_softmax(1)
-        log_teacher = (teacher.detach() / tau).log_softmax(1)
-        kl = (log_teacher.exp() * (log_teacher - log_student)).sum(1).mean()
+        log_student = (wide(student) / tau).log_softmax(1)
+        log_teacher = (wide(teacher.detach()) / tau).log_softmax(1)
+        kl = (log_teacher.exp() * (log_teacher - log_student)).sum(1).mean().float()
         return {"task": F.cross_entropy(teacher, batch.y),
                 "student ce": F.cross_entropy(student, batch.y),
                 "kd": self.lam * tau**2 * kl}'''

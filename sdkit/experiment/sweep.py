@@ -64,7 +64,8 @@ def run_all(
 
     A list gives a list of finished runs; a dict of experiments, or of lists of them, a dict of the same form.
     jobs: None is one per core on a CPU, where two small trainings side by side take little longer than one, and 1 on a card;
-    so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says.
+    so each has one thread, with fewer jobs an equal share of them, or as many as $SDKIT_THREADS says; the last one that is
+    left of several has no more, so that its numbers are those that it has beside them.
     diverged: whether a run that diverges is kept as what it is; else it raises.
     Within `studies.on(cluster)` the same call trains on that cluster, which knows how many at a time: there a run that diverges
     or raises ends no other; with `diverged` it is warned of, else the first such error is raised when all have ended.
@@ -88,12 +89,14 @@ def run_all(
     if jobs is None:
         jobs = min(max(cores // (said or 1), 1), 8) if default_device().type == "cpu" else 1
     away = AWAY.get()
+    share = said or max(cores // jobs, 1)
     if not waiting or (away is None and (jobs == 1 or len(waiting) < 2)):
+        beside = jobs > 1 and len(set(experiments)) > 1
         for e in waiting:
             with contextlib.suppress(*borne):
-                e.run(progress)
+                e.run(progress, threads=share if beside else None)
     else:
-        work = away(waiting) if away else _side_by_side(waiting, jobs, said or max(cores // jobs, 1), borne)
+        work = away(waiting) if away else _side_by_side(waiting, jobs, share, borne)
         total, words = sum(e.recipe.epochs for e in waiting), f"{len(waiting)} runs"
         with (
             counted(lambda: sum(len(e.stored.history()) for e in waiting), total, words)

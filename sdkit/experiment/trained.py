@@ -111,9 +111,9 @@ class Trained:
 
     @property
     def summary(self) -> str:
-        """How it ended and what it took: both test accuracies and the seconds of training."""
-        both = f"last epoch {self.accuracy:6.1%}   best watched epoch {self.best_accuracy:6.1%}"
-        return f"{both}   {self.seconds:4.0f} s"
+        """How it ended and what it took: both test accuracies and the seconds of training, which another machine's are not."""
+        both = f"last epoch {self.accuracy:6.1%} of all test images   best epoch {self.best_accuracy:6.1%} of the watched ones"
+        return f"{both}   {self.seconds:4.0f} s{', recorded elsewhere' if self.run.elsewhere else ''}"
 
     @cached_property
     def watched(self) -> Tensor:

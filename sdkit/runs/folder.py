@@ -50,7 +50,7 @@ class Run:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.elsewhere = folder, False  # elsewhere: it was trained there, and here are its records
 
     @property
     def key(self) -> str:

@@ -22,7 +22,7 @@ from ..experiment import of_setting
 from ..papers.printed import Printed, printed
 from ..papers.settings import setting
 from ..train import Recipe
-from .gains import Gain, Pairs, gain_of, judged, partners, spread, spreads, tellable
+from .gains import Gain, Pairs, alike, gain_of, judged, partners, spread, spreads, tellable
 from .result import Result, load_results, result_label, results_folders
 
 
@@ -34,8 +34,8 @@ class Row(NamedTuple):
     accuracy: list[float]  # of the last epoch, a value a seed
     best: list[float]  # of the best epoch on the watched test images, which chose it
     above: Gain | None  # plain training at the same seeds; None of plain training, and where they have no seed in common
-    step: float  # seconds of a step, the median; nan where they are not known
-    pace: float  # the same, plain training's being 1; nan where they cannot be compared
+    step: float  # seconds of a step, the median, whatever else the machine did then; nan where they are not known
+    pace: float  # the same, plain training's being 1; nan where their steps ran in other ways
     seeds: int  # that ended well
     diverged: int
 
@@ -133,7 +133,7 @@ class Comparison:
 
     @cached_property
     def spread(self) -> float:
-        """Standard deviation over seeds, taken to be one for all rows and pooled over them; nan with one seed each."""
+        """Standard deviation over seeds, pooled over all rows but those that clearly move more; nan with one seed each."""
         squares = [(v - statistics.mean(values)) ** 2 for values in self._accuracies for v in values]
         return math.sqrt(sum(squares) / self.freedom) if self.freedom else math.nan
 
@@ -144,15 +144,18 @@ class Comparison:
 
     @cached_property
     def _accuracies(self) -> list[list[float]]:
-        found = [[r["accuracy.final"] for r in group if r.status == "done"] for group in self.groups.values()]
+        wild = self._pairs.keys() - alike(self._pairs)
+        kept = [group for name, group in self.groups.items() if name not in wild]
+        found = [[r["accuracy.final"] for r in group if r.status == "done"] for group in kept]
         return [values for values in found if values]
 
     def tellable(self, seeds: int) -> float:
         """The smallest gain that this table's methods would show, 19 times of 20, if each had so many seeds.
 
-        By the spread as it is now; that the test images are a sample comes on top. ValueError for fewer than two seeds.
+        By the spread as it is now, without those that clearly move more; that the test images are a sample comes on top.
+        ValueError for fewer than two seeds.
         """
-        return tellable(spread([*self._pairs.values()])[0], len(self._pairs), seeds)
+        return tellable(spread([*alike(self._pairs).values()])[0], len(self._pairs), seeds)
 
     def curves(self, of: str = "accuracy.final") -> dict[str, Band]:
         """Row -> a curve a seed, of a column of the epochs or, as "ranked.probabilities", of a recorded variance."""

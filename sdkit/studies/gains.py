@@ -201,6 +201,20 @@ def spread(cells: Sequence[Pairs]) -> tuple[float, float]:
 def spreads(cells: Mapping[Name, Pairs]) -> dict[Name, tuple[float, float]]:
     """Each gain's variance over seeds and its degrees of freedom: those of all together, but for what clearly moves more.
 
+    Args:
+        cells: The runs of each gain by its name.
+
+    Returns:
+        By the same names, what `spread` returns.
+    """
+    rest = alike(cells)
+    pooled = spread([*rest.values()])
+    return {name: pooled if name in rest else spread([pairs]) for name, pairs in cells.items()}
+
+
+def alike(cells: Mapping[Name, Pairs]) -> dict[Name, Pairs]:
+    """The gains that share one spread over seeds: all but those that clearly move more.
+
     One by one, a method whose seeds move it more than the others' move them, as an F test says at LEVEL, is taken out and has
     its own spread. Its interval would be too narrow otherwise, and the others' too wide.
 
@@ -208,16 +222,16 @@ def spreads(cells: Mapping[Name, Pairs]) -> dict[Name, tuple[float, float]]:
         cells: The runs of each gain by its name.
 
     Returns:
-        By the same names, what `spread` returns.
+        Those that are left.
     """
-    rest, own = dict(cells), {}
+    rest = dict(cells)
     while len(rest) > 1:
         found = {name: _apart(name, rest) for name, pairs in rest.items() if len(pairs) > 1}
         name = min(found, key=lambda n: found[n], default=None)
         if name is None or found[name] > LEVEL / len(found):
             break
-        own[name] = spread([rest.pop(name)])
-    return {name: own.get(name) or pooled for pooled in [spread([*rest.values()])] for name in cells}
+        del rest[name]
+    return rest
 
 
 def _apart(name: Hashable, cells: Mapping[Any, Pairs]) -> float:

@@ -21,7 +21,7 @@ class RecordedRun(Run):
 
     def __init__(self, result: Result, folder: Path) -> None:
         super().__init__(folder)
-        self.result = result
+        self.result, self.elsewhere = result, True
 
     status = property(lambda self: self.result.status)
     config = property(lambda self: self.result.config)

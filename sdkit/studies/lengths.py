@@ -104,10 +104,9 @@ class ByLength:
         paired = sum(gap_table([pair]) is not None for pair in pairs)
         how = "image by image" if paired == len(pairs) else "image by image where that is known" if paired else "cautiously"
         few = any(spread([p for (_, m), p in self._pairs.items() if m == n])[1] < ENOUGH for n in {m for _, m in self._pairs})
-        seeds = "one spread over seeds for all methods of a length" + (
-            ", the nearest length's where one has too few" if few else ""
-        )
-        intervals = f"Intervals: Student's t, {seeds};\nthe test images are a sample, compared {how}"
+        seeds = "one spread over seeds for all methods of a length but those that clearly move more"
+        nearest = ",\nthe nearest length's where one has too few; " if few else ";\n"
+        intervals = f"Intervals: Student's t, {seeds}{nearest}the test images are a sample, compared {how}"
         return f"{intervals}.\nTold apart: all methods of a length judged together (Holm)"
 
     @cached_property

@@ -85,8 +85,8 @@ def test_a_sheet_says_mean_spread_gain_and_what_cannot_be_told():
     assert vanilla["last epoch, %"] == "50.0 ± 0.0" and vanilla["above vanilla, points"] == vanilla["told apart?"] == ""
     assert drg["last epoch, %"] == "52.0 ± 1.4" and drg["above vanilla, points"] == "+2.0 ± 1.0"  # 1.4: sample, n - 1
     assert drg["told apart?"].startswith("no: ") and "more seed" in drg["told apart?"]
-    assert (drg["a step"], drg["of vanilla's"], drg["seeds"]) == ("20.0 ms", "1.50", "2, 1 diverged")
-    assert (byot["told apart?"], byot["last epoch, %"], byot["a step"]) == ("yes, higher", "80.0", "-")
+    assert drg["seeds"] == "2, 1 diverged"
+    assert (byot["told apart?"], byot["last epoch, %"]) == ("yes, higher", "80.0")
     assert drg["best epoch of those watched, %"] == "60.0 ± 0.0" and LABEL in repr(sheet) and LABEL in sheet._repr_html_()
 
 

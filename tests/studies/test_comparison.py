@@ -108,6 +108,18 @@ def test_a_method_that_moves_far_more_than_the_others_has_a_spread_of_its_own():
     assert all(g.of_seeds == pytest.approx(pooled) and 5 < g.freedom < 15 for g in calm)
 
 
+def test_what_a_seed_does_in_a_table_is_not_told_by_a_method_that_moves_far_more():
+    many = {"environment": {"test images": 10**12}}
+    order = {m: np.random.default_rng(i).permutation(6) - 2.5 for i, m in enumerate(("vanilla", "drg", "dsr", "lsr", "byot"))}
+    records = [made(m, s, 0.5 + (0.03 if m == "byot" else 0.001) * order[m][s], **many) for m in order for s in range(6)]
+    (table,), (calm,) = compared(records), compared([r for r in records if r["method"] != "byot"])
+    assert table.spread == pytest.approx(calm.spread) == pytest.approx(statistics.stdev(0.001 * order["drg"]))
+    gains = statistics.mean(statistics.variance(calm.gains[m].seeds.values()) for m in ("drg", "dsr", "lsr"))
+    freedom = 4 * 4 * (10 - 1) / (4 + 3)  # four methods beside one plain training
+    assert table.tellable(10) == pytest.approx(student.ppf(0.975, freedom) * math.sqrt(gains / 10), rel=1e-4)
+    assert "all methods of a length but those that clearly move more" in by_length(records)[0].margins
+
+
 def gain(seeds, images=1e-12):
     return Gain(dict(enumerate(seeds)), statistics.variance(seeds) / len(seeds), images, len(seeds) - 1.0)
 

@@ -44,6 +44,8 @@ def test_recorded_runs_are_read_and_the_rest_is_trained(listed, capsys):
     assert found["one"].run.status == "done" and found["one"].setting.endswith(found["one"].judges)
     assert len(found["one"].watched) == 100 and len(found["one"].labels("train")) == 32, "data are at hand without weights"
     assert {*by_knob([found["one"], *found["rest"]], "alpha")} == {0.1, 0.2, 0.3}
+    foreign = [t.summary.endswith(" s, recorded elsewhere") for t in (found["one"], *found["rest"])]
+    assert foreign == [True, True, False], "another machine's seconds are said to be such"
     with pytest.raises(FileNotFoundError, match="no weights"):
         _ = found["one"].model
 

@@ -290,6 +290,16 @@ def test_runs_side_by_side_are_told_their_threads(tmp_path, monkeypatch, two):
         assert [t.run.environment["threads"] for t in trained] == [kept, kept]
 
 
+def test_the_last_one_that_is_left_of_several_has_the_threads_of_those_beside_it(tmp_path, monkeypatch, two):
+    """A class that is edited and trained again beside a run that is found: another number of threads sums otherwise."""
+    monkeypatch.setenv("SDKIT_HOME", str(tmp_path))
+    monkeypatch.setattr(device, "idle_cores", lambda: 2)
+    found, edited, alone = (replace(TINY, recipe=replace(RECIPE, epochs=1), seed=seed) for seed in range(3))
+    found.run(progress=False, threads=1)
+    pair, (single,) = run_all([found, edited], progress=False), run_all([alone], progress=False)
+    assert [t.run.environment["threads"] for t in (*pair, single)] == [1, 1, 2]
+
+
 def test_a_method_may_ask_for_float32(monkeypatch):
     class Careful(Vanilla):
         full_precision = True
