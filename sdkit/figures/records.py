@@ -1,7 +1,7 @@
 """What was recorded: methods over their seeds beside plain training and beside what the papers print.
 
 The tables are made by the studies, a floor above: what is read of them is declared here. Every picture carries its label,
-"recorded, on DEVICE, recipe R, n seeds".
+"recorded, on DEVICE, recipe R, plan P, n seeds".
 """
 
 from __future__ import annotations

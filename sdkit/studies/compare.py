@@ -89,10 +89,15 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """ "recorded, on DEVICE, recipe R, n seeds"; where the rows have different numbers of seeds, from the least on."""
+        """ "recorded, on DEVICE, recipe R, plan P, n seeds"; where rows have more seeds than others, from the least on.
+
+        The plan tells tables apart that are alike in all else; records of several plans in one table have none.
+        """
         fewest, *_, most = sorted([len(group) for group in self.groups.values()] * 2)
         seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
-        return result_label(self.records[0], seeds)
+        plans = {r.plan for r in self.records}
+        recipe = f"{self.records[0].recipe}, plan {plans.pop()}" if len(plans) == 1 else ""
+        return result_label(self.records[0], seeds, recipe)
 
     @property
     def setting(self) -> str:

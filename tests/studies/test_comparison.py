@@ -174,11 +174,21 @@ def test_what_differs_never_stands_in_one_table_and_what_is_one_is_not_counted_t
     ]
     tables = compared([*four(), *four(), *other])
     assert [len(t.records) for t in tables] == [4, 1, 1, 1, 1, 1]
-    assert tables[0].label == "recorded, on CPU, 2 threads, recipe own, 2 seeds"
+    assert tables[0].label == "recorded, on CPU, 2 threads, recipe own, plan cpu, 2 seeds"
     assert [row.seeds for row in tables[0].rows] == [2, 2]
     assert tables[0].setting == (
         "resnet20 on cifar100 (train_size=5000), 2 epochs, batches of 64, learning rate 0.1, one cycle"
     )
+
+
+def test_tables_of_two_plans_that_are_alike_in_all_else_say_which_plan_each_is_of():
+    def of(plan):
+        return [replace(r, plan=plan) for r in four()]
+
+    words = [compared(of(plan))[0].label for plan in ("length", "methods")]
+    assert words == [f"recorded, on CPU, 2 threads, recipe own, plan {plan}, 2 seeds" for plan in ("length", "methods")]
+    (both,) = compared([*of("length")[:2], *of("methods")[2:]])
+    assert both.label == "recorded, on CPU, 2 threads, recipe own, 2 seeds", "of no plan alone"
 
 
 def test_runs_of_a_method_that_differ_in_a_knob_are_rows_of_their_own():
@@ -241,7 +251,7 @@ def test_trainings_just_recorded_make_a_table_with_their_label(tmp_path, monkeyp
     studies.execute_plan(path, out=tmp_path, say=lambda words: None)
     records = studies.load_results("tiny", tmp_path)
     (table,) = compared(records)
-    assert re.fullmatch(r"recorded, on CPU, \d+ threads?, recipe smoke, 2 seeds", table.label)
+    assert re.fullmatch(r"recorded, on CPU, \d+ threads?, recipe smoke, plan tiny, 2 seeds", table.label)
     assert [row.name for row in table.rows] == ["vanilla", "drg"] and table.rows[1].step > 0
     for row in table.rows:
         values = [r["accuracy.final"] for r in records if r["method"] == row.method]
