@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from drawn import hidden, illegible, many, on_screen, one, pulls, unreadable
+from drawn import hidden, illegible, many, on_screen, one, printed, pulls, unreadable
 from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
@@ -205,6 +205,28 @@ def turned() -> list[Epoch]:
     return out
 
 
+def side_by_side() -> Figure:
+    """Two trainings as a notebook draws them: errors, below them the terms of each loss, below them every exit."""
+    both = {"byot": tested(), "mine": tested()}
+    figure, axes = figures.new(columns=2, rows=3, height=9)
+    figures.learning_curves(both, axes[0])
+    for draw, row in ((figures.loss_terms, axes[1]), (figures.exit_accuracy, axes[2])):
+        for (name, epochs), ax in zip(both.items(), row, strict=True):
+            draw(epochs, ax).set_title(figures.label(name))
+    return figure
+
+
+def tested() -> list[Epoch]:
+    """Four terms, four exits that swing, and the whole test set at the end."""
+    out = history(20, 0.03)
+    for e in out:
+        e.terms = {"task": 2.5, "head ce": 5.0 - 0.1 * e.epoch, "kd": 0.3, "hint": 0.02}
+        rise = 0.1 + 0.04 * e.epoch + 0.3 * (e.epoch % 3 == 1)
+        e.accuracy = {n: min(rise + 0.03 * i, 1.0) for i, n in enumerate(("final", "1/4", "2/4", "3/4", "ensemble"))}
+    out[-1].test = dict(out[-1].accuracy)
+    return out
+
+
 GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves": lambda: many(
         lambda a: figures.learning_curves({"vanilla": history(), "drg": history(6, 0.11), "drg+dsr": history(6, 0.12)}, a),
@@ -213,6 +235,7 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves_one": lambda: one(lambda a: figures.learning_curves({"vanilla": history(), "byot": history(6, 0.12)}, a)),
     "loss_terms": lambda: one(lambda a: figures.loss_terms(history(), a)),
     "exit_accuracy": lambda: one(lambda a: figures.exit_accuracy(history(), a)),
+    "two_trainings_side_by_side": side_by_side,
     "courses": lambda: many(
         lambda a: figures.courses({"live": figures.Course(turned(), changes=figures.marks(turned()))}, *a), columns=2, width=10
     ),
@@ -574,6 +597,19 @@ def test_no_legend_stands_upon_a_term_of_the_loss():
     for i, e in enumerate(terms := history(20)):
         e.terms = {f"term {n}": 1 + (n * i) % 20 for n in range(7)}
     assert hidden(figures.loss_terms(terms, ax)) == []
+
+
+def test_no_legend_stands_upon_the_accuracy_of_an_exit():
+    assert hidden(figures.exit_accuracy(tested(), figures.new()[1])) == []
+
+
+@pytest.mark.parametrize("kind", ["notebook", "column", "page", "slide"])
+def test_a_title_stands_above_the_legend_of_its_panel(kind):
+    figure = printed(side_by_side, kind)
+    assert unreadable(figure, 6) == []
+    for ax in figure.axes:
+        if ax.get_title() and ax.get_legend():
+            assert ax.title.get_window_extent().y0 >= ax.get_legend().get_window_extent().y1 - 1
 
 
 def test_contours_of_the_loss_keep_a_step_away_from_the_network():
