@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..analysis import AttackCurve, Calibration, GradientStatistics, NoiseCurve, Projection, SelectiveRisk, StepCost
-from .style import ABOVE, GREEN, GREY, ORANGE, PALE, SIZE, SKY, bare, class_look, label, legend, looks, picture
+from .style import ABOVE, GREEN, GREY, ORANGE, PALE, SIZE, SKY, banded, bare, class_look, label, legend, looks, picture
 
 COSTS = (("time", ORANGE, "//", "time"), ("flops", SKY, "", "FLOPs"), ("operations", GREEN, "..", "operations"))
 """What a step costs: the field, how its bars look, what it is called."""
@@ -24,6 +24,8 @@ def pictures(images: Tensor, titles: Sequence[str], axes) -> None:
 
 def noise(curves: Mapping[str, NoiseCurve], ax_accuracy: Axes, ax_loss: Axes) -> tuple[Axes, Axes]:
     """Accuracy (percent) and loss under weight noise, mean and +- one standard deviation over the draws. BYOT, flat minima.
+
+    Of more than two curves plain training alone has a band.
 
     Raises:
         ValueError: curves of absolute and of relative noise are mixed; they have no common axis.
@@ -43,11 +45,13 @@ def noise_bands(curves: Mapping[str, NoiseCurve], ax: Axes, of: str) -> bool:
     if len(kinds) != 1:
         raise ValueError(f"weight noise is drawn for curves that are all absolute or all relative, got {len(kinds)} kinds")
     styles = looks(curves)
+    spans: dict[str, tuple | None] = {}
     for name, c in curves.items():
         values = (100 * c.accuracy if of == "accuracy" else c.loss).numpy()
-        mean, sd, sigma, style = values.mean(1), values.std(1), c.sigma.numpy(), styles[name]
-        ax.plot(sigma, mean, label=label(name), **style, markersize=5)
-        ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
+        mean, sd, sigma = values.mean(1), values.std(1), c.sigma.numpy()
+        ax.plot(sigma, mean, label=label(name), **styles[name], markersize=5)
+        spans[name] = (sigma, mean - sd, mean + sd)
+    banded(ax, spans, "± 1 sd of the draws")
     return kinds.pop()
 
 

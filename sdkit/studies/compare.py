@@ -91,13 +91,13 @@ class Comparison:
     def label(self) -> str:
         """ "recorded, on DEVICE, recipe R, plan P, n seeds"; where rows have more seeds than others, from the least on.
 
-        The plan tells tables apart that are alike in all else; records of several plans in one table have none.
+        The plan tells tables apart that are alike in all else; several are named where a table has records of several.
         """
         fewest, *_, most = sorted([len(group) for group in self.groups.values()] * 2)
         seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
-        plans = {r.plan for r in self.records}
-        recipe = f"{self.records[0].recipe}, plan {plans.pop()}" if len(plans) == 1 else ""
-        return result_label(self.records[0], seeds, recipe)
+        *others, last = sorted({r.plan for r in self.records})
+        plan = f"plans {', '.join(others)} and {last}" if others else f"plan {last}"
+        return result_label(self.records[0], seeds, f"{self.records[0].recipe}, {plan}")
 
     @property
     def setting(self) -> str:

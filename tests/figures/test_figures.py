@@ -569,6 +569,14 @@ def test_noise_is_a_mean_over_draws_and_says_its_unit():
         figures.noise(mixed, accuracy, loss)
 
 
+def test_of_many_networks_plain_training_alone_has_a_band_of_its_draws():
+    curve = noise_curves()["byot"]
+    _, (left, right) = figures.new(columns=2)
+    figures.noise(noise_curves() | {"drg": curve, "dsr": curve}, left, right)
+    for ax in (left, right):
+        assert [area.get_label() for area in ax.collections] == ["vanilla: ± 1 sd of the draws"]
+
+
 def test_a_table_of_records_is_one_picture_that_says_where_it_is_from():
     six, three = GALLERY["on_record"](), GALLERY["on_record, histories alone"]()
     assert (len(six.axes), len(three.axes)) == (6, 3)

@@ -188,7 +188,7 @@ def test_tables_of_two_plans_that_are_alike_in_all_else_say_which_plan_each_is_o
     words = [compared(of(plan))[0].label for plan in ("length", "methods")]
     assert words == [f"recorded, on CPU, 2 threads, recipe own, plan {plan}, 2 seeds" for plan in ("length", "methods")]
     (both,) = compared([*of("length")[:2], *of("methods")[2:]])
-    assert both.label == "recorded, on CPU, 2 threads, recipe own, 2 seeds", "of no plan alone"
+    assert both.label == "recorded, on CPU, 2 threads, recipe own, plans length and methods, 2 seeds"
 
 
 def test_runs_of_a_method_that_differ_in_a_knob_are_rows_of_their_own():
