@@ -73,6 +73,6 @@ def on_record(found: Recorded) -> Figure:
         for ax in axes.flat:
             if ax.get_legend():
                 ax.get_legend().remove()
-    banded = [area for ax in axes.flat for area in ax.collections]
-    said = dict.fromkeys(words for area in banded if not (words := str(area.get_label())).startswith("_"))
+    bands = dict.fromkeys(str(area.get_label()) for ax in axes.flat for area in ax.collections)
+    said = [words for words in bands if not words.startswith("_")]
     return stamp(figure, f"{found.label}: {found.setting}" + (f"\nbands: {', '.join(said)}" if said else ""))
