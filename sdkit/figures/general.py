@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -114,17 +115,28 @@ def gradients(stats: Mapping[str, GradientStatistics], ax: Axes, share: bool = F
     return ax
 
 
+FEW = 10
+"""A bin with fewer images stands beside the curve: the accuracy of one image is 0 or 100 %."""
+
+
 def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
     """Accuracy against confidence, a point for each bin that holds images; the diagonal is perfect calibration.
 
-    Names and expected calibration errors (ECE) stand above two curves, and beside more.
+    Bins of fewer than FEW images are hollow and not joined to the curve. Names and expected calibration errors (ECE), which
+    count every image, stand above two curves, and beside more.
     """
     ax.plot([0, 100], [0, 100], color=GREY, linestyle=":", linewidth=1.2, label="perfect")
     styles = looks(calibrations)
     for name, c in calibrations.items():
-        kept = c.count > 0
+        kept = c.count >= FEW
         x, y = 100 * c.confidence[kept].numpy(), 100 * c.accuracy[kept].numpy()
         ax.plot(x, y, label=f"{label(name)} (ECE {100 * c.ece:.1f} %)", **styles[name], markersize=5)
+    hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "markersize": 5, "clip_on": False}
+    for name, c in calibrations.items():
+        few = (c.count > 0) & (c.count < FEW)
+        ax.plot(100 * c.confidence[few].numpy(), 100 * c.accuracy[few].numpy(), **styles[name] | hollow)
+    if any(((c.count > 0) & (c.count < FEW)).any() for c in calibrations.values()):
+        ax.plot([], [], "o", color=GREY, label=f"hollow: fewer than {FEW} images", **hollow)
     ax.set_xlabel("confidence, %")
     ax.set_ylabel("accuracy, %")
     ax.set_xlim(0, 100)

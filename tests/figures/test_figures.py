@@ -631,12 +631,29 @@ def test_contours_of_the_loss_keep_a_step_away_from_the_network():
 
 def test_reliability_leaves_out_empty_bins():
     c = calibrations()["vanilla"]
-    ax = figures.reliability({"vanilla": c}, figures.new()[1])
+    full = c._replace(count=10 * c.count)
+    ax = figures.reliability({"vanilla": full}, figures.new()[1])
     x, y = lines(ax)[f"vanilla (ECE {100 * c.ece:.1f} %)"]
     assert (x, y) == (
         pytest.approx((100 * c.confidence[c.count > 0]).tolist()),
         pytest.approx((100 * c.accuracy[c.count > 0]).tolist()),
     )
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["perfect", f"vanilla (ECE {100 * c.ece:.1f} %)"]
+
+
+def test_a_bin_of_fewer_than_ten_images_is_hollow_and_stands_beside_the_curve():
+    """The one image of 3,000 that a network is 13 % sure of and right about is no point of its curve."""
+    c = calibrations()["vanilla"]
+    count = torch.full_like(c.count, 10)
+    count[0], count[3] = 1, 9
+    c = c._replace(count=count, confidence=torch.arange(len(count)) / len(count), accuracy=torch.ones(len(count)))
+    ax = figures.reliability({"vanilla": c}, figures.new()[1])
+    curve = next(line for line in ax.lines if str(line.get_label()).startswith("vanilla"))
+    (apart,) = [line for line in ax.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    assert len(curve.get_xdata()) == len(count) - 2 and apart.get_linestyle() == "None"
+    assert apart.get_xdata().tolist() == pytest.approx([0, 100 * 3 / len(count)])
+    assert ax.get_legend().get_texts()[-1].get_text() == "hollow: fewer than 10 images"
+    assert f"ECE {100 * c.ece:.1f} %" in curve.get_label()
 
 
 # --- reports ---
