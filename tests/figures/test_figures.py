@@ -734,7 +734,7 @@ def test_a_real_figure_is_reported_under_its_paper_and_sfr_carries_its_notice(mo
 def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(monkeypatch, tmp_path):
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
     for id, held in [("sfr_fig1", False), ("drg_fig4", True), ("drg_fig4--b", None), ("byot_fig4a", True)]:
-        figures.report(GALLERY["algorithm"](), id, [verdict(held), verdict(True)])
+        figures.report(GALLERY["algorithm"](), id, [Verdict(f"{id} falls", "r = -0.9", held), Verdict(f"{id} rises", "r = 0.9", True)])
     page = figures.index(tmp_path).read_text(encoding="utf-8")
     contents = page[: page.index("<section")]
     counts = [re.findall(r"<td>(\d+)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", contents)]
@@ -745,6 +745,16 @@ def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(m
     page = figures.index(tmp_path).read_text(encoding="utf-8")
     links, ids = re.findall(r'href="#([^"]+)"', page), set(re.findall(r'id="([^"]+)"', page))
     assert "byot-claims" in links and {*links} <= ids, "no link to the claims of a paper that nobody judged"
+
+
+def test_the_index_counts_a_claim_once_however_many_figures_show_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
+    for letter in "abcd":
+        figures.report(GALLERY["algorithm"](), f"byot_fig6{letter}", [verdict(False), Verdict(letter, "its own", True)])
+    page = figures.index(tmp_path).read_text(encoding="utf-8")
+    contents = page[: page.index("<section")]
+    counts = [re.findall(r"<td>(\d+)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", contents)]
+    assert counts == [["4", "1", "0"], ["4", "1", "0"]]
 
 
 def test_the_index_has_the_papers_as_the_notebooks_follow_each_other():
