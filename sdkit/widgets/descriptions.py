@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from .. import figures
+from .. import figures, runs
 from ..experiment import find, repeated, short
 from ..figures.screens.explorer import words
 from ..runs import RunRow
@@ -16,6 +17,14 @@ from .parts import sentence
 STATES = {"training": "not finished (training, or interrupted: its line continues it)", "new": "not begun"}
 MEASURED = ("accuracy.", "best.", "validation.", "seconds", "parameters", "scaff")
 """How the columns begin that tell what came out of a run."""
+
+
+def read(folder: Path) -> tuple[list[RunRow], str]:
+    """The runs in a folder, and nothing; of one that cannot be read no run, and the sentence that says so."""
+    try:
+        return runs.records(folder), ""
+    except OSError as error:
+        return [], f"{folder} cannot be read ({error.strerror or error}): make it readable for you and press Refresh"
 
 
 def symbols(table: Iterable[RunRow]) -> dict[str, str]:

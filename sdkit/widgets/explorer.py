@@ -18,7 +18,7 @@ from ..experiment import Experiment, repeated
 from ..figures import CachedFigure, quick_png
 from ..figures.screens.explorer import nearest, places, ring, words
 from ..runs import Points, RunRow
-from .descriptions import description, line, symbols
+from .descriptions import description, line, read, symbols
 from .keeping import Keeping
 from .parts import BLANK, CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, styled
 from .pointer import ARROWS, Pointer
@@ -117,7 +117,7 @@ class Explorer(Panel):
     def look(self) -> None:
         """Reads the folder again; files that did not change are not read twice."""
         with self._lock:
-            own = runs.records(self.where)
+            own, self.unread = read(self.folder)
             self.table = studies.with_records(own, self.recorded) if self.recorded else own
             self.symbols = symbols(self.table)
             for name, box in self.filters.items():
@@ -146,8 +146,8 @@ class Explorer(Panel):
         )
         self.counted.value = counted + (Markup(", <b>{}</b> damaged").format(damaged) if damaged else "")
         self.notice.value = ""
-        if not self.shown:
-            self.failed(self._nothing())
+        if self.unread or not self.shown:
+            self.failed(self.unread or self._nothing())
         row = next((r for r in self.shown if r.run.key == self._key()), None)
         if self.chosen is not None and row is None:  # deleted by another process, or filtered away
             self._forget()
