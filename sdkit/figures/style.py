@@ -128,6 +128,14 @@ def label(name: str) -> str:
     return known + comma + options.replace("=", " ")
 
 
+def labels(names: Iterable[str]) -> dict[str, str]:
+    """`label` of every name; states of an own part that would be called alike bear the first letters of their digests."""
+    out = {name: label(name) for name in names}
+    said = [*out.values()]
+    alike = [name for name, words in out.items() if said.count(words) > 1]
+    return out | {n: f"{out[n]} ({n.partition('@')[2][:4]})" if "@" in n else n for n in alike}
+
+
 def shorten(name: str, most: int = 15) -> str:
     """A name where there is room for so many letters."""
     return name if len(name) <= most else f"{name[: most - 1]}…"

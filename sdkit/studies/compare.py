@@ -332,13 +332,19 @@ def optimised(recipe: Recipe) -> str:
 
 
 def _named(record: Result, others: Sequence[Result]) -> str:
-    """The method, with its network's options that plain training has not, and what varies among runs of the method."""
+    """The method, with its network's options that plain training has not, and what varies among runs of the method.
+
+    States of an own method, which share a name but for the digest of their source, bear its first letters.
+    """
+    name, _, digest = record["method"].partition("@")
+    states = {r["method"] for r in others if digest and r["method"].partition("@")[0] == name}
+    source = [f"source={digest[:4]}"] if len(states) > 1 else []
     own = [r for r in others if r["method"] == record["method"]]
     cut = "network.sections"  # a method's own, as its knobs are
     apart = [k for k, v in record.settings.items() if k.startswith("network.") and k != cut and v != others[0][k]]
     parts = ("knobs.", "teacher", "schedule", cut)
     apart += [k for k in record.settings if k.startswith(parts) and any(r[k] != record[k] for r in own)]
-    return ", ".join([record["method"], *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
+    return ", ".join([record["method"], *source, *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
 
 
 def _said(name: str, value: Any) -> str:

@@ -39,8 +39,8 @@ def symbols(table: Iterable[RunRow]) -> dict[str, str]:
     return {column: f"{' or '.join(sorted(s))} ({column.removeprefix('knobs.')})" for column, s in sorted(found.items())}
 
 
-def line(row: RunRow, varied: Collection[str] = ()) -> str:
-    """A run in a list. varied: the columns of the knobs that differ between the list's runs."""
+def line(row: RunRow, varied: Collection[str] = (), called: Mapping[str, str] | None = None) -> str:
+    """A run in a list. varied: the columns of the knobs that differ between the list's runs; called: methods by `labels`."""
     named = f"“{row.note}”" if row.note else ""
     if row.status == "damaged":
         return " · ".join(filter(None, [named, "damaged", row.run.key]))
@@ -49,7 +49,12 @@ def line(row: RunRow, varied: Collection[str] = ()) -> str:
     accuracy = row["accuracy.final"]
     result = row.status if accuracy is None else f"{accuracy:.1%}"
     result += f" ({row.status})" if accuracy is not None and row.status != "done" else ""
-    what = [figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
+    what = [
+        (called or {}).get(row["method"]) or figures.label(row["method"]),
+        row["data"],
+        " ".join(knobs),
+        f"seed {row['seed']:g}",
+    ]
     said = [named, row["student"], result, *what]
     return " · ".join(filter(None, said))
 

@@ -122,8 +122,7 @@ class Explorer(Panel):
             self.symbols = symbols(self.table)
             for name, box in self.filters.items():
                 there = [*dict.fromkeys(r[name] for r in self.table if r[name] is not None)]
-                said = [figures.label(v) for v in there]  # states of a method of one's own may have one
-                options = {text if said.count(text) == 1 else v: v for text, v in zip(said, there, strict=True)}
+                options = {text: v for v, text in figures.labels(there).items()}
                 self.offer(box, {ANY: ANY} | options, self.wish.get(name, ANY))
             self.filters["student"].layout.display = None if any(r["student"] for r in self.table) else "none"
             self._view()
@@ -139,7 +138,8 @@ class Explorer(Panel):
         axes = [box.value for box in self.axes.values()]
         self.points = runs.points(self.shown, *axes) if None not in axes else Points([], [], [], [], [], ("", "", ""), [])
         self.varied = runs.varied(self.shown, "knobs.")
-        self.put(self.list, options=[(line(r, self.varied), r.run.key) for r in reversed(self.shown)], value=None)
+        self.called = figures.labels(dict.fromkeys(r["method"] for r in self.shown if r["method"]))
+        self.put(self.list, options=[(line(r, self.varied, self.called), r.run.key) for r in reversed(self.shown)], value=None)
         damaged = sum(r.status == "damaged" for r in self.shown)
         counted = Markup("<b>{}</b> of {} runs, <b>{}</b> of them on the plane").format(
             len(self.shown), len(self.table), len(self.points.keys)
@@ -331,7 +331,7 @@ class Explorer(Panel):
     def _tell(self, points: Points, chosen: RunRow | None) -> None:
         """Both pictures in words."""
         x, y, _ = (words(name) for name in points.columns)
-        now = line(chosen, self.varied) if chosen else "none"
+        now = line(chosen, self.varied, self.called) if chosen else "none"
         self.plane.about = f"{len(points.keys)} recorded runs as points, {y} over {x}. Chosen: {now}. {KEYS}"
         self.page.tell("sdkit-run-curves", f"Curves of the chosen run: {now}.")
 

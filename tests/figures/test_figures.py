@@ -438,6 +438,12 @@ def test_a_methods_look_is_the_same_in_every_figure_and_its_second_row_is_grey()
     assert figures.label("self-guidance, blocks=2, survival=0.5") == "Self-Guidance, blocks 2, survival 0.5"
 
 
+def test_two_states_of_an_own_method_are_told_apart_by_their_digests():
+    assert figures.labels(["byot", "Mine@3f2a91c0"]) == {"byot": "BYOT", "Mine@3f2a91c0": "Mine"}
+    said = figures.labels(["byot", "Mine@3f2a91c0", "Mine@77d0aa01"])
+    assert [*said.values()] == ["BYOT", "Mine (3f2a)", "Mine (77d0)"]
+
+
 def test_learning_curves_are_errors_in_percent_over_finished_epochs():
     train, test = GALLERY["learning_curves"]().axes
     assert lines(test)["vanilla"] == ([1, 2, 3, 4, 5, 6], pytest.approx([80, 70, 60, 50, 40, 30]))
@@ -734,7 +740,9 @@ def test_a_real_figure_is_reported_under_its_paper_and_sfr_carries_its_notice(mo
 def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(monkeypatch, tmp_path):
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
     for id, held in [("sfr_fig1", False), ("drg_fig4", True), ("drg_fig4--b", None), ("byot_fig4a", True)]:
-        figures.report(GALLERY["algorithm"](), id, [Verdict(f"{id} falls", "r = -0.9", held), Verdict(f"{id} rises", "r = 0.9", True)])
+        figures.report(
+            GALLERY["algorithm"](), id, [Verdict(f"{id} falls", "r = -0.9", held), Verdict(f"{id} rises", "r = 0.9", True)]
+        )
     page = figures.index(tmp_path).read_text(encoding="utf-8")
     contents = page[: page.index("<section")]
     counts = [re.findall(r"<td>(\d+)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", contents)]

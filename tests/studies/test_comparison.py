@@ -14,7 +14,7 @@ import torch
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
-from sdkit import papers, studies
+from sdkit import figures, papers, studies
 from sdkit.analysis import calibration
 from sdkit.experiment import Experiment
 from sdkit.methods import METHODS as EVERY_METHOD
@@ -197,6 +197,17 @@ def test_runs_of_a_method_that_differ_in_a_knob_are_rows_of_their_own():
     assert list(table.groups) == ["vanilla", "drg, alpha=0.2", "drg, alpha=0.7", "self-guidance, survival=0.5"]
     assert [row.seeds for row in table.rows] == [2, 2, 1, 1]
     assert math.isfinite(table.rows[3].gain) and table.label.endswith("1 to 2 seeds")
+
+
+def test_two_states_of_an_own_method_are_rows_that_their_digests_tell_apart():
+    def mine(digest):
+        r = made("drg", accuracy=0.6)
+        return replace(r, key=digest, config=r.config | {"method": f"Mine@{digest}"})
+
+    (table,) = compared([*four()[:2], mine("3f2a91c0"), mine("77d0aa01")])
+    assert [figures.label(name) for name in table.groups] == ["vanilla", "Mine, source 3f2a", "Mine, source 77d0"]
+    (table,) = compared([*four()[:2], mine("3f2a91c0")])
+    assert [figures.label(name) for name in table.groups] == ["vanilla", "Mine"]
 
 
 def test_a_method_on_another_network_has_no_gain_over_plain_training_of_this_one():

@@ -557,6 +557,12 @@ def test_two_states_of_a_method_of_ones_own_can_both_be_filtered_for(many, monke
     assert len(kinds) == 2, [r.wrong for r in panel.table]
     offered = [value for _, value in panel.filters["method"].options]
     assert kinds <= {*offered}
+    named = {"Mine (aaaa)", "Mine (bbbb)"}
+    assert named <= {name for name, _ in panel.filters["method"].options}
+    listed = {words.split(" · ")[-3] for words, _ in panel.list.options if "Mine" in words}
+    assert listed == named, "in the list"
+    legend = panel.plane_figure().axes[0].get_legend()
+    assert named <= {t.get_text() for t in legend.get_texts()}, "and beside the points"
 
 
 # a name, and an end
