@@ -131,11 +131,12 @@ def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
         kept = c.count >= FEW
         x, y = 100 * c.confidence[kept].numpy(), 100 * c.accuracy[kept].numpy()
         ax.plot(x, y, label=f"{label(name)} (ECE {100 * c.ece:.1f} %)", **styles[name], markersize=5)
-    hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "markersize": 5, "clip_on": False}
-    for name, c in calibrations.items():
-        few = (c.count > 0) & (c.count < FEW)
-        ax.plot(100 * c.confidence[few].numpy(), 100 * c.accuracy[few].numpy(), **styles[name] | hollow)
-    if any(((c.count > 0) & (c.count < FEW)).any() for c in calibrations.values()):
+    hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "markersize": 5}
+    few = {name: (c.count > 0) & (c.count < FEW) for name, c in calibrations.items()}
+    for name, kept in ((name, kept) for name, kept in few.items() if kept.any()):
+        x, y = (100 * values[kept].numpy() for values in (calibrations[name].confidence, calibrations[name].accuracy))
+        ax.plot(x, y, **styles[name] | hollow, clip_on=False)  # whole where it stands on the frame
+    if any(kept.any() for kept in few.values()):
         ax.plot([], [], "o", color=GREY, label=f"hollow: fewer than {FEW} images", **hollow)
     ax.set_xlabel("confidence, %")
     ax.set_ylabel("accuracy, %")
