@@ -207,7 +207,7 @@ def turned() -> list[Epoch]:
 
 def side_by_side() -> Figure:
     """Two trainings as a notebook draws them: errors, below them the terms of each loss, below them every exit."""
-    both = {"byot": tested(), "mine": tested()}
+    both = {"byot": finished(), "mine": finished()}
     figure, axes = figures.new(columns=2, rows=3, height=9)
     figures.learning_curves(both, axes[0])
     for draw, row in ((figures.loss_terms, axes[1]), (figures.exit_accuracy, axes[2])):
@@ -216,7 +216,7 @@ def side_by_side() -> Figure:
     return figure
 
 
-def tested() -> list[Epoch]:
+def finished() -> list[Epoch]:
     """Four terms, four exits that swing, and the whole test set at the end."""
     out = history(20, 0.03)
     for e in out:
@@ -614,7 +614,7 @@ def test_no_legend_stands_upon_a_term_of_the_loss():
 
 
 def test_no_legend_stands_upon_the_accuracy_of_an_exit():
-    assert hidden(figures.exit_accuracy(tested(), figures.new()[1])) == []
+    assert hidden(figures.exit_accuracy(finished(), figures.new()[1])) == []
 
 
 @pytest.mark.parametrize("kind", ["notebook", "column", "page", "slide"])
