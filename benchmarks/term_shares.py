@@ -118,8 +118,9 @@ more classes and longer trainings.
 
 The four-stage network on the built-in shapes, {images} images of them, {epochs} epochs of the quick recipe, one seed, {batches}
 batches, {device}. *Early* is at the first weights, behind a first step that fills memories; *late* in the last epoch.
-*Elsewhere*: the term teaches other weights alone, such as a peer's. *Off*: it has no target yet. "task beyond CE" is the part
-of a method's own task that is no multiple of cross entropy: softened labels, a second view. By part: {parts}.
+*Elsewhere*: the term teaches other weights alone, such as a peer's. *Off*: it has no target yet, or its weight is 0.
+"task beyond CE" is the part of a method's own task that is no multiple of cross entropy: softened labels, a second view.
+By part: {parts}.
 The cosine is that of the whole loss's gradient with cross entropy's, late: 1 is plain training.
 
 Inert at first: {inert_early}. Late: {inert_late}.

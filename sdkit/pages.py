@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from . import core
 
@@ -74,6 +76,41 @@ def execute(source: Path, target: Path) -> None:
                     output.text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
         nbformat.write(notebook, target)
     target.with_suffix(".html").write_text(page(notebook), encoding="utf-8")
+    relink(target.parent, source.parent)
+
+
+LINK = re.compile(r'<a(?: data-from="(?P<kept>[^"]*)")?(?: href="(?P<to>[^"#][^"]*)")?(?P<rest>[^>]*)>')
+
+
+def relink(folder: Path, notebooks: Path) -> None:
+    """Makes the links of a notebook lead somewhere from its page: to another page, or to a file of the checkout.
+
+    A link that leads nowhere becomes plain text, until what it names is there. Each keeps what the notebook says in
+    `data-from`, so that the pages can be linked again when another is added.
+
+    Args:
+        folder: of the pages.
+        notebooks: the folder that the links of the notebooks start from.
+    """
+
+    def linked(found: re.Match[str]) -> str:
+        said = found["kept"] or found["to"]
+        if said is None or re.match(r"[\w+.-]+:|/", said):
+            return found[0]
+        name, hash_, part = said.partition("#")
+        there = notebooks / unquote(name)
+        page = folder / f"{there.stem}.html"
+        if there.suffix == ".ipynb":
+            to = quote(page.name) if page.exists() else ""
+        else:
+            to = quote(os.path.relpath(there, folder).replace(os.sep, "/")) if there.exists() else ""
+        return f'<a data-from="{said}"' + (f' href="{to}{hash_}{part}"' if to else "") + f"{found['rest']}>"
+
+    for path in sorted(folder.glob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        new = LINK.sub(linked, text)
+        if new != text:
+            path.write_text(new, encoding="utf-8")
 
 
 def page(notebook: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -41,6 +41,7 @@ class TermShares(NamedTuple):
     share: Tensor  # [M, T] float64, of the whole network
     by_part: Tensor  # [M, T, P] float64, the same of each part by itself
     cosine: Tensor  # [M] float64, of the whole loss's gradient with the cross entropy's: 1 is plain training in disguise
+    weightless: tuple[str, ...] = ()  # terms that are off because a knob is at 0: it is their weight
 
     def of(self, moment: str) -> dict[str, float]:
         """Term -> its share at a moment, "task" left out: what the method adds to the labels."""
@@ -141,6 +142,7 @@ class _Sums(NamedTuple):
     terms: dict[str, Tensor | None]  # [P] each, None where it reaches no weight of the network
     total: float
     along: float  # the whole loss's gradient times the plain one's
+    weightless: set[str]  # terms that a knob at 0 keeps off
 
 
 def _together(found: Mapping[str, _Sums]) -> TermShares:
@@ -159,7 +161,8 @@ def _together(found: Mapping[str, _Sums]) -> TermShares:
                 share[m, t] = (squares.sum() / sums.plain.sum()).sqrt()
                 by_part[m, t] = (squares / sums.plain).sqrt().nan_to_num(0.0)
     cosine = [s.along / math.sqrt(s.total * _whole(s.plain)) if s.total else math.nan for s in found.values()]
-    return TermShares(tuple(names), tuple(found), parts, share, by_part, torch.tensor(cosine).double())
+    weightless = tuple(name for name in names if any(name in s.weightless for s in found.values()))
+    return TermShares(tuple(names), tuple(found), parts, share, by_part, torch.tensor(cosine).double(), weightless)
 
 
 def _whole(squares: Tensor | None) -> float:
@@ -208,7 +211,27 @@ def _measured(moment: Moment, seed: int, progress: ProgressBar, warm: bool) -> _
             if warm:
                 with chance:
                     _remember(method, out, batch, now)
-    return _Sums(tuple(of), plain, terms, total, along)
+        off = {name for name, found in terms.items() if found is not None and not found.any()}
+        weightless = _weightless(method, off, lambda: method.terms(model, out, batch, now), weights) if warm else set()
+    return _Sums(tuple(of), plain, terms, total, along, weightless)
+
+
+def _weightless(method: Terms, off: set[str], terms: Callable[[], dict[str, Tensor]], weights: Sequence[Tensor]) -> set[str]:
+    """Which of the terms that are off pull once a knob that is at 0 is turned up."""
+    found: set[str] = set()
+    knobs = [(part, name, knob) for part in method.members() for name, knob in part.knobs.items()] if off else []
+    for part, name, knob in knobs:
+        if getattr(part, name, None) != 0:  # of a combination the parts have the knobs
+            continue
+        try:
+            setattr(part, name, knob.high)
+            pulls = {term: _gradient(value, weights) for term, value in terms().items() if term in off}
+            found |= {term for term, pull in pulls.items() if pull is not None and pull.any()}
+        except (RuntimeError, ValueError):  # it has no such term, whatever the knob: BYOT's hint on linear heads
+            continue
+        finally:
+            setattr(part, name, 0)
+    return found
 
 
 def _gradient(value: Tensor, weights: Sequence[Tensor]) -> Tensor | None:

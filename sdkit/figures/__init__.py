@@ -62,7 +62,7 @@ from .sfr import along_stages, self_features, transport_plan, variants, wrong_cl
 from .shares import term_shares
 from .side_by_side import agreement, factor_course, loss_plane, paths, scoreboard
 from .sizes import saving, style
-from .style import STYLE, bare, house, label, legend, look, looks, new, png, show
+from .style import STYLE, bare, house, label, labels, legend, look, looks, new, png, show
 from .tables import table_gains
 from .training import exit_accuracy, learning_curves, loss_terms, marks
 
@@ -72,7 +72,7 @@ __all__ = [
     "block_table", "cam_cards", "cam_marks", "cards", "cmc", "course_table", "courses", "courses_in_words", "curves_figure",
     "distillations", "distorted_pairs", "exit_accuracy", "exit_bars", "exit_pca", "factor_course", "feature_frame",
     "feature_marks", "feature_panels", "feature_points", "folder", "gain_by_length", "gradients", "heat_maps", "hits", "house",
-    "index", "label", "lambda_curves", "lambda_table", "learning_curves", "legend", "length_sheet", "look", "looks",
+    "index", "label", "labels", "lambda_curves", "lambda_table", "learning_curves", "legend", "length_sheet", "look", "looks",
     "loss_board", "loss_in_words", "loss_plane", "loss_terms", "marks", "mechanisms", "minima", "mu_sensitivity", "new",
     "noise", "noise_marks", "noise_panels", "on_record", "overview", "paths", "pictures", "pipeline", "png", "points_figure",
     "projections", "quick_png", "ranked_correlation", "ranked_frame", "ranked_marks", "ranked_panels", "ranked_probabilities",

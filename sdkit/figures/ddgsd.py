@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..analysis import AblationCurve
 from .diagrams import BLOCK, DATA, EXTRA, OUTPUT, arrow, box, canvas
-from .style import GREY, INK, ORANGE, RED, SIZE, SKY, label, legend, looks, picture
+from .style import GREY, INK, ORANGE, RED, SIZE, SKY, banded, label, legend, looks, picture
 
 __all__ = ["ablation", "distillations", "distorted_pairs", "mu_sensitivity", "pipeline", "reliance"]
 
@@ -171,15 +171,18 @@ def power(value: float) -> str:
 def reliance(curves: Mapping[str, AblationCurve], ax: Axes, values: Mapping[str, float] | None = None) -> Axes:
     """What is left of the accuracy as feature maps are switched off in random order: mean ± sd. Paper 001, Discussions.
 
-    Accuracies are divided by that of the intact network. values: the area under each curve, for the legend.
+    Accuracies are divided by that of the intact network. Of more than two curves plain training alone has a band.
+    values: the area under each curve, for the legend.
     """
     styles = looks(curves)
+    spans: dict[str, tuple | None] = {}
     for name, c in curves.items():
         share = (100 * c.accuracy / c.accuracy[0].mean()).numpy()
         x, mean, sd = 100 * c.fraction.numpy(), share.mean(1), share.std(1)
         words = label(name) + (f", area {values[name]:.3f}" if values else "")
         ax.plot(x, mean, label=words, **styles[name], markersize=5)
-        ax.fill_between(x, mean - sd, mean + sd, color=styles[name]["color"], alpha=0.18, linewidth=0)
+        spans[name] = (x, mean - sd, mean + sd)
+    banded(ax, spans, "± 1 sd of the orders")
     maps = next(iter(curves.values())).maps
     ax.set_xlabel(f"feature maps switched off, % of {maps}")
     ax.set_ylabel("training accuracy, % of intact")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..analysis import AttackCurve, Calibration, GradientStatistics, NoiseCurve, Projection, SelectiveRisk, StepCost
-from .style import ABOVE, GREEN, GREY, ORANGE, PALE, SIZE, SKY, bare, class_look, label, legend, looks, picture
+from .style import ABOVE, GREEN, GREY, ORANGE, PALE, SIZE, SKY, banded, bare, class_look, label, legend, looks, picture
 
 COSTS = (("time", ORANGE, "//", "time"), ("flops", SKY, "", "FLOPs"), ("operations", GREEN, "..", "operations"))
 """What a step costs: the field, how its bars look, what it is called."""
@@ -24,6 +25,8 @@ def pictures(images: Tensor, titles: Sequence[str], axes) -> None:
 
 def noise(curves: Mapping[str, NoiseCurve], ax_accuracy: Axes, ax_loss: Axes) -> tuple[Axes, Axes]:
     """Accuracy (percent) and loss under weight noise, mean and +- one standard deviation over the draws. BYOT, flat minima.
+
+    Of more than two curves plain training alone has a band.
 
     Raises:
         ValueError: curves of absolute and of relative noise are mixed; they have no common axis.
@@ -43,11 +46,13 @@ def noise_bands(curves: Mapping[str, NoiseCurve], ax: Axes, of: str) -> bool:
     if len(kinds) != 1:
         raise ValueError(f"weight noise is drawn for curves that are all absolute or all relative, got {len(kinds)} kinds")
     styles = looks(curves)
+    spans: dict[str, tuple | None] = {}
     for name, c in curves.items():
         values = (100 * c.accuracy if of == "accuracy" else c.loss).numpy()
-        mean, sd, sigma, style = values.mean(1), values.std(1), c.sigma.numpy(), styles[name]
-        ax.plot(sigma, mean, label=label(name), **style, markersize=5)
-        ax.fill_between(sigma, mean - sd, mean + sd, color=style["color"], alpha=0.18, linewidth=0)
+        mean, sd, sigma = values.mean(1), values.std(1), c.sigma.numpy()
+        ax.plot(sigma, mean, label=label(name), **styles[name], markersize=5)
+        spans[name] = (sigma, mean - sd, mean + sd)
+    banded(ax, spans, "± 1 sd of the draws")
     return kinds.pop()
 
 
@@ -110,17 +115,29 @@ def gradients(stats: Mapping[str, GradientStatistics], ax: Axes, share: bool = F
     return ax
 
 
+FEW = 10
+"""A bin with fewer images stands beside the curve: the accuracy of one image is 0 or 100 %."""
+
+
 def reliability(calibrations: Mapping[str, Calibration], ax: Axes) -> Axes:
     """Accuracy against confidence, a point for each bin that holds images; the diagonal is perfect calibration.
 
-    Names and expected calibration errors (ECE) stand above two curves, and beside more.
+    Bins of fewer than FEW images are hollow and not joined to the curve. Names and expected calibration errors (ECE), which
+    count every image, stand above two curves, and beside more.
     """
     ax.plot([0, 100], [0, 100], color=GREY, linestyle=":", linewidth=1.2, label="perfect")
     styles = looks(calibrations)
     for name, c in calibrations.items():
-        kept = c.count > 0
+        kept = c.count >= FEW
         x, y = 100 * c.confidence[kept].numpy(), 100 * c.accuracy[kept].numpy()
         ax.plot(x, y, label=f"{label(name)} (ECE {100 * c.ece:.1f} %)", **styles[name], markersize=5)
+    hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "markersize": 5}
+    few = {name: (c.count > 0) & (c.count < FEW) for name, c in calibrations.items()}
+    for name, kept in ((name, kept) for name, kept in few.items() if kept.any()):
+        x, y = (100 * values[kept].numpy() for values in (calibrations[name].confidence, calibrations[name].accuracy))
+        ax.plot(x, y, **styles[name] | hollow, clip_on=False)  # whole where it stands on the frame
+    if any(kept.any() for kept in few.values()):
+        ax.plot([], [], "o", color=GREY, label=f"hollow: fewer than {FEW} images", **hollow)
     ax.set_xlabel("confidence, %")
     ax.set_ylabel("accuracy, %")
     ax.set_xlim(0, 100)

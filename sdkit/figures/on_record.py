@@ -73,4 +73,6 @@ def on_record(found: Recorded) -> Figure:
         for ax in axes.flat:
             if ax.get_legend():
                 ax.get_legend().remove()
-    return stamp(figure, f"{found.label}: {found.setting}")
+    bands = dict.fromkeys(str(area.get_label()) for ax in axes.flat for area in ax.collections)
+    said = [words for words in bands if not words.startswith("_")]
+    return stamp(figure, f"{found.label}: {found.setting}" + (f"\nbands: {', '.join(said)}" if said else ""))

@@ -98,11 +98,11 @@ def in_order(papers: Iterable[str]) -> list[str]:
 
 
 def tally(records: Iterable[dict[str, Any]]) -> dict[str, Counter[str]]:
-    """Paper -> verdict -> how many claims of its figures came out so, of WORDS."""
-    found: dict[str, Counter[str]] = {}
+    """Paper -> verdict -> how many claims of its figures came out so, of WORDS. One under several figures counts once."""
+    found: dict[str, set[tuple[str, str, str]]] = {}
     for record in records:
-        found.setdefault(record["paper"], Counter()).update(v["word"] for v in record["verdicts"])
-    return {paper: found[paper] for paper in in_order(found)}
+        found.setdefault(record["paper"], set()).update((v["claim"], v["measured"], v["word"]) for v in record["verdicts"])
+    return {paper: Counter(word for *_, word in found[paper]) for paper in in_order(found)}
 
 
 def _contents(records: list[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """What was recorded: methods over their seeds beside plain training and beside what the papers print.
 
 The tables are made by the studies, a floor above: what is read of them is declared here. Every picture carries its label,
-"recorded, on DEVICE, recipe R, n seeds".
+"recorded, on DEVICE, recipe R, plan P, n seeds".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..papers.printed import Printed
-from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, label, legend, looks
+from .style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SIZE, SKY, banded, label, legend, looks
 
 LOOK = """
 .sdkit-sheet { border-collapse: collapse; color: #222; background: #fff; margin: .4rem 0 1rem }
@@ -139,14 +139,18 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def seed_curves(bands: Mapping[str, Band], ax: Axes, what: str, percent: bool = False, key: bool = True) -> Axes:
-    """Mean over the seeds at every epoch; the band reaches from the lowest seed to the highest. key: with a legend."""
+    """Mean over the seeds at every epoch; a band reaches from the lowest seed to the highest. key: with a legend.
+
+    Of more than two curves plain training alone has a band.
+    """
     styles = looks(bands)
+    spans: dict[str, tuple | None] = {}
     for name, band in bands.items():
         values = np.asarray(band.seeds, dtype=float) * (100 if percent else 1)
         style, every = styles[name], max(len(band.epoch) // 8, 1)
         ax.plot(band.epoch, values.mean(0), label=label(name), **style, markersize=4, markevery=every)
-        if len(values) > 1:
-            ax.fill_between(band.epoch, values.min(0), values.max(0), color=style["color"], alpha=0.16, linewidth=0)
+        spans[name] = (band.epoch, values.min(0), values.max(0)) if len(values) > 1 else None
+    banded(ax, spans, "lowest to highest seed")
     ax.set_xlabel("epoch")
     ax.set_ylabel(what)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))

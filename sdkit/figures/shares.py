@@ -28,8 +28,8 @@ def term_shares(shares: Mapping[str, TermShares], ax: Axes) -> Axes:
     """A row for every term, "task" left out: its gradient on the network beside that of the labels, early and late.
 
     The axis is logarithmic and 1 is as strong as the labels alone. Grey are terms that are not felt, below 1 % of the labels'
-    pull, and orange those that swamp the labels, above 10 times of it. A method whose every term teaches other networks, or
-    has no target yet, keeps its row, with words for a mark.
+    pull, and orange those that swamp the labels, above 10 times of it. A term that teaches other networks alone, has no target
+    yet or has weight 0 keeps its row, with words for a mark.
 
     Args:
         shares: method -> its `analysis.term_shares`.
@@ -86,7 +86,7 @@ def _row(found: TermShares, term: str, y: int, ax: Axes) -> None:
     for moment, x in drawn.items():
         style = {"markerfacecolor": COLOURS[mark(values[moment])]} | MOMENTS[moment]
         ax.plot(x, y, color=COLOURS[mark(values[moment])], linestyle="none", zorder=3, **style)
-    words = {m: {"off": "no target yet" if m == "early" else "off", "elsewhere": "teaches other weights alone"}[mark(v)]
-             for m, v in values.items() if not v > 0}  # fmt: skip
+    off = {m: "weight 0" if term in found.weightless else "no target yet" if m == "early" else "off" for m in values}
+    words = {m: {"off": off[m], "elsewhere": "teaches other weights alone"}[mark(v)] for m, v in values.items() if not v > 0}
     if words:
         ax.text(LEAST * 0.7, y, next(iter(words.values())), fontsize=SIZE, color=GREY, va="center", style="italic")

@@ -99,6 +99,11 @@ class HouseFigure(Figure):
         self.styled: Size | None = SIZES[_now[0]]
         self.size_to_be = self.styled  # None where it has it
 
+    def draw(self, renderer: RendererBase) -> None:
+        """As matplotlib's, each title above the legend of its Axes."""
+        _lift(self, renderer)
+        super().draw(renderer)
+
     def savefig(self, *arguments: Any, **options: Any) -> None:
         """As matplotlib's, in the figure's style and with fonts that a press takes."""
         if self.styled is not None:
@@ -240,18 +245,24 @@ def _legends(figure: Figure, renderer: RendererBase) -> None:
         if len(kept) == 1:
             made.append(_again(figure, legend, whole, renderer, loc="outside lower center"))
             continue
-        above = _again(ax, legend, whole, renderer, loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0)
-        made.append(above)
-        high = above.get_window_extent(renderer).height * 72 / figure.dpi
+        made.append(_again(ax, legend, whole, renderer, loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0))
+    wide, tall = figure.get_size_inches()
+    figure.set_size_inches(wide, tall + sum(legend.get_window_extent(renderer).height for legend in made) / figure.dpi)
+
+
+def _lift(figure: Figure, renderer: Any) -> None:
+    """Puts a title over the legend that stands above the same Axes."""
+    for ax, legend in ((ax, ax.get_legend()) for ax in figure.axes):
+        if legend is None or legend.get_bbox_to_anchor().y0 <= ax.bbox.y1:
+            continue
+        high = legend.get_window_extent(renderer).height * 72 / figure.dpi
         for where, text in _titles(ax).items():
             style: dict[str, Any] = {
                 "fontsize": text.get_fontsize(),
                 "color": text.get_color(),
                 "fontweight": text.get_fontweight(),
             }
-            ax.set_title(text.get_text(), loc=where, pad=high + 4, **style)
-    wide, tall = figure.get_size_inches()
-    figure.set_size_inches(wide, tall + sum(legend.get_window_extent(renderer).height for legend in made) / figure.dpi)
+            ax.set_title(text.get_text(), loc=where, pad=high + 6, **style)
 
 
 def _titles(ax: Axes) -> dict[Any, Text]:

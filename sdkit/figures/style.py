@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -127,6 +128,14 @@ def label(name: str) -> str:
     return known + comma + options.replace("=", " ")
 
 
+def labels(names: Iterable[str]) -> dict[str, str]:
+    """`label` of every name; states of an own part that would be called alike bear the first letters of their digests."""
+    out = {name: label(name) for name in names}
+    said = [*out.values()]
+    alike = [name for name, words in out.items() if said.count(words) > 1]
+    return out | {n: f"{out[n]} ({n.partition('@')[2][:4]})" if "@" in n else n for n in alike}
+
+
 def shorten(name: str, most: int = 15) -> str:
     """A name where there is room for so many letters."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
@@ -182,6 +191,18 @@ def legend(ax: Axes, outside: bool = False, **options) -> None:
 
 ABOVE = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.01), "borderaxespad": 0.0, "frameon": False}
 """Options of a legend above its Axes, where it can hide no data."""
+
+
+def banded(ax: Axes, spans: Mapping[str, tuple[Any, Any, Any] | None], what: str) -> None:
+    """Bands around curves: around both of two, of more around plain training's alone, since many are one grey cloud.
+
+    spans: name of every curve -> x, low and high; None where it has no spread. what: it is, for the legend.
+    """
+    every, styles = len(spans) <= 2, looks(spans)
+    kept = {name: span for name, span in spans.items() if span and (every or name == "vanilla")}
+    for i, (name, span) in enumerate(kept.items()):
+        said = "_" if i else what if every else f"{label(name)}: {what}"
+        ax.fill_between(*span, color=styles[name]["color"], alpha=0.18, linewidth=0, label=said)
 
 
 def letters(figure: Figure) -> list[str]:

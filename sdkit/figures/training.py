@@ -59,11 +59,11 @@ def _whole(ax: Axes, history: Sequence[Epoch], colour: str, value: Callable[[Epo
         )
 
 
-def _explained(ax: Axes) -> None:
+def _explained(ax: Axes, **place: Any) -> None:
     """The legend, with a line for the stars where there are any."""
     if any(line.get_marker() == "*" for line in ax.lines):
         ax.plot([], [], "*", color=GREY, markersize=9, label="the whole test set")
-    legend(ax)
+    legend(ax, **place)
 
 
 def loss_terms(history: Sequence[Epoch], ax: Axes) -> Axes:
@@ -78,7 +78,7 @@ def loss_terms(history: Sequence[Epoch], ax: Axes) -> Axes:
     if largest and min(largest) > 0 and max(largest) > 100 * min(largest):
         ax.set_yscale("log")
     if names:
-        legend(ax, **ABOVE, ncols=min(len(names), 4), columnspacing=1.2)
+        legend(ax, **ABOVE, ncols=min(len(names), 4), columnspacing=1.0, handlelength=2.0)
     return ax
 
 
@@ -102,7 +102,7 @@ def exit_accuracy(history: Sequence[Epoch], ax: Axes) -> Axes:
         _whole(ax, history, style["color"], lambda e, name=name: e.test.get(name, math.nan))
     over_epochs(ax, "test accuracy, %")
     if names:
-        _explained(ax)
+        _explained(ax, **ABOVE, ncols=3, columnspacing=1.0, handlelength=2.0)
     return ax
 
 

@@ -89,10 +89,15 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """ "recorded, on DEVICE, recipe R, n seeds"; where the rows have different numbers of seeds, from the least on."""
+        """ "recorded, on DEVICE, recipe R, plan P, n seeds"; where rows have more seeds than others, from the least on.
+
+        The plan tells tables apart that are alike in all else; several are named where a table has records of several.
+        """
         fewest, *_, most = sorted([len(group) for group in self.groups.values()] * 2)
         seeds = f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
-        return result_label(self.records[0], seeds)
+        *others, last = sorted({r.plan for r in self.records})
+        plan = f"plans {', '.join(others)} and {last}" if others else f"plan {last}"
+        return result_label(self.records[0], seeds, f"{self.records[0].recipe}, {plan}")
 
     @property
     def setting(self) -> str:
@@ -330,13 +335,19 @@ def optimised(recipe: Recipe) -> str:
 
 
 def _named(record: Result, others: Sequence[Result]) -> str:
-    """The method, with its network's options that plain training has not, and what varies among runs of the method."""
+    """The method, with its network's options that plain training has not, and what varies among runs of the method.
+
+    States of an own method, which share a name but for the digest of their source, bear its first letters.
+    """
+    name, _, digest = record["method"].partition("@")
+    states = {r["method"] for r in others if digest and r["method"].partition("@")[0] == name}
+    source = [f"source={digest[:4]}"] if len(states) > 1 else []
     own = [r for r in others if r["method"] == record["method"]]
     cut = "network.sections"  # a method's own, as its knobs are
     apart = [k for k, v in record.settings.items() if k.startswith("network.") and k != cut and v != others[0][k]]
     parts = ("knobs.", "teacher", "schedule", cut)
     apart += [k for k in record.settings if k.startswith(parts) and any(r[k] != record[k] for r in own)]
-    return ", ".join([record["method"], *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
+    return ", ".join([record["method"], *source, *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
 
 
 def _said(name: str, value: Any) -> str:

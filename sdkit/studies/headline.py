@@ -60,11 +60,11 @@ class Headline:
             return here
         said = ", ".join(f"{_named(*pair)} {g}{_more(g)}" for pair, g in gains.items())
         own = {pair: mine for pair in pairs if (mine := _of(self.own, *pair)) is not None}
-        yours = ", ".join(f"{_named(*pair)} {_beside(mine, gains[pair])}" for pair, mine in own.items())
+        yours = _beside({pair: (mine, gains[pair]) for pair, mine in own.items()}, alone=len(pairs) == 1)
         n = sorted({len(g.seeds) for g in gains.values()})
         recorded = f"recorded, {n[0] if len(n) == 1 else f'{n[0]} to {n[-1]}'} seeds, points: {said}"
         return Verdict(
-            here.claim, f"{recorded}; here: {yours}" if yours else recorded, all_of([g.alone for g in gains.values()])
+            here.claim, f"{recorded}; here {yours}" if yours else recorded, all_of([g.alone for g in gains.values()])
         )
 
 
@@ -72,10 +72,16 @@ def _named(method: str, over: str) -> str:
     return label(method) if over == "vanilla" else f"{label(method)} over {label(over)}"
 
 
-def _beside(mine: Gain, recorded: Gain) -> str:
-    low, high = recorded.range_of_mean(len(mine.seeds))
-    inside = "as they lie" if low <= mine.mean <= high else f"outside of {points(low)} to {points(high)}, where they lie"
-    return f"{points(mine.mean)}, {inside}"
+def _beside(own: Mapping[tuple[str, str], tuple[Gain, Gain]], alone: bool) -> str:
+    """Your gains, and whether each lies where as many recorded seeds do. alone: one needs no name."""
+    places: dict[str, list[str]] = {}
+    for pair, (mine, recorded) in own.items():
+        n, (low, high) = len(mine.seeds), recorded.range_of_mean(len(mine.seeds))
+        seeds = "single seeds" if n == 1 else f"means of {n} seeds"
+        inside = low <= mine.mean <= high
+        where = f"within the range of {seeds}" if inside else f"outside the range of {seeds} ({points(low)} to {points(high)})"
+        places.setdefault(where, []).append(points(mine.mean) if alone else f"{_named(*pair)} {points(mine.mean)}")
+    return "; ".join(f"{', '.join(said)}, {where}" for where, said in places.items())
 
 
 def _of(table: Comparison | None, method: str, over: str = "vanilla") -> Gain | None:
@@ -95,7 +101,8 @@ def _more(gain: Gain) -> str:
     needed = replace(gain, level=LEVEL).needed
     if math.isinf(needed):
         return " (no number of seeds would tell as much on these images)"
-    return f" ({max(needed - len(gain.seeds), 1):.0f} more seeds would tell as much)"
+    more = max(needed - len(gain.seeds), 1)
+    return f" ({more:.0f} more seed{'s' if more > 1 else ''} would tell as much)"
 
 
 def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from .. import figures
+from .. import figures, runs
 from ..experiment import find, repeated, short
 from ..figures.screens.explorer import words
 from ..runs import RunRow
@@ -16,6 +17,14 @@ from .parts import sentence
 STATES = {"training": "not finished (training, or interrupted: its line continues it)", "new": "not begun"}
 MEASURED = ("accuracy.", "best.", "validation.", "seconds", "parameters", "scaff")
 """How the columns begin that tell what came out of a run."""
+
+
+def read(folder: Path) -> tuple[list[RunRow], str]:
+    """The runs in a folder, and nothing; of one that cannot be read no run, and the sentence that says so."""
+    try:
+        return runs.records(folder), ""
+    except OSError as error:
+        return [], f"{folder} cannot be read ({error.strerror or error}): make it readable for you and press Refresh"
 
 
 def symbols(table: Iterable[RunRow]) -> dict[str, str]:
@@ -30,8 +39,8 @@ def symbols(table: Iterable[RunRow]) -> dict[str, str]:
     return {column: f"{' or '.join(sorted(s))} ({column.removeprefix('knobs.')})" for column, s in sorted(found.items())}
 
 
-def line(row: RunRow, varied: Collection[str] = ()) -> str:
-    """A run in a list. varied: the columns of the knobs that differ between the list's runs."""
+def line(row: RunRow, varied: Collection[str] = (), called: Mapping[str, str] | None = None) -> str:
+    """A run in a list. varied: the columns of the knobs that differ between the list's runs; called: methods by `labels`."""
     named = f"“{row.note}”" if row.note else ""
     if row.status == "damaged":
         return " · ".join(filter(None, [named, "damaged", row.run.key]))
@@ -40,7 +49,12 @@ def line(row: RunRow, varied: Collection[str] = ()) -> str:
     accuracy = row["accuracy.final"]
     result = row.status if accuracy is None else f"{accuracy:.1%}"
     result += f" ({row.status})" if accuracy is not None and row.status != "done" else ""
-    what = [figures.label(row["method"]), row["data"], " ".join(knobs), f"seed {row['seed']:g}"]
+    what = [
+        (called or {}).get(row["method"]) or figures.label(row["method"]),
+        row["data"],
+        " ".join(knobs),
+        f"seed {row['seed']:g}",
+    ]
     said = [named, row["student"], result, *what]
     return " · ".join(filter(None, said))
 

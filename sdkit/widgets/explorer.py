@@ -18,7 +18,7 @@ from ..experiment import Experiment, repeated
 from ..figures import CachedFigure, quick_png
 from ..figures.screens.explorer import nearest, places, ring, words
 from ..runs import Points, RunRow
-from .descriptions import description, line, symbols
+from .descriptions import description, line, read, symbols
 from .keeping import Keeping
 from .parts import BLANK, CodeExport, LatestOnly, Panel, Words, beside, choice, imports, kept, picture, styled
 from .pointer import ARROWS, Pointer
@@ -117,13 +117,12 @@ class Explorer(Panel):
     def look(self) -> None:
         """Reads the folder again; files that did not change are not read twice."""
         with self._lock:
-            own = runs.records(self.where)
+            own, self.unread = read(self.folder)
             self.table = studies.with_records(own, self.recorded) if self.recorded else own
             self.symbols = symbols(self.table)
             for name, box in self.filters.items():
                 there = [*dict.fromkeys(r[name] for r in self.table if r[name] is not None)]
-                said = [figures.label(v) for v in there]  # states of a method of one's own may have one
-                options = {text if said.count(text) == 1 else v: v for text, v in zip(said, there, strict=True)}
+                options = {text: v for v, text in figures.labels(there).items()}
                 self.offer(box, {ANY: ANY} | options, self.wish.get(name, ANY))
             self.filters["student"].layout.display = None if any(r["student"] for r in self.table) else "none"
             self._view()
@@ -139,15 +138,16 @@ class Explorer(Panel):
         axes = [box.value for box in self.axes.values()]
         self.points = runs.points(self.shown, *axes) if None not in axes else Points([], [], [], [], [], ("", "", ""), [])
         self.varied = runs.varied(self.shown, "knobs.")
-        self.put(self.list, options=[(line(r, self.varied), r.run.key) for r in reversed(self.shown)], value=None)
+        self.called = figures.labels(dict.fromkeys(r["method"] for r in self.shown if r["method"]))
+        self.put(self.list, options=[(line(r, self.varied, self.called), r.run.key) for r in reversed(self.shown)], value=None)
         damaged = sum(r.status == "damaged" for r in self.shown)
         counted = Markup("<b>{}</b> of {} runs, <b>{}</b> of them on the plane").format(
             len(self.shown), len(self.table), len(self.points.keys)
         )
         self.counted.value = counted + (Markup(", <b>{}</b> damaged").format(damaged) if damaged else "")
         self.notice.value = ""
-        if not self.shown:
-            self.failed(self._nothing())
+        if self.unread or not self.shown:
+            self.failed(self.unread or self._nothing())
         row = next((r for r in self.shown if r.run.key == self._key()), None)
         if self.chosen is not None and row is None:  # deleted by another process, or filtered away
             self._forget()
@@ -331,7 +331,7 @@ class Explorer(Panel):
     def _tell(self, points: Points, chosen: RunRow | None) -> None:
         """Both pictures in words."""
         x, y, _ = (words(name) for name in points.columns)
-        now = line(chosen, self.varied) if chosen else "none"
+        now = line(chosen, self.varied, self.called) if chosen else "none"
         self.plane.about = f"{len(points.keys)} recorded runs as points, {y} over {x}. Chosen: {now}. {KEYS}"
         self.page.tell("sdkit-run-curves", f"Curves of the chosen run: {now}.")
 

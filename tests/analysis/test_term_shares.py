@@ -130,6 +130,21 @@ def test_what_an_epoch_leaves_is_felt_in_the_last_one(name, term):
     assert all(torch.equal(before[k], v) for k, v in held.method.state_dict().items() if k in before), "copies stay"
 
 
+def test_a_term_whose_weight_is_0_is_told_from_one_that_has_no_target_yet():
+    """Deep supervision is BYOT with both weights at 0; PS-KD waits for an epoch that taught it something."""
+    held = Held("byot")
+    held.method.alpha = held.method.lam = 0.0
+    found = term_shares(held)
+    assert found.weightless == ("kd", "hint") and (held.method.alpha, held.method.lam) == (0.0, 0.0)
+    ax = figures.term_shares({"byot": found}, figures.new(width=9, height=2.6)[1])
+    assert [t.get_text() for t in ax.texts if t.get_style() == "italic"] == ["weight 0", "weight 0"]
+    held = Held("ss-kd")
+    assert term_shares(held).weightless == () and term_shares(held).mark("early", "snapshot") == "off"
+    linear = BYOT(model := net(), head="linear", lam=0.0, alpha=0.0)
+    held.model, held.method, held.batches = model, linear, [batch(), batch()]
+    assert term_shares(held).weightless == ("kd",), "a linear head has no hint at any weight"
+
+
 def test_a_panel_s_words_and_marks():
     model = net()
     said = shares_now(model, BYOT(model), batch(), EARLY).said("now")

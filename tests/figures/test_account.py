@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -203,6 +204,45 @@ def test_a_page_says_that_a_panel_is_still_and_keeps_its_pictures():
     assert "open the notebook to move it" in page and "VBox" not in page
     assert page.count("data:image/png;base64,abcd") == 1
     assert live.cells[0].outputs[0].data[pages.VIEW], "the notebook itself keeps its panel"
+
+
+def relative_links(page):
+    """Every link of a page that starts from the page itself."""
+    found = re.findall(r'<(?:a|img)\b[^>]*? (?:href|src)="([^"#][^"]*)"', page.read_text(encoding="utf-8"))
+    return [unquote(link.partition("#")[0]) for link in found if not re.match(r"[\w+.-]+:|/", link)]
+
+
+def test_every_relative_link_of_an_exported_page_leads_to_a_file(tmp_path):
+    """To the other page, once it is there; to the checkout's documentation; what leads nowhere is no link."""
+    notebooks, folder = tmp_path / "home" / "notebooks", tmp_path / "home" / "figures" / "notebooks"
+    for made in (notebooks, folder, docs := tmp_path / "home" / "docs"):
+        made.mkdir(parents=True)
+    (docs / "lab.md").write_text("x")
+    said = "[first](00_first.ipynb#top), [lab](../docs/lab.md#a), [gone](../docs/gone.md), [out](https://x.org), [in](#here)"
+    for name in ("06_last", "00_first"):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(said)])
+        nbformat.write(notebook, notebooks / f"{name}.ipynb")
+        (folder / f"{name}.html").write_text(pages.page(notebook), encoding="utf-8")
+        pages.relink(folder, notebooks)
+        links = relative_links(folder / "06_last.html")
+        assert all((folder / link).exists() for link in links), links
+        assert links == ([] if name == "06_last" else ["00_first.html"]) + ["../../docs/lab.md"]
+    page = (folder / "06_last.html").read_text(encoding="utf-8")
+    assert 'href="00_first.html#top"' in page and 'href="../../docs/lab.md#a"' in page and ">gone</a>" in page
+    assert 'href="https://x.org"' in page and 'href="#here"' in page
+    pages.relink(folder, notebooks)
+    assert (folder / "06_last.html").read_text(encoding="utf-8") == page, "linked again it is the same"
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_the_links_of_a_notebook_s_page_lead_to_files_and_not_to_notebooks(notebook, tmp_path):
+    (tmp_path / notebook.with_suffix(".html").name).write_text(pages.page(nbformat.read(notebook, 4)), encoding="utf-8")
+    for other in NOTEBOOKS.glob("[0-9]*.ipynb"):
+        if other != notebook:
+            (tmp_path / f"{other.stem}.html").write_text("x")
+    pages.relink(tmp_path, NOTEBOOKS)
+    links = relative_links(tmp_path / f"{notebook.stem}.html")
+    assert all((tmp_path / link).exists() and not link.endswith(".ipynb") for link in links), links
 
 
 def test_a_page_without_the_converter_keeps_its_formulas_as_they_are_written(monkeypatch):

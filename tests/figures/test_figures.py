@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from drawn import hidden, illegible, many, on_screen, one, pulls, unreadable
+from drawn import hidden, illegible, many, on_screen, one, printed, pulls, unreadable
 from matplotlib.axes import Axes
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
@@ -205,6 +205,28 @@ def turned() -> list[Epoch]:
     return out
 
 
+def side_by_side() -> Figure:
+    """Two trainings as a notebook draws them: errors, below them the terms of each loss, below them every exit."""
+    both = {"byot": finished(), "mine": finished()}
+    figure, axes = figures.new(columns=2, rows=3, height=9)
+    figures.learning_curves(both, axes[0])
+    for draw, row in ((figures.loss_terms, axes[1]), (figures.exit_accuracy, axes[2])):
+        for (name, epochs), ax in zip(both.items(), row, strict=True):
+            draw(epochs, ax).set_title(figures.label(name))
+    return figure
+
+
+def finished() -> list[Epoch]:
+    """Four terms, four exits that swing, and the whole test set at the end."""
+    out = history(20, 0.03)
+    for e in out:
+        e.terms = {"task": 2.5, "head ce": 5.0 - 0.1 * e.epoch, "kd": 0.3, "hint": 0.02}
+        rise = 0.1 + 0.04 * e.epoch + 0.3 * (e.epoch % 3 == 1)
+        e.accuracy = {n: min(rise + 0.03 * i, 1.0) for i, n in enumerate(("final", "1/4", "2/4", "3/4", "ensemble"))}
+    out[-1].test = dict(out[-1].accuracy)
+    return out
+
+
 GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves": lambda: many(
         lambda a: figures.learning_curves({"vanilla": history(), "drg": history(6, 0.11), "drg+dsr": history(6, 0.12)}, a),
@@ -213,6 +235,7 @@ GALLERY: dict[str, Callable[[], Figure]] = {
     "learning_curves_one": lambda: one(lambda a: figures.learning_curves({"vanilla": history(), "byot": history(6, 0.12)}, a)),
     "loss_terms": lambda: one(lambda a: figures.loss_terms(history(), a)),
     "exit_accuracy": lambda: one(lambda a: figures.exit_accuracy(history(), a)),
+    "two_trainings_side_by_side": side_by_side,
     "courses": lambda: many(
         lambda a: figures.courses({"live": figures.Course(turned(), changes=figures.marks(turned()))}, *a), columns=2, width=10
     ),
@@ -415,6 +438,12 @@ def test_a_methods_look_is_the_same_in_every_figure_and_its_second_row_is_grey()
     assert figures.label("self-guidance, blocks=2, survival=0.5") == "Self-Guidance, blocks 2, survival 0.5"
 
 
+def test_two_states_of_an_own_method_are_told_apart_by_their_digests():
+    assert figures.labels(["byot", "Mine@3f2a91c0"]) == {"byot": "BYOT", "Mine@3f2a91c0": "Mine"}
+    said = figures.labels(["byot", "Mine@3f2a91c0", "Mine@77d0aa01"])
+    assert [*said.values()] == ["BYOT", "Mine (3f2a)", "Mine (77d0)"]
+
+
 def test_learning_curves_are_errors_in_percent_over_finished_epochs():
     train, test = GALLERY["learning_curves"]().axes
     assert lines(test)["vanilla"] == ([1, 2, 3, 4, 5, 6], pytest.approx([80, 70, 60, 50, 40, 30]))
@@ -546,6 +575,14 @@ def test_noise_is_a_mean_over_draws_and_says_its_unit():
         figures.noise(mixed, accuracy, loss)
 
 
+def test_of_many_networks_plain_training_alone_has_a_band_of_its_draws():
+    curve = noise_curves()["byot"]
+    _, (left, right) = figures.new(columns=2)
+    figures.noise(noise_curves() | {"drg": curve, "dsr": curve}, left, right)
+    for ax in (left, right):
+        assert [area.get_label() for area in ax.collections] == ["vanilla: ± 1 sd of the draws"]
+
+
 def test_a_table_of_records_is_one_picture_that_says_where_it_is_from():
     six, three = GALLERY["on_record"](), GALLERY["on_record, histories alone"]()
     assert (len(six.axes), len(three.axes)) == (6, 3)
@@ -576,6 +613,19 @@ def test_no_legend_stands_upon_a_term_of_the_loss():
     assert hidden(figures.loss_terms(terms, ax)) == []
 
 
+def test_no_legend_stands_upon_the_accuracy_of_an_exit():
+    assert hidden(figures.exit_accuracy(finished(), figures.new()[1])) == []
+
+
+@pytest.mark.parametrize("kind", ["notebook", "column", "page", "slide"])
+def test_a_title_stands_above_the_legend_of_its_panel(kind):
+    figure = printed(side_by_side, kind)
+    assert unreadable(figure, 6) == []
+    for ax in figure.axes:
+        if ax.get_title() and ax.get_legend():
+            assert ax.title.get_window_extent().y0 >= ax.get_legend().get_window_extent().y1 - 1
+
+
 def test_contours_of_the_loss_keep_a_step_away_from_the_network():
     at = torch.linspace(-0.6, 0.6, 9)
     bowl = 0.05 + 10 * (at[:, None] ** 2 + at**2)
@@ -587,12 +637,29 @@ def test_contours_of_the_loss_keep_a_step_away_from_the_network():
 
 def test_reliability_leaves_out_empty_bins():
     c = calibrations()["vanilla"]
-    ax = figures.reliability({"vanilla": c}, figures.new()[1])
+    full = c._replace(count=10 * c.count)
+    ax = figures.reliability({"vanilla": full}, figures.new()[1])
     x, y = lines(ax)[f"vanilla (ECE {100 * c.ece:.1f} %)"]
     assert (x, y) == (
         pytest.approx((100 * c.confidence[c.count > 0]).tolist()),
         pytest.approx((100 * c.accuracy[c.count > 0]).tolist()),
     )
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["perfect", f"vanilla (ECE {100 * c.ece:.1f} %)"]
+
+
+def test_a_bin_of_fewer_than_ten_images_is_hollow_and_stands_beside_the_curve():
+    """The one image of 3,000 that a network is 13 % sure of and right about is no point of its curve."""
+    c = calibrations()["vanilla"]
+    count = torch.full_like(c.count, 10)
+    count[0], count[3] = 1, 9
+    c = c._replace(count=count, confidence=torch.arange(len(count)) / len(count), accuracy=torch.ones(len(count)))
+    ax = figures.reliability({"vanilla": c}, figures.new()[1])
+    curve = next(line for line in ax.lines if str(line.get_label()).startswith("vanilla"))
+    (apart,) = [line for line in ax.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    assert len(curve.get_xdata()) == len(count) - 2 and apart.get_linestyle() == "None"
+    assert apart.get_xdata().tolist() == pytest.approx([0, 100 * 3 / len(count)])
+    assert ax.get_legend().get_texts()[-1].get_text() == "hollow: fewer than 10 images"
+    assert f"ECE {100 * c.ece:.1f} %" in curve.get_label()
 
 
 # --- reports ---
@@ -673,7 +740,9 @@ def test_a_real_figure_is_reported_under_its_paper_and_sfr_carries_its_notice(mo
 def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(monkeypatch, tmp_path):
     monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
     for id, held in [("sfr_fig1", False), ("drg_fig4", True), ("drg_fig4--b", None), ("byot_fig4a", True)]:
-        figures.report(GALLERY["algorithm"](), id, [verdict(held), verdict(True)])
+        figures.report(
+            GALLERY["algorithm"](), id, [Verdict(f"{id} falls", "r = -0.9", held), Verdict(f"{id} rises", "r = 0.9", True)]
+        )
     page = figures.index(tmp_path).read_text(encoding="utf-8")
     contents = page[: page.index("<section")]
     counts = [re.findall(r"<td>(\d+)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", contents)]
@@ -684,6 +753,16 @@ def test_the_index_counts_the_verdicts_of_every_paper_and_leads_to_its_figures(m
     page = figures.index(tmp_path).read_text(encoding="utf-8")
     links, ids = re.findall(r'href="#([^"]+)"', page), set(re.findall(r'id="([^"]+)"', page))
     assert "byot-claims" in links and {*links} <= ids, "no link to the claims of a paper that nobody judged"
+
+
+def test_the_index_counts_a_claim_once_however_many_figures_show_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("SDKIT_FIGURES", str(tmp_path))
+    for letter in "abcd":
+        figures.report(GALLERY["algorithm"](), f"byot_fig6{letter}", [verdict(False), Verdict(letter, "its own", True)])
+    page = figures.index(tmp_path).read_text(encoding="utf-8")
+    contents = page[: page.index("<section")]
+    counts = [re.findall(r"<td>(\d+)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", contents)]
+    assert counts == [["4", "1", "0"], ["4", "1", "0"]]
 
 
 def test_the_index_has_the_papers_as_the_notebooks_follow_each_other():

@@ -73,6 +73,19 @@ def test_a_band_reaches_from_the_lowest_seed_to_the_highest():
     assert corners == {(1, 10), (1, 30), (2, 40), (2, 50)}
 
 
+def test_of_many_curves_plain_training_alone_has_a_band_and_the_legend_says_what_it_is():
+    seeds = [[0.1, 0.4], [0.3, 0.5]]
+    _, ax = figures.new()
+    seed_curves({name: Band([1, 2], seeds) for name in ("vanilla", "byot", "drg")}, ax, "a")
+    (band,) = ax.collections
+    said = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert band.get_label() == said[-1] == "vanilla: lowest to highest seed"
+    _, ax = figures.new()
+    seed_curves({name: Band([1, 2], seeds) for name in ("vanilla", "byot")}, ax, "a")
+    assert len(ax.collections) == 2
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["vanilla", "BYOT", "lowest to highest seed"]
+
+
 def test_a_picture_carries_its_label():
     figure, _ = figures.new()
     stamp(figure, LABEL)

@@ -64,6 +64,13 @@ def test_numbers_are_the_printed_ones():
     assert "withdrawn" in papers.PAPERS["sfr"].notice
 
 
+def test_what_is_drawn_of_byot_beyond_its_slides_says_where_it_is_printed():
+    said = {f.id: f.figure for f in papers.figures("byot")}
+    assert said["byot_ssessb"] == "table 6 of the published version" and "SCAN" in said["byot_threshold"]
+    assert not any("public " in name.lower() for name in said.values())
+    assert "slides of its talk" in papers.figure("byot_fig2").caption
+
+
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [

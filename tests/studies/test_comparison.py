@@ -14,7 +14,7 @@ import torch
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
-from sdkit import papers, studies
+from sdkit import figures, papers, studies
 from sdkit.analysis import calibration
 from sdkit.experiment import Experiment
 from sdkit.methods import METHODS as EVERY_METHOD
@@ -186,11 +186,21 @@ def test_what_differs_never_stands_in_one_table_and_what_is_one_is_not_counted_t
     ]
     tables = compared([*four(), *four(), *other])
     assert [len(t.records) for t in tables] == [4, 1, 1, 1, 1, 1]
-    assert tables[0].label == "recorded, on CPU, 2 threads, recipe own, 2 seeds"
+    assert tables[0].label == "recorded, on CPU, 2 threads, recipe own, plan cpu, 2 seeds"
     assert [row.seeds for row in tables[0].rows] == [2, 2]
     assert tables[0].setting == (
         "resnet20 on cifar100 (train_size=5000), 2 epochs, batches of 64, learning rate 0.1, one cycle"
     )
+
+
+def test_tables_of_two_plans_that_are_alike_in_all_else_say_which_plan_each_is_of():
+    def of(plan):
+        return [replace(r, plan=plan) for r in four()]
+
+    words = [compared(of(plan))[0].label for plan in ("length", "methods")]
+    assert words == [f"recorded, on CPU, 2 threads, recipe own, plan {plan}, 2 seeds" for plan in ("length", "methods")]
+    (both,) = compared([*of("length")[:2], *of("methods")[2:]])
+    assert both.label == "recorded, on CPU, 2 threads, recipe own, plans length and methods, 2 seeds"
 
 
 def test_runs_of_a_method_that_differ_in_a_knob_are_rows_of_their_own():
@@ -199,6 +209,17 @@ def test_runs_of_a_method_that_differ_in_a_knob_are_rows_of_their_own():
     assert list(table.groups) == ["vanilla", "drg, alpha=0.2", "drg, alpha=0.7", "self-guidance, survival=0.5"]
     assert [row.seeds for row in table.rows] == [2, 2, 1, 1]
     assert math.isfinite(table.rows[3].gain) and table.label.endswith("1 to 2 seeds")
+
+
+def test_two_states_of_an_own_method_are_rows_that_their_digests_tell_apart():
+    def mine(digest):
+        r = made("drg", accuracy=0.6)
+        return replace(r, key=digest, config=r.config | {"method": f"Mine@{digest}"})
+
+    (table,) = compared([*four()[:2], mine("3f2a91c0"), mine("77d0aa01")])
+    assert [figures.label(name) for name in table.groups] == ["vanilla", "Mine, source 3f2a", "Mine, source 77d0"]
+    (table,) = compared([*four()[:2], mine("3f2a91c0")])
+    assert [figures.label(name) for name in table.groups] == ["vanilla", "Mine"]
 
 
 def test_a_method_on_another_network_has_no_gain_over_plain_training_of_this_one():
@@ -253,7 +274,7 @@ def test_trainings_just_recorded_make_a_table_with_their_label(tmp_path, monkeyp
     studies.execute_plan(path, out=tmp_path, say=lambda words: None)
     records = studies.load_results("tiny", tmp_path)
     (table,) = compared(records)
-    assert re.fullmatch(r"recorded, on CPU, \d+ threads?, recipe smoke, 2 seeds", table.label)
+    assert re.fullmatch(r"recorded, on CPU, \d+ threads?, recipe smoke, plan tiny, 2 seeds", table.label)
     assert [row.name for row in table.rows] == ["vanilla", "drg"] and table.rows[1].step > 0
     for row in table.rows:
         values = [r["accuracy.final"] for r in records if r["method"] == row.method]

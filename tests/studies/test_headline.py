@@ -13,6 +13,8 @@ from scipy.stats import t as student
 from sdkit import Experiment, Recipe, run_all, runs, studies
 from sdkit.papers.checks import Verdict
 from sdkit.studies import result
+from sdkit.studies.gains import Gain
+from sdkit.studies.headline import _beside, _more
 
 SMALL = {
     "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}, "recipe": Recipe(epochs=1, batch_size=32, lr=0.1),
@@ -59,13 +61,36 @@ def test_recorded_seeds_judge_the_claim_and_place_the_own_run(mine):
     wide = student.ppf(0.975, 3) * statistics.stdev(gains) * math.sqrt(1 + 1 / 4)
     assert found.gain("drg").range_of_mean(1) == pytest.approx((0.05 - wide, 0.05 + wide))
     own = mine["drg"].accuracy - mine["vanilla"].accuracy
-    assert ("as they lie" in verdict.measured) == (abs(own - 0.05) <= wide)
+    where = "within the range of single seeds" if abs(own - 0.05) <= wide else "outside the range of single seeds ("
+    assert f"; here {100 * own:+.1f}, {where}" in verdict.measured
 
 
 def test_one_method_that_is_not_told_leaves_the_claim_about_all_untold_and_says_what_would_tell(mine):
     keep(mine, [0.05, -0.02, 0.04], images=10**6)
     verdict = studies.headline(mine).judged(HERE, "drg")
     assert verdict.held is None and "(10 more seeds would tell as much)" in verdict.measured
+
+
+def gain(mean, of_seeds, seeds=8):
+    return Gain(dict.fromkeys(range(seeds), mean), of_seeds**2 / seeds, 0.0, seeds - 1)
+
+
+def test_own_gains_are_told_together_where_they_lie_alike_and_by_name_where_there_are_several():
+    """Eight seeds that scatter by one point: a further seed falls within 2.5 points of their mean."""
+    drg, dsr, both = (("drg", "vanilla"), ("dsr", "vanilla"), ("drg+dsr", "vanilla"))
+    recorded, near, far = gain(0.02, 0.01), gain(0.019, 0.0, 1), gain(-0.03, 0.0, 1)
+    assert _beside({drg: (near, recorded)}, alone=True) == "+1.9, within the range of single seeds"
+    assert _beside({drg: (far, recorded)}, alone=True) == "-3.0, outside the range of single seeds (-0.5 to +4.5)"
+    said = _beside({drg: (near, recorded), dsr: (far, recorded), both: (near, recorded)}, alone=False)
+    assert said == (
+        "DRG +1.9, DRG+DSR +1.9, within the range of single seeds; DSR -3.0, outside the range of single seeds (-0.5 to +4.5)"
+    )
+    assert _beside({drg: (gain(0.02, 0.0, 3), recorded)}, alone=True) == "+2.0, within the range of means of 3 seeds"
+
+
+@pytest.mark.parametrize(("of_seeds", "said"), [(0.0235, " (1 more seed would"), (0.026, " (2 more seeds would")])
+def test_how_many_seeds_would_tell_as_much_is_in_the_right_number(of_seeds, said):
+    assert _more(gain(0.0191, of_seeds)).startswith(said)
 
 
 def test_a_claim_about_two_methods_is_judged_between_them_within_seeds(mine):

@@ -397,6 +397,19 @@ def test_a_folder_that_vanishes_leaves_a_sentence(many):
     assert "no run is recorded" in panel.notice.value and chosen(panel) is None
 
 
+def test_a_folder_that_cannot_be_read_is_a_sentence_and_is_read_once_it_can(many, monkeypatch):
+    def refused(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(runs.root()), "iterdir", refused)
+        panel = open_one()
+        assert panel.notice.value.count("cannot be read (Permission denied): make it readable") == 1
+        assert not panel.list.options and chosen(panel) is None
+    panel.refresh.click()
+    assert {run.key for run in many.values()} == {key for _, key in panel.list.options} and not panel.notice.value
+
+
 def test_the_code_draws_the_same_picture(many):
     panel = open_one(x="knobs.alpha", y="best.final", colour="seed")
     panel.filters["method"].value = "drg"
@@ -544,6 +557,12 @@ def test_two_states_of_a_method_of_ones_own_can_both_be_filtered_for(many, monke
     assert len(kinds) == 2, [r.wrong for r in panel.table]
     offered = [value for _, value in panel.filters["method"].options]
     assert kinds <= {*offered}
+    named = {"Mine (aaaa)", "Mine (bbbb)"}
+    assert named <= {name for name, _ in panel.filters["method"].options}
+    listed = {words.split(" · ")[-3] for words, _ in panel.list.options if "Mine" in words}
+    assert listed == named, "in the list"
+    legend = panel.plane_figure().axes[0].get_legend()
+    assert named <= {t.get_text() for t in legend.get_texts()}, "and beside the points"
 
 
 # a name, and an end

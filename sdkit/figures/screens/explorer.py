@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from ...runs import Points
 from ...train import Epoch
-from ..style import GREY, INK, RED, SIZE, instead, label, legend, looks, new
+from ..style import GREY, INK, RED, SIZE, instead, labels, legend, looks, new
 from ..training import CYCLE, MARKERS, exit_accuracy, learning_curves, loss_terms, marks
 
 PERCENT = ("accuracy.", "best.", "validation.", "train_accuracy")
@@ -218,7 +218,7 @@ def _axis(axis: Axis, values: Sequence[Any], column: str) -> np.ndarray:
     at, names = _numbers(values, column)
     side = axis.axis_name
     if names:
-        axis.set_ticks(range(len(names)), [label(n) for n in names])
+        axis.set_ticks(range(len(names)), [*labels(names).values()])
         getattr(axis.axes, f"set_{side}lim")(-0.5, len(names) - 0.5)
         if side == "x" and sum(map(len, names)) > 40:
             for text in axis.get_ticklabels():
@@ -258,7 +258,8 @@ def _colours(ax: Axes, values: Sequence[Any], column: str, said: str) -> tuple[C
     styles = {n: {"color": CYCLE[i % 7], "marker": MARKERS[(i + i // 7) % 7]} for i, n in enumerate(names)}
     if column == "method":
         styles = {n: {k: s[k] for k in ("color", "marker")} for n, s in looks(names).items()}
-    handles = [Line2D([], [], linestyle="", label=label(n), **styles[n]) for n in names[:AT_MOST]]
+    said_of = labels(names)
+    handles = [Line2D([], [], linestyle="", label=said_of[n], **styles[n]) for n in names[:AT_MOST]]
     if len(names) > AT_MOST:
         handles.append(Line2D([], [], linestyle="", label=f"and {len(names) - AT_MOST} more"))
     return lambda value: styles.get(str(value), {"color": GREY, "marker": "o"}), handles
