@@ -122,7 +122,9 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
     read = partial(load_results, wanted=lambda config: _setting(config) in settings)
     kept = {r.key: r for place in results_folders() for r in read(where=place)}
     tables = compared(kept.values())
-    return Headline(compared(own)[0], max(tables, key=lambda table: len(table.records), default=None))
+    where = " and ".join(dict.fromkeys(r.device for r in own))  # one may have begun with fewer threads than the next
+    here = [replace(r, environment=r.environment | {"device": where}) for r in own]
+    return Headline(compared(here)[0], max(tables, key=lambda table: len(table.records), default=None))
 
 
 def _setting(config: dict[str, Any]) -> str:
