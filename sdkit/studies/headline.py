@@ -15,6 +15,7 @@ from .compare import Comparison, compared
 from .gains import LEVEL, Gain, gain_of, partners, spread
 from .gather import RecordedRun
 from .result import load_results, result_of, results_folders
+from .rows import any_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
         trained: Finished runs, your own or recorded, by any name, a run or one a seed each, plain training among them.
 
     Returns:
-        Both as tables. A record counts where it says the same as one of yours in all but the seed.
+        Both as tables. A record counts where it says the same as one of yours in all but the seeds.
 
     Raises:
         ValueError: There is no run.
@@ -128,4 +129,4 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
 
 
 def _setting(config: dict[str, Any]) -> str:
-    return json.dumps(config | {"seed": 0}, sort_keys=True)
+    return json.dumps(any_seed(config), sort_keys=True)

@@ -189,6 +189,22 @@ def test_runs_of_a_method_that_differ_in_a_knob_are_rows_of_their_own():
     assert math.isfinite(table.rows[3].gain) and table.label.endswith("1 to 2 seeds")
 
 
+def test_a_teacher_of_each_seed_s_own_leaves_its_students_one_row():
+    teacher = made().config
+    taught = [made("kd", s, 0.6, teacher=Experiment.of(teacher | {"seed": s})) for s in range(2)]
+    (table,) = compared([*four(), *taught])
+    assert [(row.name, row.seeds) for row in table.rows] == [("vanilla", 2), ("drg", 2), ("kd", 2)]
+    assert by_length([*four(), *taught])[0].gains["kd"][0].seeds.keys() == {0, 1}
+    both = [*taught, made("kd", 1, 0.7, teacher=Experiment.of(teacher))]
+    assert sorted(row.seeds for row in compared(both)[0].rows) == [1, 2], "a seed that learned from either teacher"
+    assert [len(c.records) for c in compared(both)] == [3], "and no run is lost"
+
+
+def test_records_of_a_folder_of_images_that_has_changed_stand_in_tables_of_their_own():
+    changed = [replace(r, config=r.config | {"content": c}) for c in "ab" for r in four()]
+    assert [[row.seeds for row in c.rows] for c in compared(changed)] == [[2, 2], [2, 2]]
+
+
 def test_a_method_on_another_network_has_no_gain_over_plain_training_of_this_one():
     small, wide = ({"model": "four-stage", "network": {"width": w}} for w in (4, 8))
     (table,) = compared([made(**small), made("drg", **small), made("drg", **wide)])
