@@ -210,6 +210,20 @@ def spreads(cells: Mapping[Name, Pairs]) -> dict[Name, tuple[float, float]]:
     Returns:
         By the same names, what `spread` returns.
     """
+    own = wild(cells)
+    pooled = spread([pairs for name, pairs in cells.items() if name not in own])
+    return {name: own.get(name, pooled) for name in cells}
+
+
+def wild(cells: Mapping[Name, Pairs]) -> dict[Name, tuple[float, float]]:
+    """The spreads of those methods that `spreads` takes out.
+
+    Args:
+        cells: The runs of each gain by its name.
+
+    Returns:
+        By the names of those alone, what `spread` returns of each by itself.
+    """
     rest, own = dict(cells), {}
     while len(rest) > 1:
         found = {name: _apart(name, rest) for name, pairs in rest.items() if len(pairs) > 1}
@@ -217,7 +231,7 @@ def spreads(cells: Mapping[Name, Pairs]) -> dict[Name, tuple[float, float]]:
         if name is None or found[name] > LEVEL / len(found):
             break
         own[name] = spread([rest.pop(name)])
-    return {name: own.get(name) or pooled for pooled in [spread([*rest.values()])] for name in cells}
+    return own
 
 
 def _apart(name: Hashable, cells: Mapping[Any, Pairs]) -> float:

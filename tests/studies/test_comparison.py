@@ -402,6 +402,14 @@ def test_few_seeds_at_one_length_take_the_spread_of_others_and_one_seed_takes_th
     assert single.said["drg"].word == "cannot be told"
 
 
+def test_a_method_that_moves_far_more_keeps_its_own_spread_at_a_length_of_few_seeds():
+    calm = lengthened({(m, n): 0.0 for m in ("drg", "dsr", "lsr") for n in (10, 20)}, noise=0.001, seeds=3)
+    (found,) = by_length([*calm, *(long("byot", 10, s, 0.5 + 0.05 * s) for s in range(3))])
+    (wild,) = found.gains["byot"]
+    assert (wild.of_seeds, wild.freedom) == (pytest.approx(statistics.variance(wild.seeds.values()) / 3), 2)
+    assert found.gains["drg"][0].of_seeds == pytest.approx(found.gains["drg"][1].of_seeds), "the others keep theirs"
+
+
 def test_one_seed_at_the_longest_length_has_the_spread_of_the_nearest():
     rows = ("drg", "dsr", "lsr", "byot")
     wild, quiet = (lengthened({(m, n): 0.0 for m in rows}, noise, 6) for n, noise in ((10, 0.03), (40, 0.001)))

@@ -14,7 +14,9 @@ from drawn import illegible, unreadable
 
 from sdkit import cli, figures, runs, studies
 from sdkit.experiment import Experiment
+from sdkit.experiment.sweep import AWAY
 from sdkit.studies.grid import placed, points, put, typed
+from sdkit.studies.tune import Lost
 
 SMALL = {"network": {"width": 4}, "data": "digits", "dataset": {"train_size": 96}, "recipe": "smoke"}
 QUICK = {"network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}, "recipe": {"epochs": 1, "batch_size": 32}}
@@ -133,8 +135,35 @@ def test_the_best_on_validation_images_is_chosen_and_what_is_tested_chose_nothin
     )
     rows = list(csv.DictReader(io.StringIO(found.csv())))
     assert (
-        len(rows) == 6 and [float(r["test_accuracy"]) for r in rows if r["trained_on"] == "all training images"] == found.tested
+        len(rows) == 6
+        and [float(r["test_accuracy"]) for r in rows if r["trained_on"] == "64 of all training images"] == found.tested
     )
+    assert "trained on 64 of all training images: " in said[-1] and rows[0]["trained_on"].startswith("64 of all but")
+
+
+def test_without_the_result_of_a_run_nothing_is_chosen():
+    """A cluster leaves nothing of a training that raised an error, which is no accuracy of 0."""
+
+    def away(waiting):
+        lost = [e for e in waiting if e.recipe.lr == 1e-3]
+        yield from ((e.run(progress=False).experiment, None) for e in waiting if e not in lost)
+        yield from ((e, RuntimeError("out of memory")) for e in lost)
+
+    token = AWAY.set(away)
+    try:
+        with pytest.warns(UserWarning, match="out of memory"), pytest.raises(RuntimeError, match="1 of 2 runs have no result"):
+            studies.search(Experiment("drg", **QUICK), {"lr": [0.05, 1e-3]}, seeds=[0], validation=20, progress=False)
+    finally:
+        AWAY.reset(token)
+
+
+def test_a_table_of_a_search_says_what_diverged_and_so_counts_as_nothing():
+    kept, lost = [0.5, 0.0], [0.5, Lost()]
+    settings = [studies.Setting({"lr": 0.05}, kept, kept), studies.Setting({"lr": 9.0}, lost, lost)]
+    found = studies.Search(Experiment("drg", **SMALL), ("lr",), settings, settings[1], lost, (0, 1), 20)
+    _, well, badly, chosen, tested = str(found).splitlines()
+    assert "diverged" not in well and badly.endswith("%, 1 diverged, counted as 0  <- chosen")
+    assert chosen.endswith("2 seeds, 1 diverged, counted as 0)") and tested.endswith("2 seeds, 1 diverged, counted as 0)")
 
 
 def test_the_runs_of_a_search_go_seed_by_seed():
