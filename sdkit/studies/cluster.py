@@ -17,7 +17,6 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -208,8 +207,7 @@ def _stored(e: Experiment, future: Future, client: Client) -> Exception | None:
         except Damaged as wrong:  # it ends no other
             return wrong
     if error is None and e.stored.status == "diverged":
-        last = e.stored.history()[-1]
-        return Diverged(replace(last, terms={k: math.nan if v is None else v for k, v in last.terms.items()}))
+        return Diverged(e.stored.history()[-1])
     return error
 
 

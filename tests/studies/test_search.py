@@ -189,6 +189,20 @@ def test_a_search_is_said_on_the_command_line_by_the_fields_own_names(capsys, ho
     assert "4 runs, 0 of them to be trained" in capsys.readouterr().out
 
 
+def test_sweeps_that_ask_for_something_else_leave_each_other_s_table_and_figures(home, monkeypatch):
+    def search(base, over, seeds, validation):
+        half = [0.5 for _ in seeds]
+        settings = [studies.Setting({"alpha": value}, half, half) for value in over["alpha"]]
+        return studies.Search(base, ("alpha",), settings, settings[0], half, tuple(seeds), validation)
+
+    monkeypatch.setattr(studies, "search", search)
+    asked = [("0.1,0.2", "1", "40"), ("0.1,0.3", "1", "40"), ("0.1,0.2", "2", "40"), ("0.1,0.2", "1", "20")]
+    for values, seeds, validation in [*asked, asked[0]]:
+        said = ["--alpha", values, "--seeds", seeds, "--validation", validation]
+        cli.main(["sweep", "--method", "drg", *TYPED, *said])
+    assert len([*(home / "figures" / "sweeps").glob("drg-alpha-*.csv")]) == len(asked)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
