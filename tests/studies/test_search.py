@@ -37,6 +37,25 @@ def test_values_between_two_ends_are_evenly_spaced_or_by_factors_and_both_ends_a
     assert linear == [0, 0.25, 0.5, 0.75, 1] and whole[0] == 1 and whole[-1] == 9 and all(isinstance(v, int) for v in whole)
 
 
+@pytest.mark.parametrize(
+    "ends, n, values", [((8, 2), 4, [2, 4, 6, 8]), ((-2, 2), 5, [-2, -1, 0, 1, 2]), ((1.5, 3.5), 2, [2, 3])]
+)
+def test_whole_numbers_are_spaced_alike_downwards_and_below_0(ends, n, values):
+    assert sorted(p["a"] for p in points({"a": {"whole": [*ends, n]}})) == values
+    drawn = {p["a"] for p in points({"a": {"random": {"whole": [*ends]}, "n": 200}})}
+    assert drawn == {*range(values[0], values[-1] + 1)}
+
+
+def test_what_is_said_of_a_knob_holds_for_every_method_that_is_searched():
+    base = Experiment("drg", knobs={"temperature": 2}, **SMALL)
+    said = {m: put(base, {"method": m}).knobs for m in ("drg", "dsr", "drg+dsr")}
+    assert said["drg"]["temperature"] == said["dsr"]["temperature"] == said["drg+dsr"]["drg.temperature"] == 2
+    assert put(base, {"method": "dsr", "temperature": 3}).knobs["temperature"] == 3
+    assert put(Experiment("drg+dsr", knobs={"drg.alpha": 0.7}, **SMALL), {"method": "drg"}).knobs["alpha"] == 0.7
+    with pytest.raises(ValueError, match="temperature=2.* holds for every setting, and vanilla has no such knob: leave temp"):
+        put(base, {"method": "vanilla"})
+
+
 def test_a_grid_is_every_combination_and_draws_are_drawn_together_the_same_at_every_call():
     grid = points({"a": [1, 2], "b": {"linear": [0, 1, 3]}})
     assert len(grid) == 6 == len({tuple(p.values()) for p in grid})
