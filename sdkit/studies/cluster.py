@@ -24,11 +24,10 @@ import torch
 
 from ..core import home
 from ..experiment import Experiment
-from ..experiment.own import OWN, SENT, of_a_library
+from ..experiment.own import OWN, SENT, of_a_library, source_digest
 from ..experiment.sweep import AWAY, own_parts, taught_by
 from ..runs import Damaged, Run, packed, root, store
 from ..train import Diverged, device
-from .result import source_digest
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -13,6 +13,7 @@ from filelock import FileLock
 import sdkit
 from sdkit import cli, pages, runs
 from sdkit.cli.where import Where
+from sdkit.data import cifar
 from sdkit.experiment import live_folder
 from sdkit.train import Diverged, Epoch
 
@@ -111,6 +112,15 @@ def test_a_list_is_filtered_by_an_argument_or_a_word(capsys):
 def test_train_with_a_teacher_trains_it_first(capsys):
     cli.main(["train", "--method", "kd", "--teacher", "four-stage", "--knob", "alpha=0.5", *SMALL])
     assert {r.config["method"] for r in runs.all_runs()} == {"kd", "vanilla"}
+
+
+def test_a_data_set_is_fetched_into_the_folder_that_is_said(tmp_path, monkeypatch):
+    def fetch(archive, folder):
+        raise ConnectionError(f"fetched into {folder}")
+
+    monkeypatch.setattr(cifar, "fetch", fetch)
+    with pytest.raises(SystemExit, match=f"fetched into {tmp_path / 'there'}"):
+        cli.main(["train", "--data", "cifar10", "--download", "--dataset", f"root={tmp_path / 'there'}"])
 
 
 def test_list_names_everything_with_a_line_each(capsys):
