@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from ..papers.settings import setting
 from ..train import Recipe
 from .gains import Gain, Pairs, gain_of, judged, partners, spread, spreads, tellable
 from .result import Result, load_results, result_label, results_folders
-from .rows import any_seed, at_any_length, said, table_of, tables
+from .rows import any_seed, at_any_length, by_teacher, table_of
 
 
 class Row(NamedTuple):
@@ -268,6 +269,24 @@ def recorded_on(data: str, methods: Iterable[str]) -> list[Comparison]:
     return sorted((c for c in found if c.gains), key=lambda c: -len(c.records))
 
 
+def tables(records: Iterable[Result], row: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, list[Result]]]:
+    """Name of a row -> its records, each once, plain training first: for every network, data set, recipe and device by itself.
+
+    row: of what a run asked, what is one for a whole row.
+    """
+    found: dict[str, dict[str, dict[str, Result]]] = {}
+    for r in records:
+        config = row(r.config)
+        found.setdefault(table_of(config, r.device), {}).setdefault(json.dumps(config, sort_keys=True), {}).setdefault(r.key, r)
+    out = []
+    for rows in found.values():
+        apart = [part for group in rows.values() for part in by_teacher([*group.values()])]
+        groups = [sorted(group, key=lambda r: (r["recipe.epochs"], r["seed"])) for group in apart]
+        groups.sort(key=lambda g: g[0]["method"] != "vanilla")  # stable: else as they came
+        out.append({_named(group[0], [g[0] for g in groups]): group for group in groups})
+    return out
+
+
 def one_length(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """Of tables that differ in the number of epochs alone the fullest, of equals the longest."""
     kept: dict[str, Comparison] = {}
@@ -291,13 +310,27 @@ def plain_for(own: Sequence[Result], groups: Iterable[Sequence[Result]]) -> Sequ
 
 def network_and_images(record: Result) -> str:
     """What was trained on what, in words."""
-    options = ", ".join(said(k, v) for k, v in record.config["dataset"].items() if v not in (None, False, 0, "", []))
+    options = ", ".join(_said(k, v) for k, v in record.config["dataset"].items() if v not in (None, False, 0, "", []))
     return f"{record['model']} on {record['data']}{f' ({options})' if options else ''}"
 
 
 def optimised(recipe: Recipe) -> str:
     """How, but for the length, in words."""
     return f"batches of {recipe.batch_size:g}, learning rate {_schedule(recipe)}"
+
+
+def _named(record: Result, others: Sequence[Result]) -> str:
+    """The method, with its network's options that plain training has not, and what varies among runs of the method."""
+    own = [r for r in others if r["method"] == record["method"]]
+    cut = "network.sections"  # a method's own, as its knobs are
+    apart = [k for k, v in record.settings.items() if k.startswith("network.") and k != cut and v != others[0][k]]
+    parts = ("knobs.", "teacher", "schedule", cut)
+    apart += [k for k in record.settings if k.startswith(parts) and any(r[k] != record[k] for r in own)]
+    return ", ".join([record["method"], *(_said(k.partition(".")[2] or k, record[k]) for k in apart)])
+
+
+def _said(name: str, value: Any) -> str:
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
 
 
 def _schedule(recipe: Recipe) -> str:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from ..papers.checks import label as written
 from ..train import RECIPES, Recipe
-from .compare import network_and_images, optimised, plain_for
+from .compare import network_and_images, optimised, plain_for, tables
 from .gains import Gain, Pairs, gain_of, gap_table, judged, partners, spread, spreads, wild
 from .result import Result, result_label
-from .rows import at_any_length, tables
+from .rows import at_any_length
 
 ENOUGH = 3
 """Degrees of freedom from which the runs of one length say by themselves what a seed does; below, those of the nearest do.

@@ -189,6 +189,19 @@ def test_runs_of_a_method_that_differ_in_a_knob_are_rows_of_their_own():
     assert math.isfinite(table.rows[3].gain) and table.label.endswith("1 to 2 seeds")
 
 
+def test_a_method_on_another_network_has_no_gain_over_plain_training_of_this_one():
+    small, wide = ({"model": "four-stage", "network": {"width": w}} for w in (4, 8))
+    (table,) = compared([made(**small), made("drg", **small), made("drg", **wide)])
+    assert [math.isfinite(row.gain) for row in table.rows] == [False, True, False]
+
+
+def test_a_method_whose_every_seed_diverged_has_no_accuracy_and_no_gain():
+    (table,) = compared([*four()[:2], made("drg", status="diverged")])
+    row = table.rows[1]
+    assert (row.accuracy, row.seeds, row.diverged, row.told) == ([], 0, 1, None)
+    assert all(map(math.isnan, (row.mean, row.sd, row.gain, row.margin, row.step, row.pace)))
+
+
 def test_a_teacher_of_each_seed_s_own_leaves_its_students_one_row():
     teacher = made().config
     taught = [made("kd", s, 0.6, teacher=Experiment.of(teacher | {"seed": s})) for s in range(2)]
@@ -203,19 +216,6 @@ def test_a_teacher_of_each_seed_s_own_leaves_its_students_one_row():
 def test_records_of_a_folder_of_images_that_has_changed_stand_in_tables_of_their_own():
     changed = [replace(r, config=r.config | {"content": c}) for c in "ab" for r in four()]
     assert [[row.seeds for row in c.rows] for c in compared(changed)] == [[2, 2], [2, 2]]
-
-
-def test_a_method_on_another_network_has_no_gain_over_plain_training_of_this_one():
-    small, wide = ({"model": "four-stage", "network": {"width": w}} for w in (4, 8))
-    (table,) = compared([made(**small), made("drg", **small), made("drg", **wide)])
-    assert [math.isfinite(row.gain) for row in table.rows] == [False, True, False]
-
-
-def test_a_method_whose_every_seed_diverged_has_no_accuracy_and_no_gain():
-    (table,) = compared([*four()[:2], made("drg", status="diverged")])
-    row = table.rows[1]
-    assert (row.accuracy, row.seeds, row.diverged, row.told) == ([], 0, 1, None)
-    assert all(map(math.isnan, (row.mean, row.sd, row.gain, row.margin, row.step, row.pace)))
 
 
 def test_time_is_the_median_step_beside_plain_training_that_ran_the_same_way():
