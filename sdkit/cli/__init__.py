@@ -72,7 +72,7 @@ def train(
     if dry_run:
         return
     if download:
-        DATASETS[core.pick(experiment.data, DATASETS, "data set")](download=True)
+        DATASETS[core.pick(experiment.data, DATASETS, "data set")](**experiment.dataset | {"download": True})
     stored = experiment.stored.status == "done"
     trained = experiment.run()
     print(f"{'found' if stored else 'trained'}: run {trained.run.key} in {trained.run.folder}")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from .. import core
+from .. import core, runs
 from ..train import Recipe
 from .asked import NOTHING, Asked, Names, load, words
 from .where import HERE, Where
@@ -77,7 +77,8 @@ def sweep(
     with where.entered():
         found = search(base, values, range(seeds), validation)
     print(f"\n{found}")
-    stem = "-".join([*base.parts, *found.names, base.key[:6]])
+    which = runs.key_of({"base": base.key, "over": values, "seeds": seeds, "validation": validation})[:6]
+    stem = "-".join([*base.parts, *found.names, which])  # the same command writes over its own files alone
     (place / f"{stem}.csv").write_text(found.csv(), encoding="utf-8")
     shown = {tuple(s.at.values()): s.validation for s in found.settings}
     figure = figures.search_figure(found.names, shown, "+".join(base.parts), tuple(found.chosen.at.values()))

@@ -6,6 +6,7 @@ functions, classes and constants it uses, what its closure holds, its weights or
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import sys
@@ -269,3 +270,12 @@ def module_digests(parts: dict[str, Callable]) -> dict[str, str]:
         if where and "@" not in name:
             found[name] = hashlib.sha256(Path(where).read_bytes()).hexdigest()[:12]
     return found
+
+
+@functools.cache
+def source_digest() -> str:
+    """Twelve hex digits of all code that a training depends on, as it is when this process first asks."""
+    rooms = ("core.py", "rng.py", "losses.py", "train", "experiment", "data", "methods", "models")
+    here = [Path(OURSELVES) / room for room in rooms]
+    files = sorted(f for room in here for f in ([room] if room.suffix else room.rglob("*.py")))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]

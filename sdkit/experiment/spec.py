@@ -287,7 +287,7 @@ class Experiment:
         training = Training(model, method, data, self.recipe, seed=self.seed, threads=threads)
         if not training.own_rng:
             torch.manual_seed(self.seed)
-        training.schedule, training.environment = self.schedule, {"sources": self.sources()}
+        training.schedule, training.environment = self.schedule, {"sources": self.sources(), "source": own.source_digest()}
         return training
 
     def moments(self, batches: int = 4) -> dict[str, Moment]:

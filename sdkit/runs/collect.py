@@ -12,11 +12,12 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from .files import Damaged, remove, write_json
+from .files import Damaged, read_json, remove, write_json
 from .folder import Run
 from .recorder import read_history, whole
 from .table import BETWEEN, row_of
@@ -30,6 +31,9 @@ OWN = re.compile(r"experiment\.json|history\.json|weights\.safetensors|logits\.n
 KEY = re.compile(r"[0-9a-f]{12}(-live-\d{1,6})?")
 GENERAL = ("runs", "sdkit")
 """Names of folders that say nothing of whose they are."""
+
+NAMES = "students.json"
+"""Where a collection keeps which folder it called what."""
 
 
 class Collected(NamedTuple):
@@ -45,7 +49,7 @@ class Collected(NamedTuple):
 def collect(folders: Iterable[Path], into: Path) -> list[Collected]:
     """Copies the runs of a class into one folder, in which a run is called KEY@STUDENT.
 
-    Called again, it takes what is new. What a student deleted stays.
+    Called again, it takes what is new, under the names that it gave before. What a student deleted stays.
 
     Args:
         folders: of each student: what was her SDKIT_HOME, or its `runs` folder.
@@ -57,19 +61,23 @@ def collect(folders: Iterable[Path], into: Path) -> list[Collected]:
     Raises:
         ValueError: No folder, two of one name, or one that lies in the other.
     """
-    named, there = students([Path(f) for f in folders]), Path(into).resolve()
+    there = Path(into).resolve()
+    known = read_json(there / NAMES) if (there / NAMES).exists() else {}
+    named = students([Path(f) for f in folders], known)
     for folder in named.values():
         if there == folder or there in folder.parents or folder in there.parents:
             raise ValueError(f"{folder} and {into} lie in each other: collect into a folder of its own")
     (there / "runs").mkdir(parents=True, exist_ok=True)
+    write_json(there / NAMES, known | {str(_home(folder)): student for student, folder in named.items()})
     return [_of(student, folder, there / "runs") for student, folder in named.items()]
 
 
-def students(folders: list[Path]) -> dict[str, Path]:
-    """Folders by the student's name: the last part of the path in which they differ.
+def students(folders: list[Path], known: Mapping[str, str] = MappingProxyType({})) -> dict[str, Path]:
+    """Folders by the student's name: the last part of the path in which they and those known before differ.
 
     Args:
         folders: such as /home/ann/sdkit and /home/ben/sdkit.
+        known: what an earlier call named, and how.
 
     Returns:
         Such as "ann" and "ben", and the folders resolved.
@@ -80,20 +88,24 @@ def students(folders: list[Path]) -> dict[str, Path]:
     if not folders:
         raise ValueError("say whose runs: a folder for each student, such as `sdkit collect /home/*/sdkit --into class`")
     places = [folder.resolve() for folder in folders]
-    parts = [list(place.parts) for place in places]
-    for each in parts:
-        while len(each) > 2 and each[-1] in GENERAL:
-            each.pop()
+    parts = [[*_home(place).parts] for place in (*places, *map(Path, known))]
     while len(parts) > 1 and all(len(each) > 2 and each[-1] == parts[0][-1] for each in parts):
         for each in parts:
             each.pop()
     found: dict[str, Path] = {}
-    for each, place in zip(parts, places, strict=True):
-        name = re.sub(r"[^\w.-]+", "_", each[-1]).strip("._-")[:40] or "student"
+    for each, place in zip(parts, places, strict=False):
+        name = known.get(str(_home(place))) or re.sub(r"[^\w.-]+", "_", each[-1]).strip("._-")[:40] or "student"
         if name in found:
             raise ValueError(f"{found[name]} and {place} would both be {name!r}: give each student's folder a name of its own")
         found[name] = place
     return found
+
+
+def _home(folder: Path) -> Path:
+    """Whose folder it is: without the parts at the end that say nothing of it."""
+    while len(folder.parts) > 2 and folder.name in GENERAL:
+        folder = folder.parent
+    return folder
 
 
 def _of(student: str, folder: Path, into: Path) -> Collected:

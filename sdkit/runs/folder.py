@@ -306,18 +306,19 @@ def _one_line(words: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in words).split())
 
 
-NUMBER = (int, float, type(None))
+NUMBER, NAN = (int, float, type(None)), float("nan")
 
 
 def _epoch(record: dict[str, Any]) -> Epoch:
     """An epoch as it was written. TypeError where it says what an epoch does not, or no numbers."""
-    epoch = Epoch(**{k: float("nan") if v is None else v for k, v in record.items()})
+    epoch = Epoch(**{k: NAN if v is None else v for k, v in record.items()})
     for part in ("terms", "accuracy", "validation", "test"):
         if not all(isinstance(v, NUMBER) for v in getattr(epoch, part).values()):
             raise TypeError(f"{part} holds something that is no number")
     plain = (epoch.epoch, epoch.lr, epoch.seconds, epoch.train_accuracy, epoch.loss, epoch.test_loss)
     if not all(isinstance(v, NUMBER) for v in plain) or not isinstance(epoch.changes, list):
         raise TypeError("a field of it is no number")
+    epoch.terms = {k: NAN if v is None else v for k, v in epoch.terms.items()}  # of one that diverged
     return epoch
 
 

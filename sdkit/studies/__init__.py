@@ -1,5 +1,6 @@
 """Many runs: what a plan lists, what is kept of each, what they say beside each other."""
 
+from ..experiment.own import source_digest
 from .by_factor import by_factor
 from .cluster import on
 from .compare import Band, Comparison, Row, compared, one_length, recorded_on
@@ -10,17 +11,7 @@ from .headline import Headline, headline
 from .lengths import ByLength, Level, Said, by_length
 from .plan import Plan, plans, read_plan
 from .rerun import SCALES, table
-from .result import (
-    CURVES,
-    Result,
-    load_results,
-    read_result,
-    result_label,
-    result_of,
-    results_folder,
-    source_digest,
-    write_result,
-)
+from .result import CURVES, Result, load_results, read_result, result_label, result_of, results_folder, write_result
 from .search import Search, Setting, search, searched
 from .tables import Line, PaperTable, Place
 from .tune import EqualTuning, Try, Tuned, tune

@@ -17,7 +17,6 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +24,10 @@ import torch
 
 from ..core import home
 from ..experiment import Experiment
-from ..experiment.own import OWN, SENT, of_a_library
+from ..experiment.own import OWN, SENT, of_a_library, source_digest
 from ..experiment.sweep import AWAY, own_parts, taught_by
 from ..runs import Damaged, Run, packed, root, store
 from ..train import Diverged, device
-from .result import source_digest
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -208,8 +206,7 @@ def _stored(e: Experiment, future: Future, client: Client) -> Exception | None:
         except Damaged as wrong:  # it ends no other
             return wrong
     if error is None and e.stored.status == "diverged":
-        last = e.stored.history()[-1]
-        return Diverged(replace(last, terms={k: math.nan if v is None else v for k, v in last.terms.items()}))
+        return Diverged(e.stored.history()[-1])
     return error
 
 

@@ -24,6 +24,7 @@ from ..papers.settings import setting
 from ..train import Recipe
 from .gains import Gain, Pairs, alike, gain_of, judged, partners, spread, spreads, tellable
 from .result import Result, load_results, result_label, results_folders
+from .rows import any_seed, at_any_length, by_teacher, table_of
 
 
 class Row(NamedTuple):
@@ -256,7 +257,7 @@ NEEDED = ("survival", "sections")
 
 def compared(records: Iterable[Result]) -> list[Comparison]:
     """The records as tables: what differs in network, data, recipe or device never stands in one."""
-    return [Comparison(rows) for rows in tables(records, lambda config: config | {"seed": 0})]
+    return [Comparison(rows) for rows in tables(records, any_seed)]
 
 
 def recorded_on(data: str, methods: Iterable[str]) -> list[Comparison]:
@@ -284,29 +285,21 @@ def tables(records: Iterable[Result], row: Callable[[dict[str, Any]], dict[str, 
     found: dict[str, dict[str, dict[str, Result]]] = {}
     for r in records:
         config = row(r.config)
-        found.setdefault(_table(config, r.device), {}).setdefault(json.dumps(config, sort_keys=True), {}).setdefault(r.key, r)
+        found.setdefault(table_of(config, r.device), {}).setdefault(json.dumps(config, sort_keys=True), {}).setdefault(r.key, r)
     out = []
     for rows in found.values():
-        groups = [sorted(group.values(), key=lambda r: (r["recipe.epochs"], r["seed"])) for group in rows.values()]
+        apart = [part for group in rows.values() for part in by_teacher([*group.values()])]
+        groups = [sorted(group, key=lambda r: (r["recipe.epochs"], r["seed"])) for group in apart]
         groups.sort(key=lambda g: g[0]["method"] != "vanilla")  # stable: else as they came
         out.append({_named(group[0], [g[0] for g in groups]): group for group in groups})
     return out
-
-
-def _table(config: dict[str, Any], device: str) -> str:
-    return json.dumps([config[part] for part in ("model", "data", "dataset", "recipe")] + [device], sort_keys=True)
-
-
-def at_any_length(config: dict[str, Any]) -> dict[str, Any]:
-    """What was asked, but for the seed and the number of epochs."""
-    return config | {"seed": 0, "recipe": config["recipe"] | {"epochs": 0}}
 
 
 def one_length(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """Of tables that differ in the number of epochs alone the fullest, of equals the longest."""
     kept: dict[str, Comparison] = {}
     for c in comparisons:
-        same = _table(at_any_length(c.records[0].config), c.records[0].device)
+        same = table_of(at_any_length(c.records[0].config), c.records[0].device)
         kept[same] = max(kept.get(same, c), c, key=lambda c: (len(c.records), c.records[0]["recipe.epochs"]))
     return list(kept.values())
 

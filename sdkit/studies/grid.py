@@ -113,7 +113,8 @@ def _is_number(value: Any) -> bool:
 
 def _between(scale: str, low: float, high: float, share: float) -> float:
     if scale == "whole":
-        return min(int(low + share * (high - low + 1)), int(high)) if share < 1 else int(high)
+        low, high = math.ceil(min(low, high)), math.floor(max(low, high))
+        return min(math.floor(low + share * (high - low + 1)), high)
     value = low * (high / low) ** share if scale == "log" else low + share * (high - low)
     return float(f"{value:.{DIGITS}g}")
 
@@ -205,7 +206,7 @@ def put(experiment: Experiment, point: Mapping[str, Any]) -> Experiment:
 
     Raises:
         KeyError: a name that nothing has.
-        ValueError: a value that the field refuses, or two names of one field.
+        ValueError: a value that the field refuses, two names of one field, or a method without a knob that is said.
     """
     places = {name: placed(experiment, name) for name in point}
     if len({*places.values()}) < len(point):
@@ -214,9 +215,27 @@ def put(experiment: Experiment, point: Mapping[str, Any]) -> Experiment:
     for name, (part, field) in places.items():
         changes.setdefault(part, {})[field] = point[name]
     own: dict[str, Any] = changes.pop("", {})
-    if "method" in own:  # the knobs of one are none of another
+    if "method" in own:  # whose knobs have other names, or are others
         changes.pop("knobs", None)
-        own["knobs"] = {n.removeprefix("knobs."): point[n] for n, (part, _) in places.items() if part == "knobs"}
+        swept = {n.removeprefix("knobs."): point[n] for n, (part, _) in places.items() if part == "knobs"}
+        own["knobs"] = _said_of(experiment, own["method"]) | swept
     if "recipe" in changes:
         own["recipe"] = replace(experiment.recipe, **changes.pop("recipe"))
     return replace(experiment, **own, **{part: getattr(experiment, part) | values for part, values in changes.items()})
+
+
+def _said_of(experiment: Experiment, method: Any) -> dict[str, Any]:
+    """The knobs of an experiment that are not its method's own choice, by their names in another method."""
+    usual, other = replace(experiment, knobs={}).knobs, replace(experiment, method=method, knobs={})
+    kept = {}
+    for name in (k for k, value in experiment.knobs.items() if value != usual[k]):
+        part, _, short = name.rpartition(".")
+        same = f"{part or experiment.method}.{short}"
+        fits = [k for k in other.knobs if k == same] or [k for k in other.knobs if k.rpartition(".")[2] == short]
+        if len(fits) != 1:
+            raise ValueError(
+                f"{name}={experiment.knobs[name]} holds for every setting, and {other.method} has {len(fits) or 'no'} such "
+                f"knob{'s' if fits else ''}: leave {name} out, or search this method by itself"
+            )
+        kept[fits[0]] = experiment.knobs[name]
+    return kept

@@ -15,6 +15,7 @@ from .compare import Comparison, compared
 from .gains import LEVEL, Gain, gain_of, partners, spread
 from .gather import RecordedRun
 from .result import load_results, result_of, results_folders
+from .rows import any_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
         trained: Finished runs, your own or recorded, by any name, a run or one a seed each, plain training among them.
 
     Returns:
-        Both as tables. A record counts where it says the same as one of yours in all but the seed.
+        Both as tables. A record counts where it says the same as one of yours in all but the seeds.
 
     Raises:
         ValueError: There is no run.
@@ -129,8 +130,10 @@ def headline(trained: Mapping[str, Trained | Sequence[Trained]]) -> Headline:
     read = partial(load_results, wanted=lambda config: _setting(config) in settings)
     kept = {r.key: r for place in results_folders() for r in read(where=place)}
     tables = compared(kept.values())
-    return Headline(compared(own)[0], max(tables, key=lambda table: len(table.records), default=None))
+    where = " and ".join(dict.fromkeys(r.device for r in own))  # one may have begun with fewer threads than the next
+    here = [replace(r, environment=r.environment | {"device": where}) for r in own]
+    return Headline(compared(here)[0], max(tables, key=lambda table: len(table.records), default=None))
 
 
 def _setting(config: dict[str, Any]) -> str:
-    return json.dumps(config | {"seed": 0}, sort_keys=True)
+    return json.dumps(any_seed(config), sort_keys=True)

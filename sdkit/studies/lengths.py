@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from ..papers.checks import label as written
 from ..train import RECIPES, Recipe
-from .compare import at_any_length, network_and_images, optimised, plain_for, tables
-from .gains import Gain, Pairs, gain_of, gap_table, judged, partners, spread, spreads
+from .compare import network_and_images, optimised, plain_for, tables
+from .gains import Gain, Pairs, alike, gain_of, gap_table, judged, partners, spread, spreads
 from .result import Result, result_label
+from .rows import at_any_length
 
 ENOUGH = 3
 """Degrees of freedom from which the runs of one length say by themselves what a seed does; below, those of the nearest do.
+A method that clearly moves more than the others keeps its own spread, however few they are.
 
 Few are enough, since Student's t counts them, and lengths differ: in the middle of learning seeds lie many times farther apart
 than on the plateau.
@@ -131,8 +133,9 @@ class ByLength:
         return {name: out[name] for name in self.groups if name in out}
 
     def _gain(self, name: str, epochs: int, pairs: Pairs) -> Gain:
-        own = spreads({row: p for (row, n), p in self._pairs.items() if n == epochs})[name]
-        return gain_of(pairs, *(own if own[1] >= ENOUGH else self._spread_near(epochs)), epochs)
+        cells = {row: p for (row, n), p in self._pairs.items() if n == epochs}
+        own = spreads(cells)[name]
+        return gain_of(pairs, *(own if own[1] >= ENOUGH or name not in alike(cells) else self._spread_near(epochs)), epochs)
 
     def _spread_near(self, epochs: int) -> tuple[float, float]:
         """Of the length nearest in its logarithm that says by itself what a seed does, the longer of two; else of all."""

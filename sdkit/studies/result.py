@@ -25,6 +25,7 @@ from .. import runs
 from ..analysis import calibration, factors, ranked_along
 from ..core import home
 from ..experiment import Experiment, Trained
+from ..experiment.own import source_digest
 from ..runs import Damaged, Run, digest, epoch_table, key_of, read_json, root, write
 from ..train import Epoch, tidy
 from .arrays import ARRAYS, half_weights, kept, read
@@ -281,22 +282,15 @@ def result_of(
         run.key,
         run.status,
         run.config,
-        run.environment
-        | {"machine": run.environment["machine"].partition("-")[0], "source": source_digest()}
+        {"source": source_digest()}  # of a run that does not say it
+        | run.environment
+        | {"machine": run.environment["machine"].partition("-")[0]}
         | {"test images": len(trained.labels())}
         | (environment or {}),
         {k: [tidy_number(v) for v in column] for k, column in epoch_table(history).items()},
         [t for e in history for t in e.changes],
         {name: CURVES[name](trained) for name in curves} if run.status == "done" else {},
     )
-
-
-def source_digest() -> str:
-    """Twelve hex digits of all code that a training depends on."""
-    here = Path(__file__).parents[1]
-    rooms = ("core.py", "rng.py", "losses.py", "train", "experiment", "data", "methods", "models")
-    files = sorted(f for room in rooms for f in ([here / room] if room.endswith(".py") else (here / room).rglob("*.py")))
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
 
 
 CURVE_EPOCHS = 30

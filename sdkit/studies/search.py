@@ -13,7 +13,7 @@ from ..core import as_declared
 from ..experiment import Experiment
 from .gather import gather
 from .grid import points, put
-from .tune import _mean, _on, _test, _validation
+from .tune import _lost, _mean, _on, _test, _validation, whole
 
 
 class Setting(NamedTuple):
@@ -36,7 +36,7 @@ class Search(NamedTuple):
     names: tuple[str, ...]  # the fields that were searched
     settings: list[Setting]  # in the order they were asked for
     chosen: Setting  # the best on validation images, mean over the seeds
-    tested: list[float]  # test accuracy of the chosen, trained on all training images, a value a seed
+    tested: list[float]  # test accuracy of the chosen, no training image set aside, a value a seed
     seeds: tuple[int, ...]
     validation: int  # how many training images chose
 
@@ -46,14 +46,21 @@ class Search(NamedTuple):
         rows = [[*map(_written, s.at.values()), _mean(s.validation), _mean(s.test)] for s in self.settings]
         wide = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, wide, strict=True)) for row in (heads, *rows)]
+        lines = [line + lost for line, lost in zip(lines, ["", *(_lost(s.test) for s in self.settings)], strict=True)]
         lines[1 + self.settings.index(self.chosen)] += "  <- chosen"
         at = ", ".join(f"{name} {_written(value)}" for name, value in self.chosen.at.items())
         seeds = f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
         return "\n".join([
             *lines,
-            f"chosen on the validation images: {at} ({_mean(self.chosen.validation)}, {seeds})",
-            f"on the test images, which chose nothing, trained on all training images: {_mean(self.tested)} ({seeds})",
+            f"chosen on the validation images: {at} ({_mean(self.chosen.validation)}, {seeds}{_lost(self.chosen.test)})",
+            f"on the test images, which chose nothing, trained on {self._of(self.chosen)}all training images: "
+            f"{_mean(self.tested)} ({seeds}{_lost(self.tested)})",
         ])  # fmt: skip
+
+    def _of(self, setting: Setting) -> str:
+        """How many of the images that are left were trained on, where not all."""
+        size = put(self.base, setting.at).dataset.get("train_size")
+        return f"{size} of " if size else ""
 
     def csv(self) -> str:
         """A row a run: its setting, its seed, its accuracies in [0, 1], and the images that it was trained on."""
@@ -62,10 +69,11 @@ class Search(NamedTuple):
         table.writerow([*self.names, "seed", "validation_accuracy", "test_accuracy", "trained_on", "chosen"])
         for s in self.settings:
             for seed, val, test in zip(self.seeds, s.validation, s.test, strict=True):
-                last = ["all but the validation images", int(s is self.chosen)]
+                last = [f"{self._of(s)}all but the validation images", int(s is self.chosen)]
                 table.writerow([*map(_written, s.at.values()), seed, val, test, *last])
+        images = f"{self._of(self.chosen)}all training images"
         for seed, test in zip(self.seeds, self.tested, strict=True):
-            table.writerow([*map(_written, self.chosen.at.values()), seed, "", test, "all training images", 1])
+            table.writerow([*map(_written, self.chosen.at.values()), seed, "", test, images, 1])
         return out.getvalue()
 
 
@@ -102,7 +110,7 @@ def search(
     """Trains every setting at every seed, chooses one on validation images, and reports that one on test images.
 
     The mean accuracy over the seeds on validation images, set aside from the training images, chooses, as in `tune`. Then the
-    chosen setting is trained on all training images, and tested on test images, which chose nothing.
+    chosen setting is trained with no image set aside, and tested on test images, which chose nothing.
     Every training is a run that is stored: a call that was interrupted goes on, and one value more trains that value alone.
 
     Args:
@@ -123,10 +131,11 @@ def search(
     Raises:
         KeyError: a field that nothing has.
         ValueError: fewer than two settings, no seed, no image to choose by, or a value that its field refuses.
+        RuntimeError: a run has no result, of a cluster: nothing is chosen without it.
     """
     seeds = [as_declared("a search's seed", seed, int) for seed in seeds]
     listed = searched(base, over, seeds, validation)
-    done = gather(listed, own, jobs, progress)
+    done = whole(gather(listed, own, jobs, progress))
     found = points(over)
     settings = [
         Setting(point, [_validation(t) for t in done[i :: len(found)]], [_test(t) for t in done[i :: len(found)]])
@@ -134,7 +143,7 @@ def search(
     ]
     chosen = max(settings, key=lambda s: s.mean)
     last = [_on(replace(put(base, chosen.at), seed=seed), 0) for seed in seeds]
-    tested = [_test(t) for t in gather(last, own, jobs, progress)]
+    tested = [_test(t) for t in whole(gather(last, own, jobs, progress))]
     return Search(base, tuple(over), settings, chosen, tested, tuple(seeds), validation)
 
 

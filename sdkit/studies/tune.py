@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 
 from ..core import Knob
 from ..experiment import Experiment, Trained
+from ..experiment.sweep import taught_by
+from .execute import ENDED
 from .gather import gather
 
 N = TypeVar("N", bound=Hashable)  # the name of a row
@@ -19,6 +21,10 @@ STEP = 10**0.5
 
 EDGE = 0.05
 """A share of 0 or 1 has no odds: its other tries are those of a share so far from the end."""
+
+
+class Lost(float):
+    """The accuracy of a training that diverged, or whose teacher did: 0, which a table tells from one that was measured."""
 
 
 class Try(NamedTuple):
@@ -33,7 +39,7 @@ class Tuned(NamedTuple):
 
     tries: list[Try]  # the paper's first
     chosen: Try  # the best on validation images
-    paper: list[float]  # test accuracy with the paper's knobs, trained on all training images, a value a seed
+    paper: list[float]  # test accuracy with the paper's knobs, no training image set aside, a value a seed
     tuned: list[float]  # the same of the chosen
 
 
@@ -51,7 +57,9 @@ class EqualTuning(NamedTuple):
         for name, row in self.rows.items():
             chosen = ", ".join(f"{k} {v:.3g}" for k, v in row.chosen.knobs.items()) or "nothing to tune"
             same = " (the paper's)" if row.chosen is row.tries[0] and row.chosen.knobs else ""
-            lines.append(f"{name:18}{_mean(row.paper):>18}{_mean(row.tuned):>24}   {chosen}{same}")
+            runs = [v for t in row.tries for v in t.validation] + row.paper
+            runs += row.tuned if row.chosen is not row.tries[0] else []  # else the very same
+            lines.append(f"{name:18}{_mean(row.paper):>18}{_mean(row.tuned):>24}   {chosen}{same}{_lost(runs)}")
         return "\n".join(lines)
 
 
@@ -64,7 +72,7 @@ def tune(
     The main weight is the first of a method's `knobs`. Its tries are its value in the experiment and steps of half a power of
     ten around it, of a share in [0, 1] in its odds; of methods that train together all main weights move by the same step.
     The mean accuracy over the seeds on validation images, set aside from the training images, chooses. Then the chosen and the
-    given knobs are trained on all training images, and both are reported on test images, which chose nothing. A method
+    given knobs are trained with no image set aside, and both are reported on test images, which chose nothing. A method
     without a main weight, such as plain training, has one try and two equal columns.
     Every training is a run that is stored: a call that was interrupted goes on, and one more method trains that method alone.
     What is recorded in git is not trained.
@@ -83,6 +91,7 @@ def tune(
 
     Raises:
         ValueError: fewer than two tries, no seed or no image to choose by.
+        RuntimeError: a run has no result, of a cluster: nothing is chosen without it.
     """
     seeds = list(seeds)
     if tries < 2 or not seeds or validation < 1:
@@ -98,7 +107,8 @@ def tune(
         for what, knobs in (("paper", found[name][0].knobs), ("tuned", chosen[name].knobs))
         for seed in seeds
     }
-    tested = {key: _test(t) for key, t in gather(last, own, jobs, progress).items()}
+    ended = gather(last, own, jobs, progress)
+    tested = {key: _test(t) for key, t in zip(ended, whole(ended.values()), strict=True)}
     rows = {
         name: Tuned(found[name], chosen[name], *([tested[name, what, s] for s in seeds] for what in ("paper", "tuned")))
         for name in experiments
@@ -117,6 +127,7 @@ def tried(
     """
     search = tries_of(experiments, tries, seeds, validation)
     ended = gather(search, own, jobs, progress)
+    whole(ended.values())
     return {
         name: [
             Try(knobs, [_validation(ended[name, i, s]) for s in seeds if (name, i, s) in ended])
@@ -176,16 +187,45 @@ def _on(experiment: Experiment, validation: int) -> Experiment:
     return replace(experiment, dataset=dataset, teacher=teacher)
 
 
+def whole(gathered: Iterable[Trained]) -> list[Trained]:
+    """Trainings that each have a result, or have none because they or their teachers diverged.
+
+    Args:
+        gathered: as `gather` gives them.
+
+    Returns:
+        The same.
+
+    Raises:
+        RuntimeError: one raised an error, or was given up, on a cluster.
+    """
+    done = list(gathered)
+    lost = [t.experiment for t in done if t.run.status not in ENDED]
+    lost = [e for e in lost if all(teacher.stored.status != "diverged" for teacher in taught_by(e))]
+    if lost:
+        raise RuntimeError(
+            f"{len(lost)} of {len(done)} runs have no result, and nothing is chosen without them: the same call trains them; "
+            f"if it cannot, leave out what they try. The first is {lost[0]}"
+        )
+    return done
+
+
 def _validation(trained: Trained) -> float:
     """Accuracy after the last epoch; 0 of a training that diverged."""
-    return trained.validation_accuracy if trained.run.status == "done" else 0.0
+    return trained.validation_accuracy if trained.run.status == "done" else Lost()
 
 
 def _test(trained: Trained) -> float:
     """Accuracy on the test set after the last epoch; 0 of a training that diverged, or that lacks its teacher."""
-    return trained.accuracy if trained.run.status == "done" else 0.0
+    return trained.accuracy if trained.run.status == "done" else Lost()
 
 
 def _mean(values: list[float]) -> str:
     spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):.1f}{spread} %"
+
+
+def _lost(values: Iterable[float]) -> str:
+    """What must stand behind a mean in which trainings that diverged count as 0; else ""."""
+    n = sum(isinstance(v, Lost) for v in values)
+    return f", {n} diverged, counted as 0" if n else ""

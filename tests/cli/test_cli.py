@@ -13,8 +13,9 @@ from filelock import FileLock
 import sdkit
 from sdkit import cli, pages, runs
 from sdkit.cli.where import Where
+from sdkit.data import cifar
 from sdkit.experiment import live_folder
-from sdkit.train import Epoch
+from sdkit.train import Diverged, Epoch
 
 SMALL = ["--model", "four-stage", "--network", "width=4", "--data", "digits", "--dataset", "train_size=64", "--recipe", "smoke"]
 
@@ -40,6 +41,15 @@ def test_train_records_and_finds_again_and_show_prints_it(capsys):
     cli.main(["show", run.key[:4]])
     shown = capsys.readouterr().out
     assert "epoch   lr" in shown and "shallow 2" in shown and "rg " in shown
+
+
+def test_show_says_of_a_run_that_diverged_that_its_loss_is_no_number(capsys):
+    wild = sdkit.Recipe(epochs=1, batch_size=32, lr=1e30, schedule="constant")
+    e = sdkit.Experiment(data="digits", dataset={"train_size": 64}, network={"width": 4}, recipe=wild)
+    with pytest.raises(Diverged):
+        e.run(progress=False)
+    cli.main(["show", e.key])
+    assert re.search(r"%    task nan\n", shown := capsys.readouterr().out) and "at the best epoch (1)" in shown
 
 
 def test_show_says_the_line_that_repeats_the_run(capsys):
@@ -102,6 +112,15 @@ def test_a_list_is_filtered_by_an_argument_or_a_word(capsys):
 def test_train_with_a_teacher_trains_it_first(capsys):
     cli.main(["train", "--method", "kd", "--teacher", "four-stage", "--knob", "alpha=0.5", *SMALL])
     assert {r.config["method"] for r in runs.all_runs()} == {"kd", "vanilla"}
+
+
+def test_a_data_set_is_fetched_into_the_folder_that_is_said(tmp_path, monkeypatch):
+    def fetch(archive, folder):
+        raise ConnectionError(f"fetched into {folder}")
+
+    monkeypatch.setattr(cifar, "fetch", fetch)
+    with pytest.raises(SystemExit, match=f"fetched into {tmp_path / 'there'}"):
+        cli.main(["train", "--data", "cifar10", "--download", "--dataset", f"root={tmp_path / 'there'}"])
 
 
 def test_list_names_everything_with_a_line_each(capsys):

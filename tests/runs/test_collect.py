@@ -71,6 +71,18 @@ def test_collecting_again_takes_what_is_new_and_keeps_what_was_deleted(homes, mo
     assert sum(r["student"] == "ann" for r in runs.records(homes.parent / "class" / "runs")) == 3
 
 
+def test_a_student_who_comes_late_or_again_alone_has_the_name_that_she_has_among_the_others(homes):
+    place = homes.parent / "class"
+    work = {}
+    for name in ("ann", "ben"):
+        work[name] = (homes / name / "sdkit").rename(homes / name / "work")
+    assert [f.student for f in runs.collect([work["ann"], work["ben"]], place)] == ["ann", "ben"]
+    (again,) = runs.collect([work["ann"] / "runs"], place)
+    assert (again.student, again.new, again.same) == ("ann", 0, 2)
+    (late,) = runs.collect([work["ben"].parent.rename(homes / "cid") / "work"], place)
+    assert (late.student, late.new) == ("cid", 2)
+
+
 class Runs:
     """What a pickle runs when it is read."""
 

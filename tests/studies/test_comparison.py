@@ -235,6 +235,22 @@ def test_a_method_whose_every_seed_diverged_has_no_accuracy_and_no_gain():
     assert all(map(math.isnan, (row.mean, row.sd, row.gain, row.margin, row.step, row.pace)))
 
 
+def test_a_teacher_of_each_seed_s_own_leaves_its_students_one_row():
+    teacher = made().config
+    taught = [made("kd", s, 0.6, teacher=Experiment.of(teacher | {"seed": s})) for s in range(2)]
+    (table,) = compared([*four(), *taught])
+    assert [(row.name, row.seeds) for row in table.rows] == [("vanilla", 2), ("drg", 2), ("kd", 2)]
+    assert by_length([*four(), *taught])[0].gains["kd"][0].seeds.keys() == {0, 1}
+    both = [*taught, made("kd", 1, 0.7, teacher=Experiment.of(teacher))]
+    assert sorted(row.seeds for row in compared(both)[0].rows) == [1, 2], "a seed that learned from either teacher"
+    assert [len(c.records) for c in compared(both)] == [3], "and no run is lost"
+
+
+def test_records_of_a_folder_of_images_that_has_changed_stand_in_tables_of_their_own():
+    changed = [replace(r, config=r.config | {"content": c}) for c in "ab" for r in four()]
+    assert [[row.seeds for row in c.rows] for c in compared(changed)] == [[2, 2], [2, 2]]
+
+
 def test_time_is_the_median_step_beside_plain_training_that_ran_the_same_way():
     (table,) = compared([made(seconds=10), made("drg", seconds=13), made("lsr", environment={"steps": "graphed"})])
     vanilla, drg, lsr = table.rows
@@ -417,6 +433,14 @@ def test_few_seeds_at_one_length_take_the_spread_of_others_and_one_seed_takes_th
     (gain,) = single.gains["drg"]
     assert math.isnan(gain.margin) and gain.told is None and str(gain) == "+40.0" and "No margin yet" in single.margins
     assert single.said["drg"].word == "cannot be told"
+
+
+def test_a_method_that_moves_far_more_keeps_its_own_spread_at_a_length_of_few_seeds():
+    calm = lengthened({(m, n): 0.0 for m in ("drg", "dsr", "lsr") for n in (10, 20)}, noise=0.001, seeds=3)
+    (found,) = by_length([*calm, *(long("byot", 10, s, 0.5 + 0.05 * s) for s in range(3))])
+    (wild,) = found.gains["byot"]
+    assert (wild.of_seeds, wild.freedom) == (pytest.approx(statistics.variance(wild.seeds.values()) / 3), 2)
+    assert found.gains["drg"][0].of_seeds == pytest.approx(found.gains["drg"][1].of_seeds), "the others keep theirs"
 
 
 def test_one_seed_at_the_longest_length_has_the_spread_of_the_nearest():

@@ -65,6 +65,15 @@ def test_recorded_seeds_judge_the_claim_and_place_the_own_run(mine):
     assert f"; here {100 * own:+.1f}, {where}" in verdict.measured
 
 
+def test_ones_own_trainings_stand_in_one_table_with_however_many_threads_each_was_trained(mine):
+    keep(mine, [0.05, 0.06, 0.04])
+    seeded = mine | {"drg": [mine["drg"], replace(mine["drg"].experiment, seed=1).run(progress=False, threads=3)]}
+    seeded["vanilla"] = [mine["vanilla"], replace(mine["vanilla"].experiment, seed=1).run(progress=False)]
+    found = studies.headline(seeded)
+    assert len({t.run.environment["device"] for runs in seeded.values() for t in runs}) == 2
+    assert len(found.own.gains["drg"].seeds) == 2 and "; here" in found.judged(HERE, "drg").measured
+
+
 def test_one_method_that_is_not_told_leaves_the_claim_about_all_untold_and_says_what_would_tell(mine):
     keep(mine, [0.05, -0.02, 0.04], images=10**6)
     verdict = studies.headline(mine).judged(HERE, "drg")

@@ -19,7 +19,7 @@ from sdkit.core import home
 from sdkit.experiment import Experiment
 from sdkit.experiment.sweep import AWAY
 from sdkit.runs import Damaged
-from sdkit.studies import execute
+from sdkit.studies import execute, result
 from sdkit.train import RECIPES
 
 SMALL = {"model": "four-stage", "network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}}
@@ -145,6 +145,13 @@ def test_a_plan_is_run_once_and_its_records_give_back_what_the_runs_hold():
         assert kept.environment["source"] == studies.source_digest() and kept.device.startswith("CPU")
     again, said = recorded()
     assert again.recorded == [] and said[0] == "tiny: 4 of 4 recorded"
+
+
+def test_a_record_names_the_code_that_began_the_run_and_not_that_of_the_day_it_is_recorded(monkeypatch):
+    e = Experiment(recipe="smoke", **SMALL)
+    e.run(progress=False)
+    monkeypatch.setattr(result, "source_digest", lambda: "of later")
+    assert studies.result_of(e, "tiny").environment["source"] == studies.source_digest()
 
 
 def test_the_curves_of_a_record_are_those_of_the_runs_outputs():

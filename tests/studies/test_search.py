@@ -14,7 +14,9 @@ from drawn import illegible, unreadable
 
 from sdkit import cli, figures, runs, studies
 from sdkit.experiment import Experiment
+from sdkit.experiment.sweep import AWAY
 from sdkit.studies.grid import placed, points, put, typed
+from sdkit.studies.tune import Lost
 
 SMALL = {"network": {"width": 4}, "data": "digits", "dataset": {"train_size": 96}, "recipe": "smoke"}
 QUICK = {"network": {"width": 4}, "data": "digits", "dataset": {"train_size": 64}, "recipe": {"epochs": 1, "batch_size": 32}}
@@ -33,6 +35,25 @@ def test_values_between_two_ends_are_evenly_spaced_or_by_factors_and_both_ends_a
     assert logs[0] == 0.01 and logs[-1] == 1 and logs[3] == 0.1
     assert [b / a for a, b in zip(logs, logs[1:], strict=False)] == pytest.approx([10 ** (1 / 3)] * 6, rel=1e-3)
     assert linear == [0, 0.25, 0.5, 0.75, 1] and whole[0] == 1 and whole[-1] == 9 and all(isinstance(v, int) for v in whole)
+
+
+@pytest.mark.parametrize(
+    "ends, n, values", [((8, 2), 4, [2, 4, 6, 8]), ((-2, 2), 5, [-2, -1, 0, 1, 2]), ((1.5, 3.5), 2, [2, 3])]
+)
+def test_whole_numbers_are_spaced_alike_downwards_and_below_0(ends, n, values):
+    assert sorted(p["a"] for p in points({"a": {"whole": [*ends, n]}})) == values
+    drawn = {p["a"] for p in points({"a": {"random": {"whole": [*ends]}, "n": 200}})}
+    assert drawn == {*range(values[0], values[-1] + 1)}
+
+
+def test_what_is_said_of_a_knob_holds_for_every_method_that_is_searched():
+    base = Experiment("drg", knobs={"temperature": 2}, **SMALL)
+    said = {m: put(base, {"method": m}).knobs for m in ("drg", "dsr", "drg+dsr")}
+    assert said["drg"]["temperature"] == said["dsr"]["temperature"] == said["drg+dsr"]["drg.temperature"] == 2
+    assert put(base, {"method": "dsr", "temperature": 3}).knobs["temperature"] == 3
+    assert put(Experiment("drg+dsr", knobs={"drg.alpha": 0.7}, **SMALL), {"method": "drg"}).knobs["alpha"] == 0.7
+    with pytest.raises(ValueError, match="temperature=2.* holds for every setting, and vanilla has no such knob: leave temp"):
+        put(base, {"method": "vanilla"})
 
 
 def test_a_grid_is_every_combination_and_draws_are_drawn_together_the_same_at_every_call():
@@ -133,8 +154,35 @@ def test_the_best_on_validation_images_is_chosen_and_what_is_tested_chose_nothin
     )
     rows = list(csv.DictReader(io.StringIO(found.csv())))
     assert (
-        len(rows) == 6 and [float(r["test_accuracy"]) for r in rows if r["trained_on"] == "all training images"] == found.tested
+        len(rows) == 6
+        and [float(r["test_accuracy"]) for r in rows if r["trained_on"] == "64 of all training images"] == found.tested
     )
+    assert "trained on 64 of all training images: " in said[-1] and rows[0]["trained_on"].startswith("64 of all but")
+
+
+def test_without_the_result_of_a_run_nothing_is_chosen():
+    """A cluster leaves nothing of a training that raised an error, which is no accuracy of 0."""
+
+    def away(waiting):
+        lost = [e for e in waiting if e.recipe.lr == 1e-3]
+        yield from ((e.run(progress=False).experiment, None) for e in waiting if e not in lost)
+        yield from ((e, RuntimeError("out of memory")) for e in lost)
+
+    token = AWAY.set(away)
+    try:
+        with pytest.warns(UserWarning, match="out of memory"), pytest.raises(RuntimeError, match="1 of 2 runs have no result"):
+            studies.search(Experiment("drg", **QUICK), {"lr": [0.05, 1e-3]}, seeds=[0], validation=20, progress=False)
+    finally:
+        AWAY.reset(token)
+
+
+def test_a_table_of_a_search_says_what_diverged_and_so_counts_as_nothing():
+    kept, lost = [0.5, 0.0], [0.5, Lost()]
+    settings = [studies.Setting({"lr": 0.05}, kept, kept), studies.Setting({"lr": 9.0}, lost, lost)]
+    found = studies.Search(Experiment("drg", **SMALL), ("lr",), settings, settings[1], lost, (0, 1), 20)
+    _, well, badly, chosen, tested = str(found).splitlines()
+    assert "diverged" not in well and badly.endswith("%, 1 diverged, counted as 0  <- chosen")
+    assert chosen.endswith("2 seeds, 1 diverged, counted as 0)") and tested.endswith("2 seeds, 1 diverged, counted as 0)")
 
 
 def test_the_runs_of_a_search_go_seed_by_seed():
@@ -158,6 +206,20 @@ def test_a_search_is_said_on_the_command_line_by_the_fields_own_names(capsys, ho
     assert {p.suffix for p in table.parent.iterdir()} == {".csv", ".png", ".pdf"} and len(table.read_text().splitlines()) == 6
     cli.main([*arguments, "--dry-run"])
     assert "4 runs, 0 of them to be trained" in capsys.readouterr().out
+
+
+def test_sweeps_that_ask_for_something_else_leave_each_other_s_table_and_figures(home, monkeypatch):
+    def search(base, over, seeds, validation):
+        half = [0.5 for _ in seeds]
+        settings = [studies.Setting({"alpha": value}, half, half) for value in over["alpha"]]
+        return studies.Search(base, ("alpha",), settings, settings[0], half, tuple(seeds), validation)
+
+    monkeypatch.setattr(studies, "search", search)
+    asked = [("0.1,0.2", "1", "40"), ("0.1,0.3", "1", "40"), ("0.1,0.2", "2", "40"), ("0.1,0.2", "1", "20")]
+    for values, seeds, validation in [*asked, asked[0]]:
+        said = ["--alpha", values, "--seeds", seeds, "--validation", validation]
+        cli.main(["sweep", "--method", "drg", *TYPED, *said])
+    assert len([*(home / "figures" / "sweeps").glob("drg-alpha-*.csv")]) == len(asked)
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,5 @@ def test_a_method_whose_teacher_diverges_stands_at_nothing_beside_the_others(tmp
     rows = {"vanilla": Experiment(**TINY), "kd": Experiment("kd", teacher=Experiment(**TINY | {"recipe": lost}), **TINY)}
     found = tune(rows, tries=2, validation=40, jobs=1, progress=False)
     assert found.rows["kd"].paper == found.rows["kd"].tuned == [0.0] and found.rows["vanilla"].paper[0] > 0
+    vanilla, kd = str(found).splitlines()[1:]
+    assert "diverged" not in vanilla and kd.endswith("(the paper's), 3 diverged, counted as 0"), "two tries, and the paper's"
