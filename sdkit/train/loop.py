@@ -93,7 +93,8 @@ class Training:
 
     On a CPU its random numbers come from generators of its own: what else trains or draws beside it changes nothing in it, and
     it disturbs nothing. To listen for draws takes time in every operation, so that ends after the first epoch where a known
-    network and method drew nothing in it. On a card, and where steps are compiled or replayed, PyTorch's global ones serve.
+    network and method drew nothing in it, until a knob is turned. On a card, and where steps are compiled or replayed,
+    PyTorch's global ones serve.
 
     threads: of a CPU; by default `train.device.threads` says it when the training begins.
     """
@@ -138,8 +139,8 @@ class Training:
             recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
-        networks = [m for m in (model, *method.modules()) if hasattr(m, "sampled_parameters")]  # peers, too
-        self.sampled = [p for m in networks for p in m.sampled_parameters()]  # what stochastic depth leaves out of some passes
+        parts = (m for m in chain(model.modules(), method.modules()) if hasattr(m, "sampled_parameters"))  # peers, branches
+        self.sampled = [*{id(p): p for m in parts for p in m.sampled_parameters()}.values()]  # stochastic depth leaves them out
         self.weights = sum(p.numel() for p in self.params)
         how = graphs.mode()
         self.own_rng = self.device.type == "cpu" and how == "eager"
@@ -202,7 +203,10 @@ class Training:
                 for k, v in self.settings.items()
                 if v != before[k]
             ]
-            terms, logits = self._step(batch, progress)
+            late = bool(self.changes) and self.changes[-1]["step"] == progress.step and not self.draws
+            self.draws |= late  # with another setting a method may begin to draw: listen until the epoch's end
+            with self.rng if late and self.own_rng else contextlib.nullcontext():
+                terms, logits = self._step(batch, progress)
             for name, term in terms.items():
                 self.sums[name] = self.sums.get(name, 0) + term * len(batch.y)
             hits += (logits[: len(batch.y)].argmax(1) == batch.y).sum()

@@ -13,7 +13,7 @@ from tiny import bare, build, built, case, leaves, sfr
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
 from sdkit.losses import cross_reference, ground_cost, kd, marginal_error, sinkhorn_plan, target_kl
-from sdkit.methods import BYOT, DML, DRG, DSR, DarkRank, FitNet, SelfGuidance, Vanilla
+from sdkit.methods import BYOT, DML, DRG, DSR, ONE, DarkRank, FitNet, OKDDip, SelfGuidance, Vanilla
 from sdkit.methods.sfr import exact_plan
 from sdkit.models import four_stage, residuals
 from sdkit.train import Recipe, Training, fit
@@ -91,6 +91,17 @@ def test_a_peers_skipped_blocks_go_on_as_well():
     own = {id(p) for p in training.sampled}
     for net in (model, *method.peer_networks().values()):
         assert {id(p) for p in net.sampled_parameters()} <= own and net.sampled_parameters()
+
+
+@pytest.mark.parametrize("kind", [ONE, OKDDip])
+def test_a_branchs_skipped_blocks_go_on_as_well(kind):
+    """A branch is no whole network, and its blocks are sampled as the network's are."""
+    model = four_stage(10, width=4, survival=0.5)
+    method = kind(model)
+    training = Training(model, method, DATASETS["digits"](train_size=64), Recipe(1, 16, 0.05), on="cpu")
+    within = [p for block in residuals(method) for p in block.branch.parameters()]
+    wanted = {*map(id, within), *map(id, model.sampled_parameters())}
+    assert within and {*map(id, training.sampled)} == wanted and len(training.sampled) == len(wanted)
 
 
 def test_a_network_without_stochastic_depth_has_nothing_to_fill_up():
