@@ -35,6 +35,7 @@ class BYOT(Method):
     ensemble: the mean of the exits' "logits", as the journal's code has it, or of their "probabilities".
     """
 
+    reads_labels = True
     sections = 4  # the paper's tables have four exits, also of networks of three stages
     knobs = {
         "alpha": Knob("α", 0, 1, "labels alone: a deeply supervised net", "the deepest classifier alone", most=1),

@@ -31,6 +31,7 @@ class DropoutGuidance(Method):
     convolution (Wan et al. 2013). Running statistics are the whole network's alone.
     """
 
+    reads_labels = True
     knobs = {
         "lam": Knob("λ", 0, 3, "the student learns from labels alone", "the whole network counts for more than labels"),
         "temperature": temperature("τ"),

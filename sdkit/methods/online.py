@@ -73,6 +73,7 @@ class DML(Method):
     one for each would.
     """
 
+    reads_labels = True
     knobs = {
         "lam": Knob("λ", 0, 3, "each network by itself", "agreement counts for more than labels"),
         "temperature": temperature(),
@@ -136,6 +137,7 @@ class Branch(nn.Module):
 class Branches(Method):
     """What ONE and OKDDip share: branches on the network's first stages, and a weight that ramps up."""
 
+    reads_labels = True
     called: ClassVar[tuple[str, int]] = ("branch", 2)
     """The exits' name, and the number of the first one beside the network's own."""
 
