@@ -79,12 +79,12 @@ class BAN(KD):
 def born_again(first: Any, count: int, method: str = "ban") -> list[Any]:
     """A chain of experiments: `first`, then `count` more, each taught by the one before, with the next seed.
 
-    Running the last one runs them all. The knobs of the later ones are the method's defaults.
+    Running the last one runs them all. The knobs of the later ones are the method's defaults, and nothing turns them.
     """
     chain = [first]
     for _ in range(check_int("count", count, 1)):
         before = chain[-1]
-        chain.append(replace(before, method=method, teacher=before, knobs={}, seed=before.seed + 1))
+        chain.append(replace(before, method=method, teacher=before, knobs={}, schedule={}, seed=before.seed + 1))
     return chain
 
 

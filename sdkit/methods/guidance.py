@@ -93,6 +93,7 @@ class MultiExit(BYOT):
 
     def __init__(self, model, *, lam: float = 1.0, temperature: float = 4.0, head: str = "bottleneck") -> None:
         super().__init__(model, alpha=0.0, lam=0.0, temperature=temperature, head=head)
+        self.without_hint = False  # its lam is another weight
         self.lam = lam
 
     def terms(self, model, out, batch, progress):
