@@ -267,7 +267,9 @@ class OKDDip(Branches):
         """How much each peer listens to each: rows sum to 1. m of [B, D] -> [B, m, m]."""
         f = torch.stack(embeddings, 1)
         f = f.detach() if self.detach else f
-        return full_precision(self.query(f) @ self.key(f).mT).softmax(2)
+        query, key = self.query(f), self.key(f)
+        with torch.autocast(f.device.type, enabled=False):
+            return (full_precision(query) @ full_precision(key).mT).softmax(2)
 
     def terms(self, model, out, batch, progress):
         logits, embeddings = self.said(out)
