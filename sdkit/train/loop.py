@@ -214,7 +214,7 @@ class Training:
         )  # compiled for whole batches
         with autocast(self.device):
             out = forward_features(self.method.view(batch))
-            if not hasattr(out, "logits"):
+            if isinstance(out, Tensor):
                 raise TypeError(_NO_BACKBONE.format(type(self.model).__name__))
             terms = self.method.terms(self.model, out, batch, progress)
             if not isinstance(terms, dict):
@@ -304,10 +304,10 @@ def _check_parts(model: Any, method: Any, data: Any) -> None:
         raise TypeError(_NO_BACKBONE.format(type(model).__name__))
     if isinstance(method, type) or not hasattr(method, "terms"):
         got = method.__name__ if isinstance(method, type) else repr(method)
-        raise TypeError(f"a method is built around the network, METHODS['byot'](model) for example, got {got}")
+        raise TypeError(f"a method is built around the network, METHODS[name](model) for example, got {got}")
     if not hasattr(data, "batches"):
         raise TypeError(
-            "data to train on are what as_data((x, y), ...) or DATASETS['digits']() gives, "
+            "data to train on are what as_data((x, y), ...) or DATASETS[name]() gives, "
             f"got a {type(data).__name__}: say as_data(yours), or Experiment(data=yours), which does it"
         )
 
