@@ -295,7 +295,6 @@ def test_byot_is_the_loss_slide(options, shape):
     assert g3.grad is None or not g3.grad.any(), "the hint does not pull the deepest features"
 
 
-@pytest.mark.equation("dsn")
 def test_a_linear_head_refuses_a_hint_whenever_it_is_asked_for():
     """A knob may be turned while training: refused is then the turn, and not the step after it."""
     with pytest.raises(ValueError, match="a linear head has no features of the last stage's width for the hint: use"):
@@ -309,6 +308,7 @@ def test_a_linear_head_refuses_a_hint_whenever_it_is_asked_for():
     MultiExit(model, head="linear").lam = 2.0  # another weight
 
 
+@pytest.mark.equation("dsn")
 def test_dsn_is_byot_without_soft_targets_and_hints():
     (z1, y, f1), (z2, _, f2) = case(seed=0), case(seed=1)
     a1, a2, g1, g2 = leaves(z1, z2, f1, f2)
