@@ -1,22 +1,30 @@
 """Parts of your own: a class, a factory, a network, a data set that goes wherever the names of sdkit's parts go.
 
 A part gets a name that holds a digest of all that makes it, `Mine@3f2a91c0`: its import path, its source and that of the own
-functions, classes and constants it uses, what its closure holds, its weights or its images. So an edited part is another run.
+functions, classes, modules and constants it uses, what its closure holds, its weights, what else its modules were given, or its
+images. So an edited part is another run.
 """
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import inspect
+import logging
+import random
+import re
+import site
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..core import Sentence, pick
@@ -26,7 +34,10 @@ from ..methods import METHODS, Method
 from ..models import MODELS
 from ..models.borrowed import LIBRARIES as LENDERS
 
-LIBRARIES = tuple(str(Path(sysconfig.get_paths()[k]).resolve()) for k in ("stdlib", "purelib", "platlib"))
+LIBRARIES = tuple(
+    str(Path(p).resolve())
+    for p in (*map(sysconfig.get_paths().__getitem__, ("stdlib", "purelib", "platlib")), site.getusersitepackages())
+)
 OURSELVES = str(Path(__file__).resolve().parents[1])
 """Code under these folders is no user's own."""
 
@@ -150,68 +161,143 @@ def spoken(name: str) -> str:
 def digest_of(thing: Any) -> str:
     """Hexadecimal digits of all that makes a part: see the head of this file."""
     found = hashlib.sha256()
-    for line in _said(thing, set()):
+    for line in _said(thing, {}):
         found.update(line.encode() if isinstance(line, str) else line)
         found.update(b"\0")
     return found.hexdigest()
 
 
-def _said(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
+Seen = dict[int, Any]
+"""What was said already, by its id; held here, so that nothing else gets this id meanwhile."""
+
+
+def _said(thing: Any, seen: Seen) -> Iterable[str | bytes]:
     """What a thing is, piece by piece; what was said already, or belongs to a library, by its path alone."""
     if isinstance(thing, Tensor):
         yield f"tensor {thing.dtype} {tuple(thing.shape)}"
         yield (
-            thing.detach().cpu().contiguous().view(-1).numpy().tobytes()
+            thing.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()  # NumPy has no bfloat16
             if thing.dtype.is_floating_point
             else repr(thing.tolist())
         )
-    elif isinstance(thing, np.ndarray):
+    elif isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
         yield f"array {thing.dtype} {thing.shape}"
         yield np.ascontiguousarray(thing).tobytes()
     elif thing is None or isinstance(thing, bool | int | float | complex | str | bytes):
         yield repr(thing)
     elif id(thing) in seen:
         yield "again"
-    elif isinstance(thing, types.ModuleType):
-        yield f"module {thing.__name__}"
     else:
-        seen.add(id(thing))
+        seen[id(thing)] = thing
         yield from _made(thing, seen)
 
 
-def _made(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
+def _made(thing: Any, seen: Seen) -> Iterable[str | bytes]:
     if isinstance(thing, dict):
-        for key in sorted(thing, key=repr):
-            yield repr(key)
+        for key in sorted(thing, key=_words):
+            yield _words(key)
             yield from _said(thing[key], seen)
     elif isinstance(thing, list | tuple | set | frozenset):
-        for value in sorted(thing, key=repr) if isinstance(thing, set | frozenset) else thing:
+        for value in sorted(thing, key=_words) if isinstance(thing, set | frozenset) else thing:
             yield from _said(value, seen)
-    elif isinstance(thing, type | types.FunctionType | types.MethodType | types.BuiltinFunctionType):
+    elif isinstance(thing, types.ModuleType):
+        yield f"module {thing.__name__}"
+        if _is_own(thing):
+            yield from _written(thing, seen)
+    elif isinstance(thing, _CODE):
         yield f"{getattr(thing, '__module__', '')}:{thing.__qualname__}"
         if not of_a_library(thing):
             yield from _source(thing, seen)
+            if isinstance(thing, types.MethodType):
+                yield from _said(thing.__self__, seen)
     elif isinstance(thing, nn.Module):
         yield from _said(type(thing), seen)
-        yield repr(thing)
-        yield from _said(dict(thing.state_dict()), seen)
+        yield _words(thing)
+        state = dict(thing.state_dict())
+        yield from _said(state, seen)
+        for rest in ({k: b for k, b in thing.named_buffers() if k not in state}, _plain_attributes(thing)):
+            if rest:
+                yield from _said(rest, seen)
     elif callable(getattr(thing, "func", None)) and hasattr(thing, "keywords"):  # functools.partial
         yield from _said([thing.func, list(thing.args), thing.keywords], seen)
+    elif isinstance(thing, np.ndarray):
+        yield from _said([thing.shape, thing.ravel().tolist()], seen)
     else:
         yield from _said(type(thing), seen)
-        yield from _said(getattr(thing, "__dict__", None) or repr(thing), seen)
+        yield from _said(_state(thing), seen)
+
+
+_CODE = type | types.FunctionType | types.MethodType | types.BuiltinFunctionType
+
+
+def _words(thing: Any) -> str:
+    """Its repr without its place in memory, which is another in every process."""
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
+
+
+def _plain_attributes(network: nn.Module) -> dict[str, dict[str, Any]]:
+    """What its modules were given that is no weight, by their paths: of own ones, and where their repr does not say it."""
+    silent = nn.Module.extra_repr
+    asked = ((path, m) for path, m in network.named_modules() if not of_a_library(type(m)) or type(m).extra_repr is silent)
+    every = {path: {k: v for k, v in vars(m).items() if k not in _EVERY_MODULE_HAS} for path, m in asked}
+    return {path: given for path, given in every.items() if given}
+
+
+_EVERY_MODULE_HAS = {*vars(nn.Module())}
+
+
+def _state(thing: Any) -> Any:
+    """What an object holds; where it shows nothing, what a copy would be made of, or else its words."""
+    if isinstance(thing, torch.Generator):
+        return thing.get_state()
+    if isinstance(thing, random.Random):
+        return thing.getstate()
+    if isinstance(thing, logging.Logger):
+        return thing.name
+    if is_dataclass(thing) and of_a_library(type(thing)):  # without what it has looked up meanwhile
+        return {f.name: getattr(thing, f.name, None) for f in fields(thing)}
+    if getattr(thing, "__dict__", None):
+        return vars(thing)
+    if _words(thing) == repr(thing):
+        return repr(thing)
+    try:
+        copy = thing.__reduce_ex__(2)
+    except Exception:  # a lock, an open file
+        return _words(thing)
+    return [[*part] if isinstance(part, Iterator) else part for part in copy] if isinstance(copy, tuple) else _words(thing)
 
 
 def of_a_library(thing: Any) -> bool:
     """Whether it comes with Python, an installed package or sdkit."""
     module = sys.modules.get(getattr(thing, "__module__", "") or "")
+    if module is None or module.__name__ == "__main__":  # which a notebook is, whatever file has started its process
+        return False
     where = getattr(module, "__file__", None)
-    if module is not None and module.__name__ == "builtins":
-        return True
-    return bool(where) and str(Path(where).resolve()).startswith((*LIBRARIES, OURSELVES))
+    return module.__name__ == "builtins" or bool(where and _in_a_library(where))
 
 
-def _source(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
+def _in_a_library(file: str) -> bool:
+    return str(Path(file).resolve()).startswith((*LIBRARIES, OURSELVES))
+
+
+def _is_own(module: types.ModuleType) -> bool:
+    """Whether a user wrote it, as a file or a folder of them; what a notebook holds has no file."""
+    where = [f] if (f := getattr(module, "__file__", None)) else [*getattr(module, "__path__", ())]
+    there = bool(where) and all(Path(w).exists() for w in where)
+    return module.__name__ != "__main__" and there and not any(map(_in_a_library, where))
+
+
+def _written(module: types.ModuleType, seen: Seen) -> Iterable[str | bytes]:
+    """An own module's file, and those of the own modules that it has the name of, or a function or class from."""
+    if where := getattr(module, "__file__", None):
+        yield Path(where).read_bytes()
+    values = [*vars(module).values()]
+    held = (sys.modules.get(getattr(v, "__module__", None) or "") if isinstance(v, _CODE) else v for v in values)
+    own = {m for m in held if isinstance(m, types.ModuleType) and m is not module and _is_own(m)}
+    yield from _said(sorted(own, key=lambda m: m.__name__), seen)
+
+
+def _source(thing: Any, seen: Seen) -> Iterable[str | bytes]:
     if isinstance(thing, type):
         yield from _said([b for b in thing.__mro__[1:] if not of_a_library(b)], seen)
         for name in sorted(vars(thing)):
@@ -238,28 +324,35 @@ def _source(thing: Any, seen: set[int]) -> Iterable[str | bytes]:
     for name in sorted(_names(code)):
         if name in function.__globals__:
             used = function.__globals__[name]
-            if not isinstance(used, types.ModuleType) and not (callable(used) and of_a_library(used)):
+            ours = _is_own(used) if isinstance(used, types.ModuleType) else not (isinstance(used, _CODE) and of_a_library(used))
+            if ours:
                 yield name
                 yield from _said(used, seen)
 
 
 _UNSAID = {"__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__", "__annotations__"}
+_UNSAID |= {"__annotate_func__", "__annotations_cache__"}  # Python 3.14's, the cache once somebody has asked
 """Attributes of a class that do not say what it does."""
 
 
 def _code(code: types.CodeType) -> Iterable[str | bytes]:
     yield code.co_code
+    yield repr(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _code(constant)
         else:
-            yield repr(constant)
+            yield repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The names that a function may read from its module, those of functions within it too."""
-    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner)) if code.co_consts else set(code.co_names)
+    """The names that a function may read from its module, those of functions within it too; attributes are none of them."""
+    read = {i.argval for i in dis.get_instructions(code) if i.opname in _READS}
+    return read.union(*(_names(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+_READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+"""What a function does to read a name of its module; the last is of a class within it, since Python 3.12."""
 
 
 def module_digests(parts: dict[str, Callable]) -> dict[str, str]:

@@ -53,6 +53,7 @@ class AdversarialDDGSD(DDGSD):
         https://arxiv.org/abs/1412.6572
     """
 
+    reads_labels = True
     pair = None  # type: ignore[assignment]  # DDGSD asks the loader for a second view; this one makes it
     knobs = DDGSD.knobs | {"epsilon": Knob("ε", 0, 0.5, "the image twice", "the example is another picture")}
 

@@ -61,6 +61,12 @@ class Method(nn.Module):
     task_weight: float = 1.0
     """What the plain cross entropy is multiplied by, where that is all that its "task" is."""
 
+    reads_labels: bool = False
+    """Whether it looks at the labels elsewhere than in its "task": in another term, or in what it remembers."""
+
+    hides_labels: bool = False
+    """Whether its "task" knows the labels of some images alone, and nothing beside it may look at the others'."""
+
     samples_per_class: int | None = None
     """How many images of a class a batch holds, of as many classes as fit into it; None: the images as they come."""
 

@@ -35,6 +35,7 @@ class BYOT(Method):
     ensemble: the mean of the exits' "logits", as the journal's code has it, or of their "probabilities".
     """
 
+    reads_labels = True
     sections = 4  # the paper's tables have four exits, also of networks of three stages
     knobs = {
         "alpha": Knob("α", 0, 1, "labels alone: a deeply supervised net", "the deepest classifier alone", most=1),
@@ -62,6 +63,7 @@ class BYOT(Method):
             raise ValueError(f"the hint is 'squared' or 'norm', got {hint!r}")
         if ensemble not in ("logits", "probabilities"):
             raise ValueError(f"the ensemble is the mean of the exits' 'logits' or 'probabilities', got {ensemble!r}")
+        self.without_hint = head == "linear" and len({*model.channels}) > 1
         self.alpha, self.lam, self.temperature = alpha, lam, temperature
         self.replaces_task_loss = deepest_alpha
         self.t_squared, self.deepest_alpha, self.hint, self.ensemble = t_squared, deepest_alpha, hint, ensemble
@@ -71,7 +73,11 @@ class BYOT(Method):
             raise ValueError(
                 f"hints are weights from 0, one for each of the {len(self.heads)} shallower exits, got {self.hints}"
             )
-        if head == "linear" and len({*model.channels}) > 1 and lam > 0:
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "lam" and self.lam > 0 and self.without_hint:
+            object.__setattr__(self, "lam", 0.0)  # whoever catches the error goes on as before
             raise ValueError(
                 "a linear head has no features of the last stage's width for the hint: use head='bottleneck' or lam=0"
             )

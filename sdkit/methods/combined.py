@@ -27,8 +27,9 @@ class Combined(Method):
         names: What the methods are called here, no two alike; by default their classes, in small letters.
 
     Raises:
-        ValueError: Two have one name, two replace the task loss, or their partners or their images a class differ. From
-            `terms`, in the first step: a method whose "task" is not plain cross entropy and that does not say so.
+        ValueError: Two have one name, two replace the task loss, their partners or their images a class differ, or one hides
+            labels that another reads. From `terms`, in the first step: a method whose "task" is not plain cross entropy and
+            that does not say so.
     """
 
     def __init__(self, *methods: Method, names: Sequence[str] | None = None) -> None:
@@ -50,11 +51,13 @@ class Combined(Method):
         if self._owner is not None:
             owner = self._parts[self._owner]
             self.replaces_task_loss, self.task_weight = owner.replaces_task_loss, owner.task_weight
+        self._keep_labels_hidden()
         self.pair = self._agreed("pair", "take one of them")  # type: ignore[misc]
         self.samples_per_class = self._agreed("samples_per_class", "say the same to all")
         self.both_views = any(m.both_views for m in methods)
         self.full_precision = any(m.full_precision for m in methods)
         self.captures_blocks = any(m.captures_blocks for m in methods)
+        self.reads_labels, self.hides_labels = any(map(_looks, methods)), any(m.hides_labels for m in methods)
         self._tasks_checked = False
         self.knobs = {  # type: ignore[misc]
             f"{name}.{k}": knob for name, m in self._parts.items() for k, knob in m.knobs.items()
@@ -128,6 +131,16 @@ class Combined(Method):
             raise ValueError(f"these methods cannot share a batch, its {what} would be {said}: {mend}")
         return next(iter(asked.values()), None)
 
+    def _keep_labels_hidden(self) -> None:
+        """ValueError where a part would look at labels that another one hides."""
+        hides = [name for name, m in self._parts.items() if m.hides_labels]
+        reads = [name for name, m in self._parts.items() if not m.hides_labels and _looks(m)]
+        if hides and reads:
+            raise ValueError(
+                f"{hides[0]} hides labels, and {' and '.join(reads)} would look at them beside the task, in a term or to "
+                "choose the images of a batch: take a method that compares outputs alone, such as dsr"
+            )
+
     def _check(self, tasks: Mapping[str, Tensor], plain: Tensor) -> None:
         """ValueError where a part's task is another than it says: that task would be left out in silence."""
         for name, task in tasks.items():
@@ -138,3 +151,8 @@ class Combined(Method):
                     "set replaces_task_loss = True in it, or give that term another name"
                 )
         self._tasks_checked = True
+
+
+def _looks(m: Method) -> bool:
+    """Whether a method learns something of the labels elsewhere than in its "task"."""
+    return m.reads_labels or m.pair == "same class" or m.samples_per_class is not None

@@ -31,6 +31,7 @@ class DRG(Method):
     per_class_mean: every term times 1/K, as the paper prints it (Eq. 2, 4), the labels' too: a learning rate K times smaller.
     """
 
+    reads_labels = True
     knobs = {
         "alpha": Knob("α", 0.01, 1, "the shallow classifier hardly guides", "its guidance weighs as much as the labels"),
         "temperature": temperature("τ"),

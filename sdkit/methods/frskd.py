@@ -106,6 +106,7 @@ class FRSKD(Method):
         and I.-C. Moon, CVPR 2021. https://arxiv.org/abs/2103.08273
     """
 
+    reads_labels = True
     knobs = {
         "alpha": Knob("α", 0, 5, "no soft label", "the self-teacher counts for more than the labels"),
         "beta": Knob("β", 0, 500, "no refined maps", "the refined maps count for more than the labels"),

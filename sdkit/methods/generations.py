@@ -79,12 +79,12 @@ class BAN(KD):
 def born_again(first: Any, count: int, method: str = "ban") -> list[Any]:
     """A chain of experiments: `first`, then `count` more, each taught by the one before, with the next seed.
 
-    Running the last one runs them all. The knobs of the later ones are the method's defaults.
+    Running the last one runs them all. The knobs of the later ones are the method's defaults, and nothing turns them.
     """
     chain = [first]
     for _ in range(check_int("count", count, 1)):
         before = chain[-1]
-        chain.append(replace(before, method=method, teacher=before, knobs={}, seed=before.seed + 1))
+        chain.append(replace(before, method=method, teacher=before, knobs={}, schedule={}, seed=before.seed + 1))
     return chain
 
 
@@ -148,6 +148,7 @@ class ATS(KD):
     `KD`. Our reading: the student is softened by `temperature`; 4 and 3, from the range that the paper searches.
     """
 
+    reads_labels = True
     knobs = KD.knobs | {"wrong": temperature("τ2")}
 
     def __init__(self, model, *, teacher: nn.Module, alpha: float = 0.9, temperature: float = 4.0, wrong: float = 3.0) -> None:
@@ -292,6 +293,7 @@ class Codistillation(Watching):
     the paper has none: 1. every: how many epochs old a copy may get; before the first copy nobody is taught.
     """
 
+    reads_labels = True
     knobs = {
         "lam": Knob("λ", 0, 3, "each network by itself", "agreement counts for more than labels"),
         "temperature": temperature(),

@@ -31,6 +31,7 @@ class DropoutGuidance(Method):
     convolution (Wan et al. 2013). Running statistics are the whole network's alone.
     """
 
+    reads_labels = True
     knobs = {
         "lam": Knob("λ", 0, 3, "the student learns from labels alone", "the whole network counts for more than labels"),
         "temperature": temperature("τ"),
@@ -92,6 +93,7 @@ class MultiExit(BYOT):
 
     def __init__(self, model, *, lam: float = 1.0, temperature: float = 4.0, head: str = "bottleneck") -> None:
         super().__init__(model, alpha=0.0, lam=0.0, temperature=temperature, head=head)
+        self.without_hint = False  # its lam is another weight
         self.lam = lam
 
     def terms(self, model, out, batch, progress):

@@ -101,6 +101,7 @@ class CRD(Method):
     Helps when the teacher is another architecture, and when embeddings are wanted for transfer.
     """
 
+    reads_labels = True
     knobs = {
         "beta": Knob("β", 0, 3, "the teacher is ignored", "the contrast weighs more than labels"),
         "temperature": Knob("τ", 0.03, 0.5, "only the nearest negatives count", "all negatives count alike", least=0.01),

@@ -42,6 +42,7 @@ class ZFLS(Method):
     without a vote share the last rank. By default the pooled logits rank.
     """
 
+    reads_labels = True
     knobs = {
         "lam": Knob("λ", 0, 1, "labels alone", "the law weighs as much as the labels"),
         "power": Knob("power", 0, 3, "all wrong classes alike", "nearly all on the first wrong class"),
@@ -90,6 +91,7 @@ class TFKDReg(Method):
     the 1 that it gives DenseNet-121 is 0.01. τ^2 gives the printed form the factor that distillation has.
     """
 
+    reads_labels = True
     replaces_task_loss = True
     knobs = {
         "alpha": Knob("α", 0, 1, "labels alone", "the virtual teacher alone", most=1),
@@ -138,6 +140,7 @@ class OLS(Method):
     The table begins with hard labels; a class that was never right in an epoch keeps its row (our reading).
     """
 
+    reads_labels = True
     replaces_task_loss = True
     knobs = {"alpha": Knob("α", 0, 1, "the class's past answers alone", "hard labels alone", most=1)}
 

@@ -53,6 +53,7 @@ class DKD(Method):
     Costs the teacher's pass. Memory: none. Helps when the teacher is sure of nearly every image.
     """
 
+    reads_labels = True
     knobs = {
         "alpha": Knob("α", 0, 5, "how sure the teacher is does not matter", "being as sure as the teacher weighs most"),
         "beta": Knob("β", 0, 12, "the other classes are all alike", "the other classes weigh more than the label"),

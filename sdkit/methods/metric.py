@@ -90,6 +90,7 @@ class Metric(Method):
     So the term "task" is the metric loss, and accuracy stays readable.
     """
 
+    reads_labels = True
     replaces_task_loss = True
 
     def __init__(self, model: nn.Module, neck: bool, samples_per_class: int | None) -> None:
@@ -278,6 +279,7 @@ class Center(Method):
     Helps when classes are to be tight as well as apart, such as faces.
     """
 
+    reads_labels = True
     knobs = {"lam": Knob("λ", 0, 0.1, "labels alone", "classes are tight, and may be one")}
 
     def __init__(self, *, lam: float = 0.003, rate: float = 0.5) -> None:

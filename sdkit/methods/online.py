@@ -73,6 +73,7 @@ class DML(Method):
     one for each would.
     """
 
+    reads_labels = True
     knobs = {
         "lam": Knob("λ", 0, 3, "each network by itself", "agreement counts for more than labels"),
         "temperature": temperature(),
@@ -136,6 +137,7 @@ class Branch(nn.Module):
 class Branches(Method):
     """What ONE and OKDDip share: branches on the network's first stages, and a weight that ramps up."""
 
+    reads_labels = True
     called: ClassVar[tuple[str, int]] = ("branch", 2)
     """The exits' name, and the number of the first one beside the network's own."""
 
@@ -265,7 +267,9 @@ class OKDDip(Branches):
         """How much each peer listens to each: rows sum to 1. m of [B, D] -> [B, m, m]."""
         f = torch.stack(embeddings, 1)
         f = f.detach() if self.detach else f
-        return full_precision(self.query(f) @ self.key(f).mT).softmax(2)
+        query, key = self.query(f), self.key(f)
+        with torch.autocast(f.device.type, enabled=False):
+            return (full_precision(query) @ full_precision(key).mT).softmax(2)
 
     def terms(self, model, out, batch, progress):
         logits, embeddings = self.said(out)

@@ -29,6 +29,7 @@ class SelfGuidance(Method):
     detach: False lets the distillation's gradient reach the whole network's pass too, which then comes to meet the student.
     """
 
+    reads_labels = True
     knobs = {
         "lam": Knob("λ", 0, 3, "the student learns from labels alone", "paper 002 diverges here"),
         "temperature": temperature("τ"),

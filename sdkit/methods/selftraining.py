@@ -46,7 +46,7 @@ class FewLabels(Method):
     labelled: share of the training images whose labels are looked at, in [0, 1]. 1 is vanilla training. Ours is 0.5.
     """
 
-    replaces_task_loss = True
+    replaces_task_loss = hides_labels = True
     knobs = {"labelled": LABELLED}
 
     def __init__(self, model, *, labelled: float = 0.5) -> None:

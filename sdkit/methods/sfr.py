@@ -190,13 +190,15 @@ class SFR(Method):
             return deep.new_full((len(deep), len(shallow)), 1 / len(shallow))
         if self.attention == "cosine":
             students, teacher = self.aligned(stages)
-            like = [F.cosine_similarity(u.mean(1), teacher.mean(1)) for u in students]
+            last = full_precision(teacher).mean(1)
+            like = [F.cosine_similarity(full_precision(u).mean(1), last) for u in students]
             return (torch.stack(like, 1) / LIKENESS).softmax(1).detach()
         query = self.query(deep.detach())
         keys = torch.stack([key(f) for key, f in zip(self.keys, shallow, strict=True)], 1)  # [B, S-1, d]
         if self.attention == "afd":
             keys = self.bilinear(keys.relu().flatten(0, 1)).view_as(keys)
-        near = (keys @ query[:, :, None]).squeeze(2) / query.shape[1] ** 0.5
+        with torch.autocast(query.device.type, enabled=False):
+            near = (full_precision(keys) @ full_precision(query)[:, :, None]).squeeze(2) / query.shape[1] ** 0.5
         return (near + self.place if self.attention == "afd" else near).softmax(1)
 
     def targets(self, batch: Batch, progress: Progress) -> Tensor:
@@ -241,13 +243,20 @@ class SFR(Method):
 
 def channels_of_blocks(model: nn.Module) -> list[int]:
     """The width of every residual block's map, shallow to deep. ValueError where there are fewer than two blocks."""
-    channels = [c for stage, c in zip(model.stages, model.channels, strict=True) for _ in residuals(stage)]
+    blocks = [(block, c) for stage, c in zip(model.stages, model.channels, strict=True) for block in residuals(stage)]
+    channels = [width_of(block.branch, c) for block, c in blocks]
     if len(channels) < 2:
         raise ValueError(
             f"students='blocks' needs a network of two or more residual blocks, this one has {len(channels)}: "
             "take students='stages' or a ResNet"
         )
     return channels
+
+
+def width_of(branch: nn.Module, other: int) -> int:
+    """How many channels its last layer gives, which need not be its stage's; `other` where it has no layer that says so."""
+    layers = [m for m in branch.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    return other if not layers else layers[-1].out_channels if isinstance(layers[-1], nn.Conv2d) else layers[-1].num_features
 
 
 def projection(c_in: int, dim: int) -> nn.Sequential:

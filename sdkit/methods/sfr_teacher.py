@@ -36,12 +36,15 @@ def squared(student: Tensor, teacher: Tensor, log_variance: Tensor | None = None
     No gradient reaches the teacher. With a variance the value may be negative.
     """
     gap = (full_precision(teacher).detach() - full_precision(student)).square()
-    return gap.mean() if log_variance is None else (gap / (FLOOR + log_variance.exp()) + log_variance).mean()
+    if log_variance is None:
+        return gap.mean()
+    log_variance = full_precision(log_variance)
+    return (gap / (FLOOR + log_variance.exp()) + log_variance).mean()
 
 
 def attention_map(feature: Tensor) -> Tensor:
     """Where a map is active: squares averaged over channels, unit length. [B, C, H, W] -> [B, H*W]. AT (2017), Eq. 2."""
-    return F.normalize(feature.square().mean(1).flatten(1), dim=1)
+    return F.normalize(full_precision(feature).square().mean(1).flatten(1), dim=1)
 
 
 def half_distance(student: Tensor, teacher: Tensor) -> Tensor:

@@ -91,8 +91,7 @@ class Backbone(nn.Module):
 
     def sampled_parameters(self) -> list[nn.Parameter]:
         """The weights that a training pass may leave out: what an optimiser moves on by momentum and decay all the same."""
-        every = [p for block in residuals(self) if block.survival < 1 for p in block.branch.parameters()]
-        return [p for p in every if p.requires_grad]
+        return [p for block in residuals(self) for p in block.sampled_parameters()]
 
     def reset_classifier(self, num_classes: int, dim: int | None = None) -> None:
         """A new last layer, for `num_classes`. dim: size of an embedding put before it, a linear layer too; None: as it is."""
@@ -166,6 +165,10 @@ class Residual(nn.Module):
     def after(self, x: Tensor) -> Tensor:
         """What follows the sum."""
         return x.relu()
+
+    def sampled_parameters(self) -> list[nn.Parameter]:
+        """The weights of its branch, where a pass may leave it out."""
+        return [p for p in self.branch.parameters() if self.survival < 1 and p.requires_grad]
 
 
 class PlainSum(Residual):

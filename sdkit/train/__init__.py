@@ -17,8 +17,9 @@ from .device import (
     tune,
     working,
 )
+from .epoch import Diverged, Epoch, tidy
 from .graphs import EACH_STEP, MODES, WARM, Replayed, Step, Watched, compiled, mode, record_graph, uncollected
-from .loop import OUTPUTS_KEPT, Diverged, Epoch, Training, evaluate, fit, summable, tidy, watched
+from .loop import OUTPUTS_KEPT, Training, evaluate, fit, summable, watched
 from .recipe import RECIPES, RECIPES_ABOUT, Recipe, RecipeChanges, recipe_name
 
 __all__ = [

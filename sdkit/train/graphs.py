@@ -25,8 +25,12 @@ WARM = 3
 """Steps that run as they are written before one is recorded: memories fill, and what a method reads of the progress is seen."""
 
 
-EACH_STEP = {"step", "progress", "steps_per_epoch"}
+EACH_STEP = {"step", "fraction", "steps_per_epoch"}
 """Of a `Progress`: what differs from step to step, and is more than whether the step ends its epoch."""
+
+
+ASKED = {*Progress._fields, *(name for name, value in vars(Progress).items() if isinstance(value, property))}
+"""What a `Progress` can be asked for by name; the rest, such as `_replace` and `_asdict`, reads all of it."""
 
 
 Step = Callable[[Batch, Any], tuple[dict[str, Tensor], Tensor]]
@@ -44,7 +48,7 @@ class Watched:
         self.progress, self.read = progress, set()
 
     def __getattr__(self, name: str) -> Any:
-        self.read.add(name)
+        self.read.add(name if name in ASKED else "step")
         return getattr(self.progress, name)
 
     def __iter__(self):

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ from ..core import Progress, one_thread
 from ..rng import LocalRNG
 from . import device, graphs
 from .device import autocast, default_device, keep_freed_memory
+from .epoch import Diverged, Epoch
 from .recipe import Recipe
 
 OUTPUTS_KEPT = 10_000
@@ -32,58 +33,6 @@ An image costs about a third in a test of what it costs in training, so this par
 """
 
 
-@dataclass
-class Epoch:
-    """What one epoch left in the record."""
-
-    epoch: int  # 0-based
-    lr: float  # at its last step
-    seconds: float  # of training, without evaluation
-    terms: dict[str, float] = field(default_factory=dict)  # means over the epoch; their sum is the loss
-    train_accuracy: float = math.nan  # of the final exit on the batches as they came, in [0, 1]; of a mixture, its larger part
-    accuracy: dict[str, float] = field(default_factory=dict)  # of every exit, on the watched test images, in [0, 1]
-    validation: dict[str, float] = field(
-        default_factory=dict
-    )  # on validation images, where some were set aside; all at the end
-    loss: float = math.nan  # cross entropy of the final exit on the watched test images
-    test: dict[str, float] = field(default_factory=dict)  # accuracy on the whole test set, at the end alone: the headline
-    test_loss: float = field(default=math.nan, compare=False)  # cross entropy on the whole test set; nan before the end
-    changes: list[dict[str, Any]] = field(default_factory=list)  # knobs moved while it ran: step, knob, before, after
-    outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [W, K] float16 logits of the watched test images
-    test_outputs: Tensor | None = field(default=None, repr=False, compare=False)  # [N, K] of the whole test set, at the end
-
-    def record(self) -> dict[str, Any]:
-        """Itself without the tensors, for JSON. A number that is not finite becomes None."""
-        plain = asdict(Epoch(**{**self.__dict__, "outputs": None, "test_outputs": None}))
-        del plain["outputs"], plain["test_outputs"]
-        return tidy(plain)
-
-
-def tidy(value: Any) -> Any:
-    """JSON has no NaN: numbers that are not finite become None, at any depth."""
-    if isinstance(value, dict):
-        return {k: tidy(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [tidy(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class Diverged(ArithmeticError):
-    """The loss stopped being a number. `epoch` is the record of the epoch in which it did."""
-
-    def __init__(self, epoch: Epoch) -> None:
-        bad = ", ".join(f"{k} = {v:g}" for k, v in epoch.terms.items() if not math.isfinite(v))
-        super().__init__(
-            f"the loss is no longer a number in epoch {epoch.epoch + 1} ({bad}): "
-            "lower the learning rate or the weight of that term"
-        )
-        self.epoch = epoch
-
-    def __reduce__(self):
-        """So that it comes back whole from another process."""
-        return Diverged, (self.epoch,)
-
-
 class Training:
     """A network being trained: all that the next step depends on, in one place.
 
@@ -93,7 +42,8 @@ class Training:
 
     On a CPU its random numbers come from generators of its own: what else trains or draws beside it changes nothing in it, and
     it disturbs nothing. To listen for draws takes time in every operation, so that ends after the first epoch where a known
-    network and method drew nothing in it. On a card, and where steps are compiled or replayed, PyTorch's global ones serve.
+    network and method drew nothing in it, until a knob is turned. On a card, and where steps are compiled or replayed,
+    PyTorch's global ones serve.
 
     threads: of a CPU; by default `train.device.threads` says it when the training begins.
     """
@@ -109,6 +59,7 @@ class Training:
         on: torch.device | str | None = None,
         threads: int | None = None,
     ) -> None:
+        _check_parts(model, method, data)
         self.device = torch.device(on) if on is not None else default_device()
         low, high = int(data.train.y.min()), int(data.train.y.max())
         if low < 0 or high >= data.num_classes:
@@ -139,8 +90,8 @@ class Training:
             recipe.batch_size, pair=method.pair, samples_per_class=method.samples_per_class, device=self.device, seed=seed
         )
         self.params = [p for p in chain(model.parameters(), method.parameters()) if p.requires_grad]
-        networks = [m for m in (model, *method.modules()) if hasattr(m, "sampled_parameters")]  # peers, too
-        self.sampled = [p for m in networks for p in m.sampled_parameters()]  # what stochastic depth leaves out of some passes
+        parts = (m for m in chain(model.modules(), method.modules()) if hasattr(m, "sampled_parameters"))  # peers, branches
+        self.sampled = [*{id(p): p for m in parts for p in m.sampled_parameters()}.values()]  # stochastic depth leaves them out
         self.weights = sum(p.numel() for p in self.params)
         how = graphs.mode()
         self.own_rng = self.device.type == "cpu" and how == "eager"
@@ -203,7 +154,10 @@ class Training:
                 for k, v in self.settings.items()
                 if v != before[k]
             ]
-            terms, logits = self._step(batch, progress)
+            late = bool(self.changes) and self.changes[-1]["step"] == progress.step and not self.draws
+            self.draws |= late  # with another setting a method may begin to draw: listen until the epoch's end
+            with self.rng if late and self.own_rng else contextlib.nullcontext():
+                terms, logits = self._step(batch, progress)
             for name, term in terms.items():
                 self.sums[name] = self.sums.get(name, 0) + term * len(batch.y)
             hits += (logits[: len(batch.y)].argmax(1) == batch.y).sum()
@@ -261,6 +215,8 @@ class Training:
         )  # compiled for whole batches
         with autocast(self.device):
             out = forward_features(self.method.view(batch))
+            if isinstance(out, Tensor):
+                raise TypeError(_NO_BACKBONE.format(type(self.model).__name__))
             terms = self.method.terms(self.model, out, batch, progress)
             if not isinstance(terms, dict):
                 kind = type(self.method).__name__
@@ -337,6 +293,26 @@ class Training:
             torch.cuda.set_rng_state_all(state["cuda rng"])
 
 
+_NO_BACKBONE = (
+    "a network to train shows its stages, as those of MODELS do, got a {}: "
+    "say Backbone.adapt(network), or Experiment(model=network), which does it"
+)
+
+
+def _check_parts(model: Any, method: Any, data: Any) -> None:
+    """TypeError where one of the three is not what a training takes: what it is then, and how to make it so."""
+    if not hasattr(model, "forward_features"):
+        raise TypeError(_NO_BACKBONE.format(type(model).__name__))
+    if isinstance(method, type) or not hasattr(method, "terms"):
+        got = method.__name__ if isinstance(method, type) else repr(method)
+        raise TypeError(f"a method is built around the network, METHODS[name](model) for example, got {got}")
+    if not hasattr(data, "batches"):
+        raise TypeError(
+            "data to train on are what as_data((x, y), ...) or DATASETS[name]() gives, "
+            f"got a {type(data).__name__}: say as_data(yours), or Experiment(data=yours), which does it"
+        )
+
+
 def _ours(part: nn.Module) -> bool:
     """Whether no code of a user's is in it: then its first epoch tells whether it draws random numbers."""
     known = ("sdkit", "torch", "torchvision", "timm")
@@ -346,8 +322,9 @@ def _ours(part: nn.Module) -> bool:
 def fit(
     model: nn.Module, method: nn.Module, data: Any, recipe: Recipe, *, seed: int = 0, on: torch.device | str | None = None
 ) -> Iterator[Epoch]:
-    """Trains, yielding after every epoch. No name needed: your own method, network or data go in as they are.
+    """Trains, yielding after every epoch. No name needed: a method of your own goes in as it is.
 
+    A network of your own goes in as `Backbone.adapt(network)`, data as `as_data(...)`, which an `Experiment` does by itself.
     Nothing is written to disk; `Experiment(...).run()` is the same with a record that survives a crash.
 
     Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from sdkit import Experiment, Knob, Method, Recipe, register, run_all
 from sdkit.cli.asked import load
 from sdkit.experiment import own
 from sdkit.methods import METHODS
+from sdkit.models import MODELS
 
 TINY = {"data": "digits", "dataset": {"train_size": 64}, "recipe": Recipe(epochs=2, batch_size=16, lr=0.05)}
 NETWORK = {"model": "four-stage", "network": {"width": 4}}
@@ -183,6 +185,168 @@ def test_what_a_closure_holds_is_part_of_the_key():
         return network
 
     assert own.digest_of(made(3)) == own.digest_of(made(3)) != own.digest_of(made(4))
+
+
+def in_cell(body: str, **names) -> dict:
+    """What a notebook holds after a cell: its source is kept nowhere."""
+    cell = {"__name__": "a cell", "Method": Method, "F": F} | names
+    exec(textwrap.dedent(body), cell)
+    return cell
+
+
+def test_a_variable_that_is_called_as_an_attribute_is_not_part_of_a_method():
+    body = """
+    class Mine(Method):
+        def terms(self, model, out, batch, progress):
+            def scaled(z):
+                return SCALE * z.logits
+            return {"task": F.cross_entropy(scaled(out), batch.y)}
+    """
+    plain = own.digest_of(in_cell(body, SCALE=2)["Mine"])
+    assert own.digest_of(in_cell(body, SCALE=2, logits=torch.ones(3), y=[1, 2])["Mine"]) == plain
+    assert own.digest_of(in_cell(body, SCALE=3)["Mine"]) != plain, "what it does read"
+
+
+class Scaled(nn.Module):
+    """What it computes hangs on more than its weights."""
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0):
+        super().__init__()
+        self.scale, self.classifier = scale, nn.Linear(3, 10)
+        self.register_buffer("shift", torch.tensor(shift), persistent=False)
+
+    def forward(self, x):
+        return self.classifier(self.scale * x.mean((2, 3)) + self.shift)
+
+
+def same_weights(make, *, like):
+    other = make()
+    other.load_state_dict(like.state_dict())
+    return other
+
+
+def test_what_a_network_was_given_beside_its_weights_is_part_of_the_key():
+    plain = Scaled()
+    again, louder, moved = (same_weights(lambda g=g: Scaled(**g), like=plain) for g in ({}, {"scale": 50.0}, {"shift": 1.0}))
+    first, *others = map(own.digest_of, (plain, again, louder, moved))
+    assert first == others[0] and len({*others}) == 3
+
+    one, two = (nn.TransformerEncoderLayer(8, heads, 8) for heads in (1, 2))
+    two.load_state_dict(one.state_dict())
+    assert own.digest_of(one) != own.digest_of(two), "of a library's modules those that do not say it in words"
+
+    torch.manual_seed(0)
+    always = MODELS["resnet8"](num_classes=10, width=4)
+    seldom = same_weights(lambda: MODELS["resnet8"](num_classes=10, width=4, survival=0.5), like=always)
+    assert own.digest_of(always) != own.digest_of(seldom)
+    assert own.digest_of(always.to(torch.bfloat16)), "in 16 bits, too"
+
+
+HELPED = """
+    import torch.nn.functional as F
+    import helpers
+    from sdkit import Method
+
+    class Helped(Method):
+        def terms(self, model, out, batch, progress):
+            return {"task": F.cross_entropy(out.logits, batch.y), "extra": helpers.extra(out.logits)}
+"""
+
+
+def test_an_edited_module_that_a_method_calls_is_a_new_run(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest(factor: int, far: int, comment: str = "") -> str:
+        """Of the same method over modules written anew."""
+        write(tmp_path, f"FAR = {far}", "farther.py")
+        write(tmp_path, f"import farther\ndef extra(z):\n    return {factor} * farther.FAR * z.mean()\n", "helpers.py")
+        write(tmp_path, HELPED + comment, "helped.py")
+        importlib.invalidate_caches()
+        for name in ("farther", "helpers", "helped"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        return own.digest_of(importlib.import_module("helped").Helped)
+
+    first, again, near, far = digest(2, 3), digest(2, 3), digest(20, 3), digest(2, 30)
+    assert first == again and len({first, near, far}) == 3, "the module, and the module that it takes something from"
+
+
+HELD = """
+import logging, random, threading
+import numpy as np
+import torch
+from functools import partial
+from torch import nn
+from sdkit import Method
+from sdkit.experiment import own
+
+class Thing: pass
+
+class Slots:
+    __slots__ = ("k",)
+    def __init__(self, k): self.k = k
+
+log, lock, thing, many = logging.getLogger("mine"), threading.Lock(), Thing(), {Thing(), "a", "b", "c"}
+draws, dice, chance = torch.Generator().manual_seed(SEED), random.Random(SEED), np.random.default_rng(SEED)
+slots, objects, soft = Slots(SEED), np.array([Thing(), None], dtype=object), partial(torch.softmax, dim=SEED)
+drop = nn.Dropout(SEED / 10)
+
+class Mine(Method):
+    def terms(self, model, out, batch, progress):
+        return NAMES
+"""
+
+
+def held(names: str, seed: int = 1) -> str:
+    """The digest of a method that reads these names of its module."""
+    cell = {"__name__": "__main__"}
+    exec(HELD.replace("NAMES", names).replace("SEED", str(seed)), cell)
+    return own.digest_of(cell["Mine"])
+
+
+def test_a_digest_does_not_hang_on_where_things_lie_in_memory():
+    every = "log, lock, thing, many, draws, dice, chance, slots, objects, soft, drop"
+    keep = []  # so that the second lies elsewhere
+    said = textwrap.dedent(HELD).replace("NAMES", every + ", out.x in {'one', 'two', 'three'}").replace("SEED", "1")
+    code = f"cell = {{'__name__': '__main__'}}; exec({said!r}, cell); print(cell['own'].digest_of(cell['Mine']))"
+    for chance in ("1", "2"):
+        out = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": chance}
+        )
+        assert out.returncode == 0, out.stderr
+        keep.append(out.stdout)
+    assert keep[0] == keep[1] and len(keep[0]) == 65
+
+
+@pytest.mark.parametrize("name", ["draws", "dice", "chance", "slots", "soft", "drop"])
+def test_what_an_object_holds_is_part_of_the_key(name):
+    assert held(name, 1) == held(name, 1) != held(name, 2)
+
+
+def test_every_default_is_part_of_the_key():
+    body = """
+    class Mine(Method):
+        def first(self, k=1):
+            return k
+        def weigh(self, z, k=K):
+            return k * z
+    """
+    assert own.digest_of(in_cell(body, K=1)["Mine"]) != own.digest_of(in_cell(body, K=7)["Mine"])
+
+
+def test_where_nothing_keeps_the_source_what_a_function_asks_of_its_arguments_counts():
+    body = "def shape(z):\n    return z.{}()"
+    assert own.digest_of(in_cell(body.format("sin"))["shape"]) != own.digest_of(in_cell(body.format("cos"))["shape"])
+
+
+def test_a_method_of_an_object_is_what_the_object_holds():
+    class Maker:
+        def __init__(self, width):
+            self.width = width
+
+        def network(self, num_classes):
+            return nn.Sequential(nn.Flatten(), nn.Linear(192, self.width), nn.Linear(self.width, num_classes))
+
+    assert own.digest_of(Maker(3).network) == own.digest_of(Maker(3).network) != own.digest_of(Maker(4).network)
 
 
 def test_other_weights_or_other_images_are_another_run():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import paper
@@ -13,7 +14,8 @@ from taught import Says, answers
 from torch import nn
 
 from sdkit.core import Batch, Features, Progress
-from sdkit.methods import DDGSD, AdversarialDDGSD, FewLabels, NastyTeacher, SelfTraining
+from sdkit.experiment import Experiment
+from sdkit.methods import DDGSD, METHODS, AdversarialDDGSD, Combined, FewLabels, NastyTeacher, SelfTraining
 from sdkit.methods.attack import attacked
 from sdkit.methods.selftraining import is_labelled
 from sdkit.models import four_stage
@@ -97,6 +99,65 @@ def test_a_label_that_is_hidden_is_not_looked_at():
             for labels in (y, other)
         )
         assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def two_steps(model, method, *labels) -> list[dict]:
+    """The terms of two steps over the same images, their labels given for each; what the first leaves is remembered."""
+    g, found = torch.Generator().manual_seed(0), []
+    x, pair = torch.randn(2, 12, 3, 16, 16, generator=g)
+    for step, y in enumerate(labels):
+        batch, now = Batch(x, y, torch.arange(12), pair), Progress(step, step, 2, 1)
+        torch.manual_seed(step)
+        out = model.forward_features(method.view(batch))
+        found.append({k: t.detach() for k, t in method.terms(model, out, batch, now).items()})
+        with torch.no_grad():
+            method.remember(out, batch, now)
+    return found
+
+
+def around(*names):
+    """A network and methods around it, joined where they are several; the same whenever it is asked for."""
+    torch.manual_seed(0)
+    model = four_stage(5, width=4, survival=0.5).train()
+    offer, methods = {"model": model, "teacher": four_stage(5, width=4), "train_size": 12}, []
+    for name in names:
+        torch.manual_seed(1)
+        methods.append(METHODS[name].built(offer).train())
+    return model, methods[0] if len(methods) == 1 else Combined(*methods, names=names).train()
+
+
+Y = torch.arange(12) % 3
+KNOWN = is_labelled(Batch(None, None, torch.arange(12)), 0.5)
+OTHER = torch.where(KNOWN, Y, (Y + 1) % 3)
+"""Labels, and others that differ where they are hidden."""
+
+
+def changed(*names) -> set[str]:
+    """The terms that other labels of the hidden images change."""
+    plain, others = two_steps(*around(*names), Y, Y), two_steps(*around(*names), OTHER, OTHER)
+    return {k for a, b in zip(plain, others, strict=True) for k in a if not torch.equal(a[k], b[k])}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_whether_it_looks_at_labels_beside_its_task(name):
+    assert METHODS[name].reads_labels == bool(changed(name) - {"task"})
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("few-labels", "self-training")])
+def test_what_trains_beside_few_labels_sees_no_hidden_label_or_is_refused(name):
+    try:
+        around("few-labels", name)
+    except ValueError as error:
+        assert re.search("few-labels hides labels, and|each replace the task loss and cannot train together", str(error))
+    else:
+        assert not changed("few-labels", name)
+
+
+@pytest.mark.parametrize("name", ["drg", "byot", "dml", "one", "cs-kd", "softmax-triplet"])
+def test_a_partner_that_reads_labels_elsewhere_is_refused_in_one_sentence(name):
+    with pytest.raises(ValueError, match=f"few-labels hides labels, and {name} would look at them .*: take a method that"):
+        around("few-labels", name)
+    Experiment("few-labels+dsr", network={"width": 4}, data="digits").build(progress=False)
 
 
 def test_with_every_label_self_training_is_vanilla():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from functools import partial
 
 import numpy as np
 import paper
@@ -30,10 +31,12 @@ from sdkit.methods import (
     EarlyExit,
     Exit,
     Method,
+    MultiExit,
     SelfGuidance,
     Vanilla,
 )
-from sdkit.models import four_stage
+from sdkit.methods.sfr import channels_of_blocks
+from sdkit.models import MODELS, four_stage, pyramidnet
 from sdkit.train import Recipe, Training, fit
 
 
@@ -290,6 +293,19 @@ def test_byot_is_the_loss_slide(options, shape):
     task = paper.numeric_gradient(lambda v: weight * paper.cross_entropy(v, y), z3)
     assert a3.grad.numpy() == pytest.approx(task, abs=1e-7), "the deepest classifier learns from the labels alone"
     assert g3.grad is None or not g3.grad.any(), "the hint does not pull the deepest features"
+
+
+def test_a_linear_head_refuses_a_hint_whenever_it_is_asked_for():
+    """A knob may be turned while training: refused is then the turn, and not the step after it."""
+    with pytest.raises(ValueError, match="a linear head has no features of the last stage's width for the hint: use"):
+        BYOT(four_stage(5, width=4), head="linear")
+    model = four_stage(5, width=4)
+    method = BYOT(model, head="linear", lam=0.0)
+    with pytest.raises(ValueError, match="a linear head has no features of the last stage's width for the hint: use"):
+        method.lam = 1e-4
+    batch = Batch(torch.randn(4, 3, 16, 16), torch.arange(4), torch.arange(4))
+    assert method.lam == 0 and method.loss(model, batch).isfinite()
+    MultiExit(model, head="linear").lam = 2.0  # another weight
 
 
 @pytest.mark.equation("dsn")
@@ -704,6 +720,22 @@ def test_sfr_of_blocks_compares_every_residual_block_but_the_last():
     one_block.stages, one_block.channels, one_block.num_classes = [torch.nn.Identity()], (8,), 5
     with pytest.raises(ValueError, match="two or more residual blocks"):
         SFR(one_block, train_size=20, students="blocks")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("mobilenet-v2", {}), ("mobilenet-tiny", {}), ("pyramidnet", {"depth": 20, "alpha": 24}), ("resnet20", {"width": 4})],
+)
+def test_sfr_of_blocks_takes_networks_whose_blocks_are_not_as_wide_as_their_stage(name, options):
+    torch.manual_seed(0)
+    kind = partial(pyramidnet, num_classes=5) if "depth" in options else partial(MODELS[name], num_classes=5)
+    model = kind(**options).train()
+    method = SFR(model, train_size=20, students="blocks")
+    x = torch.randn(4, 3, 32, 32)
+    out = model.forward_features(x)
+    assert channels_of_blocks(model) == [m.shape[1] for m in out.blocks]
+    terms = method.terms(model, out, Batch(x, torch.arange(4), torch.arange(4)), Progress(0, 0, 2, 1))
+    assert all(t.isfinite() for t in terms.values())
 
 
 def test_sfr_offers_the_raw_cost_and_attention_that_the_loss_cannot_bend():

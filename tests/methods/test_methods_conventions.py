@@ -13,8 +13,9 @@ from tiny import bare, build, built, case, leaves, sfr
 from sdkit.core import Batch, Features, Progress
 from sdkit.data import DATASETS
 from sdkit.losses import cross_reference, ground_cost, kd, marginal_error, sinkhorn_plan, target_kl
-from sdkit.methods import BYOT, DML, DRG, DSR, DarkRank, FitNet, SelfGuidance, Vanilla
-from sdkit.methods.sfr import exact_plan
+from sdkit.methods import BYOT, DML, DRG, DSR, ONE, DarkRank, FitNet, OKDDip, SelfGuidance, Vanilla
+from sdkit.methods.sfr import LIKENESS, exact_plan
+from sdkit.methods.sfr_teacher import attention_map, squared
 from sdkit.models import four_stage, residuals
 from sdkit.train import Recipe, Training, fit
 
@@ -27,6 +28,59 @@ def out_of(z):
 
 def labelled(y):
     return Batch(None, torch.as_tensor(y), None)
+
+
+# under autocast layers give 16 bits, and what a loss makes of them is computed in 32
+
+
+class Half(torch.nn.Module):
+    """A layer as autocast leaves its output."""
+
+    def forward(self, x):
+        return x.bfloat16()
+
+
+def rough(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def test_distances_of_maps_and_their_variances_are_in_float32():
+    student, teacher, said = rough(4, 9), rough(4, 9, seed=1), rough(4, 9, seed=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = squared(student, teacher, said)
+        attended = attention_map(rough(4, 6, 3, 3))
+    assert found.dtype == attended.dtype == torch.float32
+    assert torch.equal(found, squared(student.float(), teacher.float(), said.float()))
+    assert torch.equal(attended, attention_map(rough(4, 6, 3, 3).float()))
+
+
+@pytest.mark.parametrize("attention", ["learned", "afd", "cosine"])
+def test_the_attention_of_sfr_is_in_float32(attention):
+    _, method = sfr(attention=attention)
+    method.lift = torch.nn.ModuleList([Half()] * 3)
+    if attention != "cosine":
+        method.query, method.keys = Half(), torch.nn.ModuleList([Half()] * 3)
+        method.bilinear = Half()
+    stages = [rough(4, 8, 2, 2, seed=i) for i in range(4)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = method.weights(stages)
+    *keys, query = torch.stack([f.mean((2, 3)) for f in stages]).float()
+    near = [(k.relu() if attention == "afd" else k) @ query.T / 8**0.5 for k in keys]
+    if attention == "cosine":
+        means = [f.flatten(2).float().mean(2) for f in stages]
+        near = [torch.diag(torch.cosine_similarity(m, means[-1])) / LIKENESS for m in means[:-1]]
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, torch.stack([n.diag() for n in near], 1).softmax(1), atol=1e-6)
+
+
+def test_the_attention_of_peers_is_in_float32():
+    method = OKDDip(four_stage(5, width=4))
+    method.query = method.key = Half()
+    embeddings = [0.2 * rough(4, 32, seed=i) for i in range(3)]  # no peer is far nearer than another
+    with torch.autocast("cpu", torch.bfloat16):
+        found = method.attention(embeddings)
+    f = torch.stack(embeddings, 1).float()
+    assert found.dtype == torch.float32 and torch.allclose(found, (f @ f.mT).softmax(2), atol=1e-6)
 
 
 # distillation: float32 holds what T^2 multiplies
@@ -91,6 +145,17 @@ def test_a_peers_skipped_blocks_go_on_as_well():
     own = {id(p) for p in training.sampled}
     for net in (model, *method.peer_networks().values()):
         assert {id(p) for p in net.sampled_parameters()} <= own and net.sampled_parameters()
+
+
+@pytest.mark.parametrize("kind", [ONE, OKDDip])
+def test_a_branchs_skipped_blocks_go_on_as_well(kind):
+    """A branch is no whole network, and its blocks are sampled as the network's are."""
+    model = four_stage(10, width=4, survival=0.5)
+    method = kind(model)
+    training = Training(model, method, DATASETS["digits"](train_size=64), Recipe(1, 16, 0.05), on="cpu")
+    within = [p for block in residuals(method) for p in block.branch.parameters()]
+    wanted = {*map(id, within), *map(id, model.sampled_parameters())}
+    assert within and {*map(id, training.sampled)} == wanted and len(training.sampled) == len(wanted)
 
 
 def test_a_network_without_stochastic_depth_has_nothing_to_fill_up():
@@ -310,6 +375,23 @@ def test_the_last_map_is_constant_in_the_distance_and_in_the_query():
 
 
 # labels
+
+
+def test_what_a_training_cannot_take_is_said_at_the_door():
+    digits, model = DATASETS["digits"](train_size=32), four_stage(10, width=4)
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
+    tensors = (digits.train.x, digits.train.y), (digits.test.x, digits.test.y)
+    for parts, said in (
+        ((plain, Vanilla(), digits), r"shows its stages, .* got a Sequential: say Backbone.adapt\(network\)"),
+        ((model, Vanilla, digits), r"a method is built around the network, .* got Vanilla"),
+        ((model, "byot", digits), r"a method is built around the network, .* got 'byot'"),
+        ((model, Vanilla(), tensors), r"got a tuple: say as_data\(yours\), or Experiment\(data=yours\)"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            fit(*parts, Recipe(1, 16, 0.05))
+    plain.forward_features = plain.forward  # as timm's networks have it: one tensor
+    with pytest.raises(TypeError, match=r"shows its stages, .* got a Sequential"):
+        [*fit(plain, Vanilla(), digits, Recipe(1, 16, 0.05), on="cpu")]
 
 
 @pytest.mark.parametrize("wrong", [-100, 10])

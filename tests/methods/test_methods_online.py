@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import paper
@@ -726,6 +727,10 @@ def test_born_again_generations_teach_each_other_in_turn(tmp_path, monkeypatch):
     nets = [e.run(progress=False).model for e in chain]
     with torch.no_grad():
         assert torch.allclose(Ensemble(*nets)(x), sum(n(x) for n in nets) / 3, atol=1e-6)
+    turned = replace(first, method="dsr", schedule={1: {"beta": 2.0}})
+    assert [e.schedule for e in born_again(turned, 2)] == [{1: {"beta": 2.0}}, {}, {}], "a plan is of the first method's knobs"
+    again = born_again(replace(chain[1], schedule={1: {"alpha": 0.2}}), 1)
+    assert again[1].schedule == {} and again[1].teacher.schedule
     with pytest.raises(ValueError, match="count is a whole number from 1, got 0"):
         born_again(first, 0)
     with pytest.raises(ValueError, match="at least one network"):

@@ -76,6 +76,29 @@ def test_a_network_with_dropout_and_one_that_samples_blocks_too():
         assert ended(other)[0] != alone, "the seed moves what is drawn"
 
 
+@pytest.mark.parametrize("turn", ["by a plan", "by hand"])
+def test_a_method_that_draws_once_a_knob_is_turned_draws_from_its_own_generator(turn):
+    """With nothing left out nothing is drawn, and listening for draws ends; it begins again with p."""
+    plan = {1.5: {"p": 0.4}} if turn == "by a plan" else {}
+    e = Experiment(
+        "dropout-guidance", "four-stage", "digits", replace(RECIPE, epochs=3), {"p": 0.0}, {"width": 4}, {"train_size": 50},
+        schedule=plan,
+    )  # fmt: skip
+
+    def train(seed):
+        training, steps = e.training(progress=False), iter(range(10**6))
+
+        def beside():
+            torch.manual_seed(seed)
+            if turn == "by hand" and next(steps) == 5:
+                training.pending["p"] = 0.4
+
+        return ended(training, beside), training.rng.drawn
+
+    ((one, first), drawn), ((two, second), _) = train(1), train(2)
+    assert drawn and one == two and all(torch.equal(first[k], second[k]) for k in first)
+
+
 class Late(Method):
     """Draws in its second epoch alone, as a method of one's own may."""
 

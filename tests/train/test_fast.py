@@ -17,7 +17,7 @@ from sdkit.core import FEW, Progress, one_thread
 from sdkit.experiment import Experiment, run_all
 from sdkit.methods import METHODS, Combined, Vanilla
 from sdkit.runs import folder
-from sdkit.train import Epoch, Recipe, Training, device, graphs, summable
+from sdkit.train import EACH_STEP, Epoch, Recipe, Training, device, graphs, summable
 
 RECIPE = Recipe(epochs=3, batch_size=16, lr=0.05, schedule="one cycle")
 
@@ -69,6 +69,33 @@ def test_a_method_whose_memories_change_form_is_recorded_anew(name):
 def test_a_method_that_reads_the_steps_number_or_draws_on_the_host_is_not(name):
     *_, own = trained(name, "graphs")
     assert own.replays == 0
+
+
+class Ramp(Vanilla):
+    """A weight that follows the training, by one of the ways to ask where that stands."""
+
+    knobs = {}
+
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+
+    def terms(self, model, out, batch, progress):
+        return super().terms(model, out, batch, progress) | {"ramp": self.way(progress) * out.logits.square().mean() * 0.01}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [lambda p: p.fraction, lambda p: p.step, lambda p: p._replace(epoch=0).step, lambda p: p._asdict()["step"], lambda p: p[1]],
+)
+def test_a_step_that_reads_how_far_training_is_is_never_replayed(way, monkeypatch):
+    monkeypatch.setitem(METHODS, "ramp", lambda: Ramp(way))
+    (terms, _, _), (again, _, own) = trained("ramp", train_size=72), trained("ramp", "graphs", train_size=72)
+    assert terms == again and own.replays == 0
+
+
+def test_what_a_progress_is_watched_for_is_what_it_has():
+    assert EACH_STEP <= graphs.ASKED and all(hasattr(Progress(0, 0, 1, 1), name) for name in graphs.ASKED)
 
 
 class Swapping(Vanilla):
