@@ -67,7 +67,7 @@ class Training:
                 f"labels are 0 to {data.num_classes - 1}, got {low if low < 0 else high}: leave out images without a label, of "
                 "which a network would learn nothing, in silence"
             )
-        pixels = data.train.x[0, 0].numel()
+        pixels = math.prod(data.train.x.shape[2:])
         self.precision = "float32" if method.full_precision else device.precision(self.device, pixels)
         if threads is not None:
             self.threads = threads
