@@ -123,16 +123,18 @@ def constant(module: nn.Module, but: str | None = None) -> nn.Module:
 class Projection(nn.Conv2d):
     """A 1x1 convolution with a stride and no bias. Of few channels it is one of every stride-th pixel, which is the same.
 
-    On a CPU with AVX2, oneDNN's own weight gradient of such a convolution writes past its memory where there are fewer than 8
-    channels: github.com/uxlfoundation/oneDNN/issues/6035.
+    On a CPU, oneDNN's own weight gradient of such a convolution writes past its memory where there are fewer channels than its
+    block has, 8 with AVX2 and 16 with AVX-512: github.com/uxlfoundation/oneDNN/issues/6035.
     """
+
+    few = 16  # channels below which the pixels are taken first, whatever the processor: so all sum in the same order
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__(c_in, c_out, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C_out, H / stride, W / stride]."""
-        if self.in_channels >= 8:
+        if self.in_channels >= self.few:
             return super().forward(x)
         (down, across) = self.stride
         return nn.functional.conv2d(x[:, :, ::down, ::across], self.weight)
