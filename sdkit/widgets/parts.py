@@ -63,7 +63,8 @@ class Panel:
         """Lets go of its widgets, which would keep it and all that it shows as long as the kernel lives."""
         widgets = [self.box]
         for widget in widgets:
-            widgets += getattr(widget, "children", ())
+            owned = (getattr(widget, name, None) for name in ("layout", "style"))
+            widgets += [*getattr(widget, "children", ()), *(w for w in owned if isinstance(w, W.Widget))]
             widget.close()
 
     def failed(self, error: Exception | str) -> None:

@@ -6,6 +6,7 @@ import gc
 import time
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 from sdkit import Experiment, Recipe
 from sdkit.train import Training
@@ -79,3 +80,13 @@ def test_what_was_kept_of_a_run_goes_when_the_run_is_trained_anew():
     e.stored.delete()
     parts.kept("noise", "another", dict)
     assert not any(str(e.stored.folder) in str(key) for key in parts.KEPT), "nor of one that was deleted"
+
+
+def test_a_closed_viewer_leaves_no_widget_behind():
+    """Layouts and styles are widgets, too, which the kernel keeps until they are closed."""
+    run = Experiment("vanilla", recipe=Recipe(epochs=1, batch_size=30, lr=0.02), **SMALL).run(progress=False)
+    before = {*_instances}
+    viewer = NoiseViewer({"plain": run})
+    assert viewer.wait(60)
+    viewer.close()
+    assert {*_instances} - before == set()
