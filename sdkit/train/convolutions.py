@@ -1,4 +1,7 @@
-"""Whether a CPU's convolutions in bfloat16 are right: each is tried once for its shape, and one that is not runs in float32.
+"""Whether a CPU's convolutions in bfloat16 are right: each shape is tried once, and one that is not runs in float32.
+
+A kernel of a single pixel is a product and is not tried: with a stride, the trial itself could end the process, see
+`models.Projection`.
 
 Some are not: with PyTorch 2.13 on a processor with AVX512-BF16, in channels-last order, a kernel of 8x8 over 8 channels, or of
 4x4 over 16, that leaves a single column gives numbers that have nothing to do with its input, while its gradients are right.
@@ -35,13 +38,15 @@ class Shape(NamedTuple):
 
 @functools.cache
 def watch() -> None:
-    """From now on every `nn.Conv2d` of this process that computes in bfloat16 on a CPU is right, or is done in float32."""
+    """From now on every `nn.Conv2d` of this process, of more than a pixel, is right in bfloat16 on a CPU or done in float32."""
     nn.modules.module.register_module_forward_hook(_right)
 
 
 def _right(module: nn.Module, given: tuple[Any, ...], out: Any) -> Any:
     """A hook: the convolution in float32, where it is wrong in bfloat16; None leaves it as it is."""
-    if not isinstance(module, nn.Conv2d) or out.dtype != torch.bfloat16 or out.device.type != "cpu":
+    if not isinstance(module, nn.Conv2d) or max(module.kernel_size) == 1:
+        return None
+    if out.dtype != torch.bfloat16 or out.device.type != "cpu":
         return None
     x, w = given[0], module.weight
     last = (x.is_contiguous(memory_format=torch.channels_last), w.is_contiguous(memory_format=torch.channels_last))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sdkit import Experiment
+from sdkit.models import Projection
 from sdkit.train import autocast, convolutions
 
 CPU = torch.device("cpu")
@@ -61,3 +62,13 @@ def test_each_shape_is_tried_once_and_draws_nothing_from_what_others_draw(monkey
     assert convolutions.error.cache_info().misses == tried and torch.equal(torch.rand(1), said)
     shape = convolutions.Shape((2, 3, 9, 9), (4, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1, (False, False))
     assert 0 < convolutions.error(shape) < 0.01, "rounding to 8 bits"
+
+
+def test_a_strided_convolution_of_single_pixels_is_not_tried(monkeypatch):
+    """Under AVX-512 the trial's own gradient wrote past its memory, and a training on images of 64 pixels ended its process."""
+    monkeypatch.setattr(convolutions, "error", lambda shape: pytest.fail(f"{shape} was tried"))
+    layer = Projection(8, 16, 2).to(memory_format=torch.channels_last)
+    with autocast(CPU):
+        out = layer(torch.randn(12, 8, 112, 112).contiguous(memory_format=torch.channels_last))
+    out.float().sum().backward()
+    assert out.dtype == torch.bfloat16 and layer.weight.grad.isfinite().all()
